@@ -1,0 +1,68 @@
+// Package outbox is a durable, ordered log of events in one bbolt file, written in the same transaction as the state that
+// the events follow from.
+//
+// A processor that saves its state first and publishes afterwards loses the events of every crash and every outage in
+// between. With an outbox it writes both together:
+//
+//	o, err := outbox.Open("data/matchrelay.db", outbox.Options{})
+//	...
+//	err = o.Update(ctx, func(tx *bbolt.Tx) error {
+//		if err := tx.Bucket([]byte("my state")).Put(key, value); err != nil {
+//			return err
+//		}
+//		_, err := o.Append(tx, outbox.Event{Topic: "match_updates", MessageID: id, Payload: message})
+//		return err
+//	})
+//
+// and a relay (package relay) reads the log and publishes it, for as long as that takes.
+//
+// # What it promises
+//
+//   - Atomic: the events of a transaction are there if, and only if, its other changes are.
+//   - Durable: when Update has returned nil, the events survive SIGKILL, until they are delivered and older than the
+//     retention period, or an operator discards them.
+//   - Ordered: every event gets a sequence, dense over the whole outbox, that never changes and is never used again.
+//   - Bounded: memory does not grow with the backlog. The bytes on disk are capped; when only undelivered events are left,
+//     Append fails with ErrFull and the transaction of the caller rolls back whole.
+//   - Checked: every record has a checksum. Verify compares everything that is counted with what is there.
+//
+// # What a crash leaves behind
+//
+//	it stops...                                      after restart
+//	before the transaction commits                   neither state nor events; the processor's next cycle finds the same
+//	                                                 changes
+//	after commit, before publish                     published once
+//	after Redis ran the script, before the reply     sent again; Redis refuses it by its high-water mark; the cursor catches
+//	or before the cursor is stored                   up; subscribers saw it once
+//	Redis dies before running the script             sent again when it is back
+//	Redis dies after running it, its answer          noticed by the new run_id: what was sent in the last 2 s is published
+//	received, its subscribers not yet served         again with the same message IDs
+//	Redis dies after running it and forgets          the high-water mark is found behind and restored; unsettled events are
+//	(no or late persistence, failover)               sent again
+//	the outbox file is replaced by an older copy     the high-water mark disagrees: fresh origin, alert; pending events go
+//	                                                 out under it (those between the copy and the fork may come twice, with
+//	                                                 the same message IDs)
+//	the disk is full                                 ErrDiskFull before the meta page is written: the transaction rolls back,
+//	                                                 the outbox stays usable; draining goes on
+//	fsync fails, or the meta page cannot be written  the commit may or may not have happened: every later write returns
+//	                                                 ErrFailed; on reopening, the truth is read from the file
+//
+// # Group commit
+//
+// A commit waits for the disk. Callers of Update that arrive while one is in flight share the next one, so that many
+// callers together are much faster than one, and a lone one waits for nobody. See Update for what that asks of closures.
+//
+// # Topics, cursor, receipts
+//
+// Each topic has a cursor, the highest settled sequence. The relay reads on from there (Read), and says with Settle what
+// Redis has taken; that rides on the next commit, or is written within a second: if it is lost in a crash, the events are
+// sent once more and Redis refuses them. Park sets an event aside that cannot be published. Replay appends parked and
+// unheard events again, under new sequences.
+//
+// # What it does not do
+//
+// It knows nothing of matches, messages or Redis: payloads are bytes. It does not start goroutines, but for a timer that
+// writes receipts. One process at a time has the file open: bbolt locks it, and Open says who holds it.
+// A transaction that the processor runs by itself on its own database (db.Update, see New) can append too, but shares no
+// commit and is on its own when a commit fails.
+package outbox

@@ -1,0 +1,149 @@
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	bolt "go.etcd.io/bbolt"
+)
+
+// Failure says why an event is parked. It holds no payload and no credential.
+type Failure struct {
+	Attempts int       `json:"attempts"`
+	First    time.Time `json:"first"`
+	Last     time.Time `json:"last"`
+	Class    string    `json:"class"` // "poison", "damaged"
+	Text     string    `json:"text"`
+}
+
+// Park sets an event aside so that its topic goes on. It must be the first pending event of the topic. Parking one that
+// is parked changes nothing. Errors: ErrInvalid, ErrNotFound, and those of Update.
+func (o *Outbox) Park(ctx context.Context, topic string, sequence uint64, f Failure) error {
+	err := o.Update(ctx, func(tx *bolt.Tx) error {
+		l, err := openLedger(tx)
+		if err != nil {
+			return err
+		}
+		s, err := l.topic(topic)
+		if err != nil {
+			return err
+		}
+		key := sequenceKey(sequence)
+		log := l.bucket(logPrefix, topic)
+		if log == nil || log.Get(key) == nil {
+			return ErrNotFound
+		}
+		if l.has(parkedPrefix, topic, key) {
+			return nil
+		}
+		if first := l.firstPending(topic, s); first != sequence {
+			return invalid("the first pending event is #%d", first)
+		}
+		parked, err := l.makeBucket(parkedPrefix, topic)
+		if err != nil {
+			return err
+		}
+		value, err := json.Marshal(f)
+		if err != nil {
+			return err
+		}
+		if err := parked.Put(key, value); err != nil {
+			return err
+		}
+		s.parked++
+		s.cursor = sequence
+		return l.save()
+	})
+	if err != nil {
+		return fmt.Errorf("park %s #%d: %w", topic, sequence, err)
+	}
+	return nil
+}
+
+// firstPending is the lowest sequence of a topic that is not settled, or 0.
+func (l *ledger) firstPending(topic string, s *topicState) uint64 {
+	log := l.bucket(logPrefix, topic)
+	if log == nil {
+		return 0
+	}
+	c := log.Cursor()
+	for k, _ := c.Seek(sequenceKey(s.cursor + 1)); k != nil; k, _ = c.Next() {
+		if !l.has(closedPrefix, topic, k) {
+			return keySequence(k)
+		}
+	}
+	return 0
+}
+
+// NewOrigin gives the file a fresh origin and the next epoch, and appends events (an alert) in the same transaction: the
+// relay does so when Redis knows more of the origin than the file, which must then be an older copy. What Redis accepted
+// is forgotten, so that every pending event goes out under the new origin. When the origin is not from any more, somebody
+// else was first, and nothing happens. It returns the origin that holds now.
+func (o *Outbox) NewOrigin(ctx context.Context, from string, events ...Event) (origin string, err error) {
+	fresh := uuid.NewString()
+	err = o.Update(ctx, func(tx *bolt.Tx) error {
+		l, err := openLedger(tx)
+		if err != nil {
+			return err
+		}
+		if origin = l.origin(); origin != from {
+			return nil
+		}
+		origin = fresh
+		if err := l.meta.Put([]byte(keyOrigin), []byte(fresh)); err != nil {
+			return err
+		}
+		if err := l.setNumber(keyEpoch, l.number(keyEpoch)+1); err != nil {
+			return err
+		}
+		for _, name := range l.names() {
+			s, err := l.topic(name)
+			if err != nil {
+				return err
+			}
+			s.Accepted, s.TailFrom = Mark{}, 0
+		}
+		if err := l.save(); err != nil {
+			return err
+		}
+		if err := l.audit(AuditEntry{Time: o.opts.Now().UTC(), Actor: "relay", Action: "new origin", Filter: from, Count: 1,
+			Reason: "the file is an older copy than what Redis has seen"}); err != nil {
+			return err
+		}
+		_, err = o.Append(tx, events...)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("take a new origin: %w", err)
+	}
+	return origin, nil
+}
+
+// AuditEntry is one action of an operator, or of the relay on the whole file.
+type AuditEntry struct {
+	Time   time.Time `json:"time"`
+	Actor  string    `json:"actor"`
+	Action string    `json:"action"`
+	Filter string    `json:"filter"`
+	Count  int       `json:"count"`
+	Reason string    `json:"reason"`
+}
+
+func (l *ledger) audit(e AuditEntry) error {
+	b, err := l.makeBucket(auditBucket, "")
+	if err != nil {
+		return err
+	}
+	n, err := b.NextSequence()
+	if err != nil {
+		return err
+	}
+	value, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	return b.Put(sequenceKey(n), value)
+}

@@ -1,0 +1,161 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Entry is an event as read from the log. It is a copy: nothing of it belongs to a transaction.
+type Entry struct {
+	Topic       string
+	Sequence    uint64
+	MessageID   string
+	Payload     []byte
+	AppendedAt  time.Time
+	ReplayOf    uint64 // the sequence that this event repeats, or 0
+	Snapshot    bool
+	TraceParent string
+	// Err is not nil when the record is damaged (its CRC does not match); the other fields may then be empty or wrong.
+	Err error
+}
+
+// Position is where one topic stands.
+type Position struct {
+	Origin   string // of the file
+	Cursor   uint64 // highest settled sequence
+	Last     uint64 // highest sequence of the topic
+	PrunedTo uint64 // highest sequence of the topic that retention has removed
+	Progress Progress
+}
+
+// Position reads where a topic stands in the file; receipts that are not flushed yet do not show.
+func (o *Outbox) Position(_ context.Context, topic string) (Position, error) {
+	var p Position
+	err := o.View(func(tx *bolt.Tx) error {
+		l, err := openLedger(tx)
+		if err != nil {
+			return err
+		}
+		s, err := l.topic(topic)
+		if err != nil {
+			return err
+		}
+		p = Position{Origin: l.origin(), Cursor: s.cursor, Last: s.last, PrunedTo: s.prunedTo, Progress: s.Progress}
+		return nil
+	})
+	if err != nil {
+		return p, fmt.Errorf("read position of %s: %w", topic, err)
+	}
+	return p, nil
+}
+
+// Range selects events of one topic for Read.
+type Range struct {
+	Topic   string
+	After   uint64 // only sequences above
+	Through uint64 // only sequences up to and including; 0 means no end
+	Events  int    // at most so many
+	Bytes   int    // at most so many bytes of payload, but always one event
+}
+
+// Read returns events of one topic in order, but for those that are parked, discarded or replayed under a new sequence.
+func (o *Outbox) Read(_ context.Context, r Range) ([]Entry, error) {
+	var entries []Entry
+	err := o.View(func(tx *bolt.Tx) error {
+		l := &ledger{tx: tx}
+		log := l.bucket(logPrefix, r.Topic)
+		if log == nil {
+			return nil
+		}
+		size := 0
+		c := log.Cursor()
+		for k, v := c.Seek(sequenceKey(r.After + 1)); k != nil && len(entries) < r.Events; k, v = c.Next() {
+			sequence := keySequence(k)
+			if r.Through != 0 && sequence > r.Through {
+				break
+			}
+			if l.has(parkedPrefix, r.Topic, k) || l.has(closedPrefix, r.Topic, k) {
+				continue
+			}
+			if head, _, err := decodeHeader(v); err == nil {
+				if size += head.size; size > r.Bytes && len(entries) > 0 {
+					break
+				}
+			}
+			entries = append(entries, readEntry(r.Topic, sequence, v))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s events: %w", r.Topic, err)
+	}
+	return entries, nil
+}
+
+func readEntry(topic string, sequence uint64, v []byte) Entry {
+	r, err := decodeRecord(sequence, v)
+	return Entry{
+		Topic: topic, Sequence: sequence, MessageID: r.messageID, Payload: r.payload, AppendedAt: r.appended,
+		ReplayOf: r.replayOf, Snapshot: r.snapshot(), TraceParent: r.trace, Err: err,
+	}
+}
+
+// MessageID returns the message ID of one event of a topic, and "" when the topic has no such event (any more).
+func (o *Outbox) MessageID(_ context.Context, topic string, sequence uint64) (string, error) {
+	var id string
+	err := o.View(func(tx *bolt.Tx) error {
+		log := tx.Bucket([]byte(logPrefix + topic))
+		if log == nil {
+			return nil
+		}
+		v := log.Get(sequenceKey(sequence))
+		if v == nil {
+			return nil
+		}
+		r, _, err := decodeHeader(v)
+		id = r.messageID
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("look up %s #%d: %w", topic, sequence, err)
+	}
+	return id, nil
+}
+
+// Get returns one event and what is known of it. Errors: ErrNotFound.
+func (o *Outbox) Get(_ context.Context, sequence uint64) (Entry, Info, error) {
+	var entry Entry
+	var info Info
+	err := o.View(func(tx *bolt.Tx) error {
+		l, err := openLedger(tx)
+		if err != nil {
+			return err
+		}
+		topic, v := l.find(sequence)
+		if v == nil {
+			return fmt.Errorf("%w: it was never appended, or pruned after the retention period", ErrNotFound)
+		}
+		entry = readEntry(topic, sequence, v)
+		info, err = l.info(topic, sequence, v)
+		return err
+	})
+	if err != nil {
+		return entry, info, fmt.Errorf("event #%d: %w", sequence, err)
+	}
+	return entry, info, nil
+}
+
+// find looks for a sequence in every topic.
+func (l *ledger) find(sequence uint64) (topic string, v []byte) {
+	for _, topic := range l.names() {
+		if log := l.bucket(logPrefix, topic); log != nil {
+			if v := log.Get(sequenceKey(sequence)); v != nil {
+				return topic, v
+			}
+		}
+	}
+	return "", nil
+}

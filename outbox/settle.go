@@ -1,0 +1,167 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// settleWithin is when a receipt that no commit carried along is written by itself.
+const settleWithin = 500 * time.Millisecond
+
+// Receipt is the relay's word that Redis has every event of a topic up to and including Through, but for those that are
+// parked or discarded.
+type Receipt struct {
+	Topic   string
+	Through uint64
+	// Unheard are the events among them that nobody was subscribed to.
+	Unheard []uint64
+	// Origin is that which the relay published under. When the file has taken a fresh one since, Progress.Accepted and
+	// Progress.TailFrom mean nothing any more and are dropped.
+	Origin string
+	// Progress replaces what is stored.
+	Progress Progress
+}
+
+// Settle takes note of a receipt. It is written by the next commit, whoever makes it, or within a second; Flush writes it
+// at once. Until then a crash only means that the events are sent again, and Redis refuses them. A receipt behind the
+// cursor changes the progress only. Errors: ErrInvalid, ErrFailed, ErrClosed.
+func (o *Outbox) Settle(_ context.Context, r Receipt) error {
+	if !validTopic(r.Topic) {
+		return fmt.Errorf("settle: %w", invalid("topic %q", r.Topic))
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.unusable(); err != nil {
+		return err
+	}
+	r.Unheard = append([]uint64(nil), r.Unheard...)
+	o.receipts[r.Topic] = mergeReceipts(o.receipts[r.Topic], &r)
+	o.armFlush(settleWithin)
+	return nil
+}
+
+// mergeReceipts puts the later receipt onto the earlier one, which may be nil.
+func mergeReceipts(earlier, later *Receipt) *Receipt {
+	if earlier == nil {
+		return later
+	}
+	return &Receipt{
+		Topic:    later.Topic,
+		Through:  max(earlier.Through, later.Through),
+		Unheard:  append(earlier.Unheard, later.Unheard...),
+		Origin:   later.Origin,
+		Progress: later.Progress,
+	}
+}
+
+// armFlush starts the timer that writes the receipts, unless it runs; the caller holds mu.
+func (o *Outbox) armFlush(after time.Duration) {
+	if o.flushing || o.closed {
+		return
+	}
+	o.flushing = true
+	o.background.Add(1)
+	o.flushTimer = time.AfterFunc(after, func() {
+		defer o.background.Done()
+		o.mu.Lock()
+		o.flushing = false
+		o.mu.Unlock()
+		err := o.Flush(context.Background())
+		if err == nil || errors.Is(err, ErrClosed) || errors.Is(err, ErrFailed) {
+			return
+		}
+		o.opts.Logger.Warn("cannot settle delivered events yet; trying again every second", "path", o.path, "error", err)
+		o.mu.Lock()
+		o.armFlush(2 * settleWithin)
+		o.mu.Unlock()
+	})
+}
+
+// Flush writes every receipt that is not written yet.
+func (o *Outbox) Flush(ctx context.Context) error {
+	o.mu.Lock()
+	idle := len(o.receipts) == 0
+	o.mu.Unlock()
+	if idle {
+		return o.Err()
+	}
+	return o.Update(ctx, func(*bolt.Tx) error { return nil })
+}
+
+func (o *Outbox) takeReceipts() map[string]*Receipt {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	taken := o.receipts
+	o.receipts = map[string]*Receipt{}
+	return taken
+}
+
+func (o *Outbox) putBackReceipts(taken map[string]*Receipt) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for topic, r := range taken {
+		if later := o.receipts[topic]; later != nil {
+			r = mergeReceipts(r, later)
+		}
+		o.receipts[topic] = r
+	}
+	if len(o.receipts) > 0 {
+		o.armFlush(settleWithin)
+	}
+}
+
+// applyReceipts moves cursors and counters. Events are counted from the log, so that a receipt that comes twice, or
+// covers what was parked meanwhile, counts nothing twice.
+func (o *Outbox) applyReceipts(tx *bolt.Tx, receipts map[string]*Receipt) error {
+	if len(receipts) == 0 {
+		return nil
+	}
+	l, err := openLedger(tx)
+	if err != nil {
+		return err
+	}
+	for topic, r := range receipts {
+		s, err := l.topic(topic)
+		if err != nil {
+			return err
+		}
+		if s.Progress = r.Progress; r.Origin != l.origin() {
+			s.Accepted, s.TailFrom = Mark{}, 0
+		}
+		from := s.cursor
+		through := min(r.Through, s.last)
+		if through <= from {
+			continue
+		}
+		log := l.bucket(logPrefix, topic)
+		c := log.Cursor()
+		for k, _ := c.Seek(sequenceKey(from + 1)); k != nil && keySequence(k) <= through; k, _ = c.Next() {
+			if !l.has(closedPrefix, topic, k) {
+				s.delivered++
+			}
+		}
+		s.cursor = through
+		if len(r.Unheard) == 0 {
+			continue
+		}
+		unheard, err := l.makeBucket(unheardPrefix, topic)
+		if err != nil {
+			return err
+		}
+		for _, sequence := range r.Unheard {
+			key := sequenceKey(sequence)
+			if sequence <= from || sequence > through || log.Get(key) == nil || unheard.Get(key) != nil {
+				continue
+			}
+			if err := unheard.Put(key, []byte{}); err != nil {
+				return fmt.Errorf("mark %s #%d unheard: %w", topic, sequence, err)
+			}
+			s.unheard++
+		}
+	}
+	return l.save()
+}
