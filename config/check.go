@@ -1,0 +1,158 @@
+package config
+
+import (
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+	_ "time/tzdata" // the zone must load on a machine without zone files
+	"unicode"
+)
+
+const (
+	mib              = 1 << 20
+	smallestMaxBytes = 64 * mib
+	// Redis takes no argument above proto-max-bulk-len, 512 MiB by default.
+	largestEvent = 512 * mib
+)
+
+// check fills in what follows from several values, and judges each one that
+// parsed. Checks that need more than one variable are skipped when one of them
+// is wrong already.
+func (c *Config) check(found problems) {
+	require := func(ok bool, name, want string) {
+		if !ok {
+			c.fail(found, name, want)
+		}
+	}
+	c.checkRedis(found, require)
+	c.checkRelay(require)
+	c.checkOutbox(found, require)
+	c.checkProcessor(require)
+	_, port, err := net.SplitHostPort(c.HTTP.Addr)
+	require(c.HTTP.Addr == "off" || err == nil && port != "", "MATCHRELAY_HTTP_ADDR", "host:port such as 127.0.0.1:8000, or off")
+}
+
+func (c *Config) checkRedis(found problems, require func(bool, string, string)) {
+	r := &c.Redis
+	c.resolveServer(found)
+
+	if alias := c.given["REDIS_ENABLED"]; alias != nil && !found.any("REDIS_ENABLED", "REDIS_PUBSUB_ENABLED") {
+		require(c.given["REDIS_PUBSUB_ENABLED"] == nil || r.Enabled == r.EnabledAlias,
+			"REDIS_ENABLED", "the same as REDIS_PUBSUB_ENABLED, whose other name it is (set only one of them)")
+		r.Enabled = r.EnabledAlias
+		c.given["REDIS_PUBSUB_ENABLED"] = alias
+	}
+
+	require(r.ConnTimeout > 0, "REDIS_CONNECTION_TIMEOUT", "more than 0 seconds")
+	require(r.SocketTimeout > 0, "REDIS_SOCKET_TIMEOUT", "more than 0 seconds")
+	require(r.HealthCheck > 0, "REDIS_HEALTH_CHECK_INTERVAL", "more than 0 seconds")
+	require(r.MaxRetries >= 1, "REDIS_MAX_RETRIES", "a whole number, 1 or more")
+	require(r.RetryDelay > 0, "REDIS_RETRY_DELAY", "more than 0 seconds")
+	if !found.any("REDIS_RETRY_DELAY", "REDIS_RETRY_MAX_DELAY") {
+		require(r.RetryDelay <= r.RetryMaxDelay, "REDIS_RETRY_MAX_DELAY", "no less than REDIS_RETRY_DELAY")
+	}
+
+	seen := map[string]string{}
+	for _, ch := range []struct{ name, channel string }{
+		{"REDIS_MATCH_UPDATES_CHANNEL", r.MatchUpdates},
+		{"REDIS_PROCESSOR_STATUS_CHANNEL", r.Status},
+		{"REDIS_SYSTEM_ALERTS_CHANNEL", r.Alerts},
+	} {
+		odd := func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) || strings.ContainsRune("{}", r) }
+		require(!strings.ContainsFunc(ch.channel, odd), ch.name, "a channel name without spaces or braces")
+		require(seen[ch.channel] == "", ch.name, "another channel than "+seen[ch.channel])
+		seen[ch.channel] = ch.name
+	}
+}
+
+// resolveServer makes Redis.Server of the URL, the login, the Sentinel name and
+// the certificates.
+func (c *Config) resolveServer(found problems) {
+	r := &c.Redis
+	port := "6379"
+	if r.SentinelName != "" {
+		port = "26379"
+	}
+	server, useTLS, err := parseRedisURL(string(r.URL), port)
+	if err != nil {
+		c.fail(found, "REDIS_URL", err.Error())
+		return
+	}
+	server.SentinelMaster = r.SentinelName
+	if server.Cluster() && server.DB != 0 {
+		c.fail(found, "REDIS_URL", "no database number: a Cluster has only database 0")
+	}
+	if r.Username != "" && server.Username != "" && r.Username != server.Username {
+		c.fail(found, "REDIS_USERNAME", "the same user as in REDIS_URL (set only one of them)")
+	}
+	if r.Password != "" && server.Password != "" && r.Password != server.Password {
+		c.fail(found, "REDIS_PASSWORD", "the same password as in REDIS_URL (set only one of them)")
+	}
+	if r.Username != "" {
+		server.Username = r.Username
+	}
+	if r.Password != "" {
+		server.Password = r.Password
+	}
+	if server.Username != "" && server.Password == "" {
+		c.fail(found, "REDIS_PASSWORD", "a password for the user that is set")
+	}
+	if !useTLS {
+		for _, name := range []string{"REDIS_TLS_CA", "REDIS_TLS_CERT", "REDIS_TLS_KEY"} {
+			if c.origin(name) != FromDefault {
+				c.fail(found, name, "nothing, or a REDIS_URL that begins with rediss://")
+			}
+		}
+	} else if (r.CertFile == "") != (r.KeyFile == "") {
+		name := "REDIS_TLS_KEY"
+		if r.CertFile == "" {
+			name = "REDIS_TLS_CERT"
+		}
+		c.fail(found, name, "REDIS_TLS_CERT and REDIS_TLS_KEY both set, or neither")
+	} else {
+		conf, name, want := loadTLS(r.CAFile, r.CertFile, r.KeyFile)
+		if name != "" {
+			c.fail(found, name, string(want))
+		}
+		server.TLS = conf
+	}
+	r.Server = server
+}
+
+func (c *Config) checkRelay(require func(bool, string, string)) {
+	r := c.Relay
+	require(r.StreamMaxLen >= 1, "RELAY_STREAM_MAXLEN", "a whole number, 1 or more")
+	require(r.WaitTimeout > 0, "RELAY_WAIT_TIMEOUT", "more than 0 seconds")
+	require(r.MaxBytesPerSecond > 0, "RELAY_MAX_BYTES_PER_SECOND", "more than 0 bytes")
+}
+
+func (c *Config) checkOutbox(found problems, require func(bool, string, string)) {
+	o := &c.Outbox
+	if c.origin("MATCHRELAY_DB") == FromDefault {
+		o.Path = filepath.Join(o.Folder, "matchrelay.db")
+	}
+	if c.origin("MATCHRELAY_SOCKET") == FromDefault {
+		o.Socket = o.Path + ".sock"
+	}
+	require(o.Retention > 0, "OUTBOX_RETENTION", "more than 0 seconds")
+	require(o.MaxBytes >= smallestMaxBytes, "OUTBOX_MAX_BYTES", "64MiB or more")
+	require(o.MaxEventBytes > 0 && o.MaxEventBytes <= largestEvent, "OUTBOX_MAX_EVENT_BYTES", "1 byte to 512MiB, the most that Redis takes by default")
+	if !found.any("OUTBOX_MAX_BYTES") {
+		require(o.MaxEventBytes < o.MaxBytes, "OUTBOX_MAX_EVENT_BYTES", "less than OUTBOX_MAX_BYTES")
+	}
+}
+
+func (c *Config) checkProcessor(require func(bool, string, string)) {
+	p := &c.Processor
+	u, err := url.Parse(string(p.APIClientURL))
+	ok := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.RawQuery == "" && u.Fragment == ""
+	require(ok, "FOGIS_API_CLIENT_URL", "an http:// or https:// URL with a host, without query; /matches is appended to it")
+	if ok {
+		p.MatchesURL = Secret(u.JoinPath("matches").String())
+	}
+	require(p.Interval > 0, "SERVICE_INTERVAL", "more than 0 seconds")
+	p.Location, err = time.LoadLocation(p.Timezone)
+	require(err == nil, "MATCHRELAY_TIMEZONE", "a zone name such as Europe/Stockholm or UTC")
+}
