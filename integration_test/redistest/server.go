@@ -1,0 +1,208 @@
+package redistest
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Patience is how long every wait of this package lasts before it fails the test.
+const Patience = 30 * time.Second
+
+// Persistence says what a server writes to its data folder.
+type Persistence string
+
+// The kinds of persistence. RDB saves only on SAVE, BGSAVE and a clean end.
+const (
+	None Persistence = `save ""` + "\nappendonly no"
+	AOF  Persistence = `save ""` + "\nappendonly yes\nappendfsync always"
+	RDB  Persistence = "save 86400 1\nappendonly no"
+)
+
+// Options of a server. The zero value persists nothing.
+type Options struct {
+	Persistence Persistence
+	Config      []string // more lines of redis.conf
+}
+
+// Server is one redis-server process on a port of its own. The port and the
+// data folder stay the same for its whole life, over any number of Kill and Start.
+type Server struct {
+	t       testing.TB
+	dir     string
+	port    int
+	process *exec.Cmd
+	exited  chan struct{} // closed when process has been waited for
+}
+
+// New prepares a server without starting it: its port refuses connections.
+func New(t testing.TB, opts Options) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Fatal("this test needs redis-server: apt-get install redis-server")
+	}
+	if opts.Persistence == "" {
+		opts.Persistence = None
+	}
+	s := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
+	lines := append([]string{
+		"bind 127.0.0.1", fmt.Sprint("port ", s.port), "dir " + s.dir, "daemonize no", string(opts.Persistence),
+	}, opts.Config...)
+	if err := os.WriteFile(s.configPath(), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// Start prepares a server and starts it.
+func Start(t testing.TB, opts Options) *Server {
+	t.Helper()
+	s := New(t, opts)
+	s.Start()
+	return s
+}
+
+// Start runs the server and returns when it answers, its data loaded.
+func (s *Server) Start() {
+	s.t.Helper()
+	if s.process != nil {
+		s.t.Fatal("redis-server is running already: Kill it first")
+	}
+	log, err := os.OpenFile(s.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	s.process = exec.Command("redis-server", s.configPath())
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.exited = make(chan struct{})
+	go func(p *exec.Cmd, exited chan struct{}) {
+		defer close(exited)
+		_ = p.Wait() // a killed process is no news
+	}(s.process, s.exited)
+	s.waitUntilReady()
+}
+
+func (s *Server) waitUntilReady() {
+	s.t.Helper()
+	deadline := time.After(Patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !s.answers() {
+		select {
+		case <-s.exited:
+			s.t.Fatalf("redis-server ended instead of starting; its log:\n%s", s.Log())
+		case <-deadline:
+			s.t.Fatalf("redis-server does not answer; its log:\n%s", s.Log())
+		case <-tick.C:
+		}
+	}
+}
+
+// answers sends one PING, by hand: go-redis would log every refused connection.
+func (s *Server) answers() bool {
+	conn, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(Patience)) // fails only on a closed connection
+	fmt.Fprint(conn, "PING\r\n")
+	reply, _ := bufio.NewReader(conn).ReadString('\n')
+	return strings.HasPrefix(reply, "+PONG") || strings.HasPrefix(reply, "-NOAUTH")
+}
+
+// Kill ends the server with SIGKILL, frozen or not. Nothing happens if it does
+// not run.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Shutdown ends the server with SIGTERM: it saves what its persistence says.
+func (s *Server) Shutdown() { s.end(syscall.SIGTERM) }
+
+// Freeze stops the server with SIGSTOP: connections stay open and get no answer.
+func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen server go on.
+func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) end(sig syscall.Signal) {
+	s.t.Helper()
+	if s.process == nil {
+		return
+	}
+	s.signal(sig)
+	select {
+	case <-s.exited:
+		s.process = nil
+	case <-time.After(Patience):
+		s.t.Fatalf("redis-server does not end on %v", sig)
+	}
+}
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if s.process == nil {
+		s.t.Fatalf("redis-server does not run: no %v for it", sig)
+	}
+	if err := s.process.Process.Signal(sig); err != nil && err != os.ErrProcessDone {
+		s.t.Fatal(err)
+	}
+}
+
+// Addr is host:port.
+func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+
+// URL is what REDIS_URL takes.
+func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// Dir is the data folder.
+func (s *Server) Dir() string { return s.dir }
+
+// Client returns a client that sends each command once, closed with the test.
+func (s *Server) Client() *redis.Client {
+	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
+	s.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Log is what the server has printed so far.
+func (s *Server) Log() string {
+	b, err := os.ReadFile(s.logPath())
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+func (s *Server) configPath() string { return filepath.Join(s.dir, "redis.conf") }
+func (s *Server) logPath() string    { return filepath.Join(s.dir, "redis.log") }
+
+// freePort looks below the range that the kernel takes the ports of outgoing
+// connections from: one of those could sit on the port while the server is down.
+func freePort(t testing.TB) int {
+	t.Helper()
+	const lowest, highest = 15000, 32000
+	for range 100 {
+		port := lowest + rand.IntN(highest-lowest)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+	t.Fatalf("no free port between %d and %d", lowest, highest)
+	return 0
+}
