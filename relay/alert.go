@@ -1,0 +1,65 @@
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// alertPause is how long a kind of alert is not repeated: every topic meets with the same fault of Redis.
+const alertPause = time.Minute
+
+// Alert is something that an operator must know.
+type Alert struct {
+	// Kind: "redis_full", "redis_refused", "redis_amnesia", "outbox_rolled_back", "event_parked", "event_blocked".
+	Kind     string
+	Critical bool   // else an error that heals, or was healed
+	Message  string // what happened and what to do
+	Topic    string
+	Time     time.Time
+}
+
+type alerter struct {
+	source Source
+	build  func(Alert) (outbox.Event, error)
+	log    *slog.Logger
+
+	mu   sync.Mutex
+	last map[string]time.Time // guarded by mu: when a kind was raised
+}
+
+// event logs the alert and builds its event; ok is false when there is none to append.
+func (a *alerter) event(alert Alert) (e outbox.Event, ok bool) {
+	a.log.Error(alert.Message, "alert", alert.Kind, "topic", alert.Topic)
+	if a.build == nil {
+		return e, false
+	}
+	e, err := a.build(alert)
+	if err != nil {
+		a.log.Error("cannot build the alert event", "alert", alert.Kind, "error", err)
+		return e, false
+	}
+	return e, true
+}
+
+// raise appends an alert, unless one of its kind was raised within the last minute.
+func (a *alerter) raise(ctx context.Context, alert Alert) {
+	a.mu.Lock()
+	recent := alert.Time.Sub(a.last[alert.Kind]) < alertPause
+	if !recent {
+		a.last[alert.Kind] = alert.Time
+	}
+	a.mu.Unlock()
+	if recent {
+		a.log.Warn(alert.Message, "alert", alert.Kind, "topic", alert.Topic)
+		return
+	}
+	if e, ok := a.event(alert); ok {
+		if _, err := a.source.Add(context.WithoutCancel(ctx), e); err != nil {
+			a.log.Error("cannot append the alert event", "alert", alert.Kind, "error", err)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Class says whose fault a failure is, and so what the relay does about it.
+type Class string
+
+// Classes of failures. Only Poison costs an event an attempt.
+const (
+	Outage  Class = "outage"  // Redis is away, loading, failing over, busy: retry for ever
+	Full    Class = "full"    // Redis cannot store anything: retry for ever, alert
+	Denied  Class = "refused" // credentials, rights or keys are wrong: retry slowly, alert with the mend
+	Reload  Class = "reload"  // Redis does not know the script: load it and resend at once
+	Poison  Class = "poison"  // the event itself fails, while everything else works
+	Damaged Class = "damaged" // the event's record in the outbox fails its checksum
+)
+
+// failure is a classified error.
+type failure struct {
+	class Class
+	mend  string // what an operator can do, "" when waiting is all
+	// suspect: the error could be the event's fault as well as the channel's: Redis answers an event that is too large
+	// by closing the connection, and an unknown error may be about anything.
+	suspect bool
+	err     error
+}
+
+// byText maps the codes and phrases of Redis's error replies. Errors from inside a script come with text before and
+// after the code, so the whole text is searched; the first that is found decides.
+var byText = []struct {
+	text  string
+	class Class
+	mend  string
+}{
+	{"NOSCRIPT", Reload, ""},
+	{"OOM ", Full, "raise maxmemory of Redis, or free memory"},
+	{"MISCONF", Full, "Redis cannot write its snapshot or AOF: free disk space there, see its log"},
+	{"LOADING", Outage, ""},
+	{"READONLY", Outage, "this Redis is a replica: point REDIS_URL to the master, or wait for the failover"},
+	{"MASTERDOWN", Outage, ""},
+	{"CLUSTERDOWN", Outage, ""},
+	{"TRYAGAIN", Outage, ""},
+	{"NOREPLICAS", Outage, "Redis wants more replicas (min-replicas-to-write)"},
+	{"MOVED ", Outage, "this Redis is part of a Cluster: give several of its nodes in REDIS_URL, with commas"},
+	{"ASK ", Outage, ""},
+	{"BUSY ", Outage, "another script keeps Redis busy (SCRIPT KILL ends it)"},
+	{"max number of clients reached", Outage, "raise maxclients of Redis"},
+	{"NOAUTH", Denied, "set REDIS_PASSWORD (and REDIS_USERNAME)"},
+	{"WRONGPASS", Denied, "correct REDIS_USERNAME and REDIS_PASSWORD"},
+	{"AUTH failed", Denied, "correct REDIS_USERNAME and REDIS_PASSWORD"},
+	{"called without any password configured", Denied, "this Redis has no password: remove REDIS_PASSWORD"},
+	{"DENIED Redis is running in protected mode", Denied, "give Redis a password, or let it bind to the right addresses"},
+	{"NOPERM", Denied, mendRights},
+	{"can't run this command", Denied, mendRights},
+	{"can't access at least one of the keys", Denied, mendRights},
+	{"can't access at least one of the channels", Denied, mendRights},
+	{"WRONGTYPE", Denied, "a key named matchrelay:* is something else: rename or delete it in Redis"},
+	{"CROSSSLOT", Denied, "this Redis spreads keys in a way that scripts cannot follow"},
+	{"unknown command", Denied, "this Redis lacks or renames a command: matchrelay needs EVALSHA, SCRIPT LOAD, HMGET, HSET, EXPIRE, PUBLISH"},
+}
+
+const mendRights = "give the Redis user these rights: ~matchrelay:* &<channels> +hello +ping +eval +evalsha +script|load +hmget +hset +expire +publish +info +pubsub|numsub"
+
+// classify tells the classes apart; err is not nil.
+func classify(err error) failure {
+	f := failure{class: Outage, err: err}
+	var reply redis.Error
+	var certificate *tls.CertificateVerificationError
+	var unknownAuthority x509.UnknownAuthorityError
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &certificate), errors.As(err, &unknownAuthority), errors.As(err, &alert), errors.As(err, &record):
+		f.class, f.mend = Denied, "check rediss://, REDIS_TLS_CA, REDIS_TLS_CERT and REDIS_TLS_KEY"
+	case errors.As(err, &dns):
+		f.mend = "check the host name in REDIS_URL"
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, net.ErrClosed):
+		f.suspect = true
+	case errors.As(err, &reply):
+		for _, known := range byText {
+			if strings.Contains(reply.Error(), known.text) {
+				f.class, f.mend = known.class, known.mend
+				return f
+			}
+		}
+		f.suspect = true
+	}
+	return f
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}

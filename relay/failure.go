@@ -1,0 +1,121 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+func (f failure) Error() string {
+	if f.mend == "" {
+		return fmt.Sprintf("%s: %v", f.class, f.err)
+	}
+	return fmt.Sprintf("%s: %v; %s", f.class, f.err, f.mend)
+}
+
+func (f failure) Unwrap() error { return f.err }
+
+// handle deals with a failure of Redis: it says so, waits, and leaves the lane to get ready again. It costs no event an
+// attempt.
+func (l *lane) handle(ctx context.Context, f failure) {
+	if f.class == Reload {
+		if err := l.r.target.Load(ctx); err != nil {
+			f = classify(err)
+		} else {
+			return
+		}
+	}
+	first := !l.failing
+	l.failing, l.ready = true, false
+	state := RedisDown
+	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
+	switch f.class {
+	case Outage:
+		l.outage = true
+		if first {
+			delay = 0 // a stale connection: Redis itself may be well
+		}
+	case Denied:
+		delay = l.r.opts.RetryMaxDelay
+		fallthrough
+	default:
+		state = Blocked
+	}
+	if l.status.set(state, f.Error()) {
+		l.log.Warn("cannot publish; events wait in the outbox", "state", state, "error", f)
+		if state == Blocked {
+			kind := "redis_refused"
+			if f.class == Full {
+				kind = "redis_full"
+			}
+			l.r.alerts.raise(ctx, Alert{Kind: kind, Topic: l.topic, Time: time.Now(),
+				Message: fmt.Sprintf("Redis refuses events of %s, which wait in the outbox: %v", l.topic, f)})
+		}
+	}
+	if delay > 0 {
+		l.pause(ctx, delay)
+	}
+}
+
+// suspect is an event that may be at fault itself for a failure.
+type suspect struct {
+	sequence uint64 // the first event of the call that failed
+	times    int    // how often, in a row
+	through  uint64 // events up to here are sent one at a time
+	failure  outbox.Failure
+}
+
+// alone says whether an event is to be sent by itself.
+func (s *suspect) alone(sequence uint64) bool { return sequence <= s.through }
+
+// doubt looks into a failure that may be the fault of an event. When a call fails twice at the same event although Redis
+// answered guards in between, its events are sent one by one; one that fails alone, between two guards that succeed on the
+// same run of Redis, has used up an attempt.
+func (l *lane) doubt(ctx context.Context, f failure, entries []outbox.Entry) error {
+	s := &l.suspect
+	first, last := entries[0], entries[len(entries)-1]
+	if s.sequence != first.Sequence {
+		*s = suspect{sequence: first.Sequence, through: s.through, failure: outbox.Failure{First: time.Now().UTC()}}
+	}
+	s.times++
+	if !s.alone(first.Sequence) {
+		if s.times >= 2 {
+			s.through = last.Sequence
+		}
+		return f
+	}
+	reply, err := l.call(ctx, l.batch())
+	if err != nil || reply.Status != OK {
+		return f
+	}
+	s.failure.Attempts++
+	s.failure.Last, s.failure.Class, s.failure.Text = time.Now().UTC(), string(Poison), f.err.Error()
+	l.log.Warn("an event fails by itself", "sequence", first.Sequence, "attempts", s.failure.Attempts, "error", f.err)
+	if s.failure.Attempts < l.r.opts.MaxRetries {
+		l.pause(ctx, min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay))
+		return nil
+	}
+	return l.setAside(ctx, first.Sequence, s.failure)
+}
+
+// setAside parks an event that cannot be published, or waits at it when it must not be parked.
+func (l *lane) setAside(ctx context.Context, sequence uint64, f outbox.Failure) error {
+	if l.r.opts.BlockOnPoison {
+		text := fmt.Sprintf("event #%d of %s cannot be published (%s: %s) and RELAY_ON_POISON=block keeps the topic waiting at it; discard it, or set RELAY_ON_POISON=park", sequence, l.topic, f.Class, f.Text)
+		if l.status.set(Blocked, text) {
+			l.r.alerts.raise(ctx, Alert{Kind: "event_blocked", Topic: l.topic, Time: time.Now(), Message: text})
+		}
+		l.pause(ctx, l.r.opts.RetryMaxDelay)
+		return nil
+	}
+	if err := l.r.source.Park(ctx, l.topic, sequence, f); err != nil {
+		return err
+	}
+	l.sent = sequence
+	l.r.alerts.raise(ctx, Alert{Kind: "event_parked", Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
+		"event #%d of %s is parked after %d attempts (%s: %s); the topic goes on; see it with: matchrelay events show %d",
+		sequence, l.topic, f.Attempts, f.Class, f.Text, sequence)})
+	return nil
+}

@@ -1,0 +1,350 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// lane carries the events of one topic, in order. Everything below status belongs to the goroutine in run.
+type lane struct {
+	r       *Relay
+	topic   string
+	channel string
+	log     *slog.Logger
+	wake    chan struct{} // something was appended
+	retry   chan struct{} // end the backoff now
+	status  laneStatus
+
+	loaded    bool
+	origin    string
+	sent      uint64          // every event up to here is accepted, parked or discarded
+	progress  outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
+	unheard   []uint64        // accepted, but heard by nobody; not settled yet
+	tail      tail
+	ready     bool // a guard has succeeded since the last failure
+	outage    bool // Redis was away since the lane was last ready
+	waived    bool // HoldMax is over: publish to whoever is there
+	heldSince time.Time
+	backoff   *backoff.ExponentialBackOff
+	failing   bool // the last call failed
+	suspect   suspect
+}
+
+func newLane(r *Relay, topic, channel string) *lane {
+	l := &lane{
+		r: r, topic: topic, channel: channel, log: r.opts.Logger.With("topic", topic),
+		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1),
+		backoff: backoff.NewExponentialBackOff(
+			backoff.WithInitialInterval(r.opts.RetryDelay), backoff.WithMaxInterval(r.opts.RetryMaxDelay),
+			backoff.WithMaxElapsedTime(0), backoff.WithRandomizationFactor(0.3)),
+	}
+	l.status.health = TopicHealth{State: NotRunning, Since: time.Now(), Receivers: -1}
+	return l
+}
+
+func (l *lane) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+var errDone = errors.New("nothing is pending") // ends run with UntilEmpty
+
+// run carries events until ctx ends, or with UntilEmpty until nothing is pending, and says how many it carried. Errors are
+// those of the source; whatever Redis does is handled within.
+func (l *lane) run(ctx context.Context) (carried int, err error) {
+	l.status.set(Waiting, "")
+	for ctx.Err() == nil {
+		n, err := l.step(ctx)
+		carried += n
+		var f failure
+		switch {
+		case err == nil:
+		case errors.As(err, &f):
+			l.handle(ctx, f)
+		case errors.Is(err, errDone), ctx.Err() != nil:
+			return carried, nil
+		case errors.Is(err, outbox.ErrDiskFull):
+			l.log.Warn("the disk of the outbox is full; trying again", "error", err)
+			l.pause(ctx, l.r.opts.RetryMaxDelay)
+		default:
+			return carried, err
+		}
+	}
+	return carried, nil
+}
+
+// step does the next thing: get ready, publish what is pending, or wait for more.
+func (l *lane) step(ctx context.Context) (carried int, err error) {
+	if current := l.r.origin.Load(); !l.loaded || current != nil && *current != l.origin {
+		if err := l.load(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if !l.ready {
+		return 0, l.connect(ctx)
+	}
+	entries, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: l.sent,
+		Events: pipelineDepth * batchEvents, Bytes: pipelineDepth * batchBytes})
+	if err != nil {
+		return 0, err
+	}
+	if len(entries) == 0 {
+		return 0, l.idle(ctx)
+	}
+	return l.publish(ctx, entries)
+}
+
+// load reads where the topic stands.
+func (l *lane) load(ctx context.Context) error {
+	if err := l.r.source.Flush(ctx); err != nil && !errors.Is(err, outbox.ErrDiskFull) {
+		return err
+	}
+	p, err := l.r.source.Position(ctx, l.topic)
+	if err != nil {
+		return err
+	}
+	if l.loaded { // the origin has changed: Redis is the same, and so are its subscribers
+		l.progress.Accepted, l.tail = p.Progress.Accepted, tail{}
+	} else {
+		l.progress = p.Progress
+		if p.Progress.TailFrom != 0 {
+			l.tail.add(p.Progress.TailFrom, time.Now())
+		}
+	}
+	l.loaded, l.ready = true, false
+	l.origin, l.sent = p.Origin, p.Cursor
+	l.r.origin.CompareAndSwap(nil, &p.Origin)
+	return nil
+}
+
+// publish sends the entries in one round trip and takes note of what Redis made of them.
+func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int, err error) {
+	if entries[0].Err != nil {
+		return 0, l.setAside(ctx, entries[0].Sequence, outbox.Failure{
+			Attempts: 1, First: time.Now().UTC(), Last: time.Now().UTC(), Class: string(Damaged), Text: entries[0].Err.Error()})
+	}
+	if l.suspect.alone(entries[0].Sequence) {
+		entries = entries[:1]
+	}
+	batches := l.batches(entries)
+	began := time.Now()
+	replies, err := l.r.target.Publish(ctx, batches...)
+	var next error // what is to be done after settling what went through
+	for i, reply := range replies {
+		l.heard(reply, began)
+		switch reply.Status {
+		case OK:
+			carried += l.accept(batches[i].Events, reply)
+		case Refused:
+			carried += l.accept(upTo(batches[i].Events, reply.Mark), reply)
+			next = classify(reply.Err)
+		case Held:
+			next = errHeld
+		default:
+			next = l.surprised(reply)
+		}
+	}
+	if err != nil {
+		next = classify(err)
+	}
+	if carried > 0 {
+		if err := l.settle(ctx); err != nil {
+			return carried, err
+		}
+	}
+	var f failure
+	var lost lostError
+	switch {
+	case next == nil:
+		return carried, nil
+	case errors.Is(next, errHeld):
+		return carried, l.hold(ctx)
+	case errors.As(next, &lost):
+		return carried, l.judge(ctx, lost.mark)
+	case errors.As(next, &f) && f.suspect:
+		return carried, l.doubt(ctx, f, entries[carried:])
+	}
+	return carried, next
+}
+
+var errHeld = errors.New("too few subscribers")
+
+// lostError: Redis's high-water mark is not what it should be.
+type lostError struct{ mark outbox.Mark }
+
+func (lostError) Error() string { return "the high-water mark disagrees" }
+
+// surprised turns a reply that changed nothing into what is to be done about it: nil for another run of Redis, for which
+// the lane gets ready anew.
+func (l *lane) surprised(reply Reply) error {
+	if reply.Status == Lost {
+		return lostError{reply.Mark}
+	}
+	l.ready, l.outage = false, true
+	return nil
+}
+
+// batches splits entries into script calls that follow each other.
+func (l *lane) batches(entries []outbox.Entry) []Batch {
+	var batches []Batch
+	before := l.progress.Accepted
+	for len(entries) > 0 && entries[0].Err == nil {
+		n, size := 0, 0
+		for n < len(entries) && n < batchEvents && entries[n].Err == nil {
+			if size += len(entries[n].Payload); n > 0 && size > batchBytes {
+				break
+			}
+			n++
+		}
+		b := l.batch()
+		b.Predecessor, b.Receivers, b.Events = before, l.required(), entries[:n]
+		batches = append(batches, b)
+		before = mark(entries[n-1])
+		entries = entries[n:]
+	}
+	return batches
+}
+
+func mark(e outbox.Entry) outbox.Mark {
+	return outbox.Mark{Sequence: e.Sequence, MessageID: e.MessageID}
+}
+
+// upTo returns the events up to the one with the mark, none when it is not among them.
+func upTo(events []outbox.Entry, m outbox.Mark) []outbox.Entry {
+	for i, e := range events {
+		if mark(e) == m {
+			return events[:i+1]
+		}
+	}
+	return nil
+}
+
+// batch is a guard: a batch without events.
+func (l *lane) batch() Batch {
+	return Batch{Channel: l.channel, Origin: l.origin, Run: l.progress.Run, Predecessor: l.progress.Accepted}
+}
+
+// required is how many subscribers a batch insists on.
+func (l *lane) required() int {
+	if l.waived {
+		return 0
+	}
+	return l.r.opts.MinReceivers[l.topic]
+}
+
+// heard takes note of a sign of life.
+func (l *lane) heard(reply Reply, began time.Time) {
+	l.failing = false
+	l.backoff.Reset()
+	if reply.Run == l.progress.Run {
+		l.tail.alive(began)
+	}
+	l.status.setReceivers(reply.Receivers)
+}
+
+// accept takes note of events that Redis has.
+func (l *lane) accept(events []outbox.Entry, reply Reply) int {
+	if len(events) == 0 {
+		return 0
+	}
+	l.tail.add(events[0].Sequence, time.Now())
+	last := events[len(events)-1]
+	l.sent, l.progress.Accepted = last.Sequence, mark(last)
+	l.unheard = append(l.unheard, reply.Unheard...)
+	if reply.Receivers >= 0 {
+		l.progress.Receivers = reply.Receivers
+	}
+	if reply.Receivers >= l.r.opts.MinReceivers[l.topic] {
+		l.waived, l.heldSince = false, time.Time{}
+	}
+	l.status.set(Delivering, "")
+	if l.r.opts.Observe != nil {
+		l.r.opts.Observe(l.topic, events)
+	}
+	return len(events)
+}
+
+// settle tells the source.
+func (l *lane) settle(ctx context.Context) error {
+	l.progress.TailFrom = l.tail.from()
+	err := l.r.source.Settle(context.WithoutCancel(ctx), outbox.Receipt{Topic: l.topic, Through: l.sent, Unheard: l.unheard,
+		Origin: l.origin, Progress: l.progress})
+	l.unheard = nil
+	return err
+}
+
+// idle waits for more. At the pace of the health checks, and once after the last event when Redis must be known to have
+// outlived it, it looks whether Redis is what it was.
+func (l *lane) idle(ctx context.Context) error {
+	l.status.set(Delivering, "")
+	after := l.r.opts.HealthInterval
+	if l.tail.from() != 0 {
+		after = min(after, max(0, time.Until(l.tail.safe())))
+	} else if l.r.opts.UntilEmpty {
+		return errDone
+	}
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-l.wake:
+		return nil
+	case <-l.retry:
+	case <-timer.C:
+	}
+	reply, err := l.guard(ctx)
+	if err != nil {
+		return err
+	}
+	if reply.Receivers == l.progress.Receivers && l.tail.from() == l.progress.TailFrom {
+		return nil
+	}
+	if reply.Receivers >= 0 {
+		l.progress.Receivers = reply.Receivers
+	}
+	return l.settle(ctx)
+}
+
+// guard asks Redis for the mark, its run and the subscribers; anything but agreement is dealt with.
+func (l *lane) guard(ctx context.Context) (Reply, error) {
+	reply, err := l.call(ctx, l.batch())
+	if err == nil && reply.Status != OK {
+		err = l.surprised(reply)
+		var lost lostError
+		if errors.As(err, &lost) {
+			return reply, l.judge(ctx, lost.mark)
+		}
+	}
+	return reply, err
+}
+
+// call sends one guard.
+func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
+	began := time.Now()
+	replies, err := l.r.target.Publish(ctx, b)
+	if err != nil {
+		return Reply{}, classify(err)
+	}
+	l.heard(replies[0], began)
+	return replies[0], nil
+}
+
+// pause waits, unless somebody wants a retry now or ctx ends.
+func (l *lane) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-l.retry:
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,208 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// connect gets the lane ready: at the start, after a failure, and when another process of Redis answers. It waits for the
+// subscribers that were there before, settles a disagreement about the high-water mark, and publishes again what a Redis
+// that died may have kept from its subscribers.
+func (l *lane) connect(ctx context.Context) error {
+	any := l.batch()
+	any.Run = ""
+	reply, err := l.call(ctx, any)
+	if err != nil {
+		return err
+	}
+	restarted := func() bool { return l.progress.Run != "" && reply.Run != "" && reply.Run != l.progress.Run }
+	if l.outage = l.outage || restarted(); l.outage {
+		if reply, err = l.rejoin(ctx, reply); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	if reply.Status == Lost {
+		origin := l.origin
+		if err := l.judge(ctx, reply.Mark); err != nil {
+			return err
+		}
+		if l.origin != origin {
+			return nil // begin anew under the fresh origin
+		}
+	}
+	if restarted() {
+		if done, err := l.republish(ctx, reply.Run); err != nil || !done {
+			return err
+		}
+	}
+	if l.outage {
+		l.log.Info("delivering again", "receivers", reply.Receivers)
+	}
+	l.progress.Run = reply.Run
+	if reply.Receivers >= 0 {
+		l.progress.Receivers = reply.Receivers
+	}
+	l.ready, l.outage = true, false
+	return l.settle(ctx)
+}
+
+// rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Redis answers meanwhile;
+// the time begins with its first answer.
+func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
+	until := time.Now().Add(l.r.opts.RejoinWait)
+	for reply.Receivers >= 0 && reply.Receivers < l.progress.Receivers && time.Now().Before(until) && ctx.Err() == nil {
+		if l.status.set(Waiting, fmt.Sprintf("%d of %d subscribers are back", reply.Receivers, l.progress.Receivers)) {
+			l.log.Info("Redis is back; waiting for its subscribers", "receivers", reply.Receivers, "before", l.progress.Receivers)
+		}
+		l.pause(ctx, receiverPoll)
+		b := l.batch()
+		b.Run = ""
+		next, err := l.call(ctx, b)
+		if err != nil {
+			return reply, err
+		}
+		if next.Run != reply.Run { // it died again: a new wait
+			until = time.Now().Add(l.r.opts.RejoinWait)
+		}
+		reply = next
+	}
+	return reply, nil
+}
+
+// hold waits for the subscribers that the topic requires.
+func (l *lane) hold(ctx context.Context) error {
+	if l.heldSince.IsZero() {
+		l.heldSince = time.Now()
+		l.log.Warn("held: too few subscribers", "channel", l.channel, "required", l.required())
+	}
+	l.status.set(HeldState, fmt.Sprintf("channel %s has fewer than %d subscribers; start one, or lower RELAY_MIN_RECEIVERS", l.channel, l.required()))
+	for ctx.Err() == nil {
+		if most := l.r.opts.HoldMax; most > 0 && time.Since(l.heldSince) >= most {
+			l.log.Warn("publishing to whoever is there: RELAY_HOLD_MAX is over", "channel", l.channel)
+			l.waived = true
+			return nil
+		}
+		l.pause(ctx, receiverPoll)
+		reply, err := l.guard(ctx)
+		if err != nil || !l.ready {
+			return err
+		}
+		if reply.Receivers < 0 || reply.Receivers >= l.required() {
+			l.heldSince = time.Time{}
+			return nil
+		}
+	}
+	return nil
+}
+
+// judge finds out what it means that Redis's high-water mark is not the last accepted event of this file: Redis has an
+// event of this file that came later (its answer was lost), or an older one or none (it has forgotten), or something that
+// this file does not know (the file is an older copy of one that went on).
+func (l *lane) judge(ctx context.Context, found outbox.Mark) error {
+	accepted := l.progress.Accepted
+	p, err := l.r.source.Position(ctx, l.topic)
+	if err != nil {
+		return err
+	}
+	if p.Origin != l.origin { // another topic has seen it first
+		return l.load(ctx)
+	}
+	id := ""
+	if found.Sequence != 0 {
+		if id, err = l.r.source.MessageID(ctx, l.topic, found.Sequence); err != nil {
+			return err
+		}
+	}
+	known := id != "" && id == found.MessageID
+	pruned := id == "" && found.Sequence <= p.PrunedTo
+	switch {
+	case known && found.Sequence > accepted.Sequence:
+		l.tail.add(l.sent+1, time.Now())
+		l.sent, l.progress.Accepted = max(l.sent, found.Sequence), found
+		return l.settle(ctx)
+	case found.Sequence < accepted.Sequence && (found.Sequence == 0 || known || pruned):
+		return l.restore(ctx, found)
+	case found == accepted:
+		return nil
+	}
+	return l.newOrigin(ctx, found)
+}
+
+// restore gives Redis back the mark that it has lost.
+func (l *lane) restore(ctx context.Context, found outbox.Mark) error {
+	reply, err := l.r.target.Restore(ctx, l.channel, l.origin, found, l.progress.Accepted)
+	if err != nil {
+		return classify(err)
+	}
+	if reply.Status != OK {
+		l.ready = false // somebody else has changed it: look again
+		return nil
+	}
+	l.r.alerts.raise(ctx, Alert{Kind: "redis_amnesia", Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
+		"Redis had forgotten what it accepted of %s: its high-water mark was #%d and is restored to #%d; check its persistence, eviction policy (noeviction) and failovers",
+		l.topic, found.Sequence, l.progress.Accepted.Sequence)})
+	return nil
+}
+
+// newOrigin takes a fresh origin, under which everything that is pending goes out.
+func (l *lane) newOrigin(ctx context.Context, found outbox.Mark) error {
+	alert := Alert{Kind: "outbox_rolled_back", Critical: true, Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
+		"Redis has accepted event #%d of %s, which this outbox file does not know: the file is an older copy. It takes a fresh origin and goes on; events between the copy and now may be missing here or be delivered twice (same message IDs)",
+		found.Sequence, l.topic)}
+	var events []outbox.Event
+	if e, ok := l.r.alerts.event(alert); ok {
+		events = append(events, e)
+	}
+	origin, err := l.r.source.NewOrigin(ctx, l.origin, events...)
+	if err != nil {
+		return err
+	}
+	l.r.origin.Store(&origin)
+	return l.load(ctx)
+}
+
+// republish publishes the tail again, after Redis died with it; done is false when Redis died once more.
+func (l *lane) republish(ctx context.Context, run string) (done bool, err error) {
+	from, through := l.tail.from(), l.progress.Accepted.Sequence
+	if from == 0 {
+		return true, nil
+	}
+	count := 0
+	for after := from - 1; after < through; {
+		entries, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
+		if err != nil {
+			return false, err
+		}
+		if len(entries) == 0 {
+			break
+		}
+		after = entries[len(entries)-1].Sequence
+		b := l.batch()
+		b.Run = run
+		for _, e := range entries {
+			if e.Err == nil {
+				b.Events = append(b.Events, e)
+			}
+		}
+		if len(b.Events) == 0 {
+			continue
+		}
+		reply, err := l.r.target.Republish(ctx, b)
+		switch {
+		case err != nil:
+			return false, classify(err)
+		case reply.Status == Refused:
+			return false, classify(reply.Err)
+		case reply.Status != OK:
+			return false, nil
+		}
+		count += reply.Published
+	}
+	l.tail = tail{}
+	l.tail.add(from, time.Now())
+	l.log.Info("Redis has died and is back: published again what its subscribers may have missed", "from", from, "through", through, "events", count)
+	return true, nil
+}

@@ -1,0 +1,211 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// Source is where events come from: an outbox. *outbox.Outbox implements it; see there for what each method does.
+type Source interface {
+	Position(ctx context.Context, topic string) (outbox.Position, error)
+	Read(ctx context.Context, r outbox.Range) ([]outbox.Entry, error)
+	MessageID(ctx context.Context, topic string, sequence uint64) (string, error)
+	Settle(ctx context.Context, r outbox.Receipt) error
+	Flush(ctx context.Context) error
+	Park(ctx context.Context, topic string, sequence uint64, f outbox.Failure) error
+	Add(ctx context.Context, events ...outbox.Event) ([]uint64, error)
+	NewOrigin(ctx context.Context, from string, events ...outbox.Event) (string, error)
+	Prune(ctx context.Context) (int, error)
+	Wake() <-chan struct{}
+}
+
+// Options of a relay. Only Channels is needed.
+type Options struct {
+	// Channels maps each topic to its Redis Pub/Sub channel. Topics that are not in it are not relayed.
+	Channels map[string]string
+	// MinReceivers is, per topic, how many subscribers must be there before anything is published to it.
+	MinReceivers map[string]int
+	// HoldMax is how long MinReceivers is waited for on a reachable Redis before events are published all the same, and
+	// counted as unheard; 0 means for ever.
+	HoldMax time.Duration
+	// RejoinWait is how long every topic waits after an outage for as many subscribers as it had before, counted from
+	// Redis's first answer; 0 means DefaultRejoinWait, negative not at all.
+	RejoinWait time.Duration
+	// RetryDelay and RetryMaxDelay bound the exponential backoff; 0 means 1 s and 5 s.
+	RetryDelay, RetryMaxDelay time.Duration
+	// MaxRetries is how often an event that fails by itself is tried before it is parked; 0 means 3.
+	MaxRetries int
+	// BlockOnPoison lets a topic wait at an event that fails by itself, instead of parking it and going on.
+	BlockOnPoison bool
+	// HealthInterval is the time between checks of an idle connection; 0 means 30 s.
+	HealthInterval time.Duration
+	// UntilEmpty makes Run return once nothing is pending.
+	UntilEmpty bool
+	// Alert turns what an operator must know into an event, which the relay appends to the outbox; nil only logs it.
+	Alert func(Alert) (outbox.Event, error)
+	// Logger takes what happens; nil discards it. Payloads and credentials are never logged.
+	Logger *slog.Logger
+	// Observe, if set, is called after each batch that Redis took, from the topic's goroutine; it must not block.
+	Observe func(topic string, entries []outbox.Entry)
+}
+
+// Defaults of Options.
+const (
+	DefaultRejoinWait     = 90 * time.Second
+	DefaultRetryDelay     = time.Second
+	DefaultRetryMaxDelay  = 5 * time.Second
+	DefaultMaxRetries     = 3
+	DefaultHealthInterval = 30 * time.Second
+)
+
+const (
+	batchEvents   = 200     // events in one script call: a long script blocks Redis for everybody
+	batchBytes    = 1 << 20 // bytes in one script call; one larger event goes alone
+	pipelineDepth = 4       // calls in one round trip
+	receiverPoll  = 250 * time.Millisecond
+	// tailWindow is how long before its death a Redis process may have accepted an event that it never pushed down its
+	// subscribers' sockets.
+	tailWindow = 2 * time.Second
+)
+
+func (o Options) withDefaults() Options {
+	positive := func(d *time.Duration, fallback time.Duration) {
+		if *d == 0 {
+			*d = fallback
+		}
+	}
+	positive(&o.RejoinWait, DefaultRejoinWait)
+	positive(&o.RetryDelay, DefaultRetryDelay)
+	positive(&o.RetryMaxDelay, DefaultRetryMaxDelay)
+	positive(&o.HealthInterval, DefaultHealthInterval)
+	if o.MaxRetries == 0 {
+		o.MaxRetries = DefaultMaxRetries
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Relay drains an outbox to Redis. Make one with New and call Run.
+type Relay struct {
+	source Source
+	target Target
+	opts   Options
+	lanes  []*lane
+	origin atomic.Pointer[string] // the file's, once a lane has read it
+	alerts alerter
+}
+
+// New makes a relay; nothing starts before Run.
+func New(source Source, target Target, opts Options) *Relay {
+	r := &Relay{source: source, target: target, opts: opts.withDefaults()}
+	r.alerts = alerter{source: source, build: r.opts.Alert, log: r.opts.Logger, last: map[string]time.Time{}}
+	for topic, channel := range r.opts.Channels {
+		r.lanes = append(r.lanes, newLane(r, topic, channel))
+	}
+	slices.SortFunc(r.lanes, func(a, b *lane) int { return strings.Compare(a.topic, b.topic) })
+	return r
+}
+
+// Run drains the outbox until ctx ends, and then returns nil after settling what Redis has accepted: a call that is under
+// way is waited for, as long as its time limit. Each topic goes its own way: one that waits or is blocked stops no other.
+// An error means that the outbox itself does not work any more (outbox.ErrFailed, outbox.ErrClosed, outbox.ErrDamaged);
+// whatever Redis does is retried for ever. Run may be called once.
+func (r *Relay) Run(ctx context.Context) error {
+	defer func() {
+		for _, l := range r.lanes {
+			l.status.set(NotRunning, "")
+		}
+	}()
+	for {
+		worked, err := r.pass(ctx)
+		if flushErr := r.source.Flush(context.WithoutCancel(ctx)); err == nil && !errors.Is(flushErr, outbox.ErrDiskFull) {
+			err = flushErr
+		}
+		if err != nil || ctx.Err() != nil || !worked {
+			return err
+		}
+	}
+}
+
+// pass runs every lane until ctx ends or, with UntilEmpty, until each has found nothing to do once; it says whether any
+// had something, for what one lane does (an alert) may be work for another.
+func (r *Relay) pass(ctx context.Context) (worked bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	var lanes sync.WaitGroup
+	var did atomic.Bool
+	for _, l := range r.lanes {
+		lanes.Add(1)
+		group.Go(func() error {
+			defer lanes.Done()
+			n, err := l.run(ctx)
+			if n > 0 {
+				did.Store(true)
+			}
+			return err
+		})
+	}
+	group.Go(func() error { // ends when every lane has
+		lanes.Wait()
+		cancel()
+		return nil
+	})
+	group.Go(func() error { return r.spreadWake(ctx) })
+	group.Go(func() error { return r.prune(ctx) })
+	return did.Load(), group.Wait()
+}
+
+// spreadWake passes the one signal of the source on to every lane.
+func (r *Relay) spreadWake(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.source.Wake():
+			for _, l := range r.lanes {
+				l.signal()
+			}
+		}
+	}
+}
+
+// prune applies the retention period at the pace of the health checks.
+func (r *Relay) prune(ctx context.Context) error {
+	ticker := time.NewTicker(r.opts.HealthInterval)
+	defer ticker.Stop()
+	for {
+		if n, err := r.source.Prune(ctx); err != nil && ctx.Err() == nil {
+			r.opts.Logger.Warn("cannot prune delivered events; trying again later", "error", err)
+		} else if n > 0 {
+			r.opts.Logger.Info("pruned delivered events that are over the retention period", "events", n)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// RetryNow ends the backoff that any topic is in.
+func (r *Relay) RetryNow() {
+	for _, l := range r.lanes {
+		select {
+		case l.retry <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package relay
+
+import (
+	"sync"
+	"time"
+)
+
+// State is what a topic, or the relay as a whole, is doing.
+type State string
+
+// States, from the best to the worst.
+const (
+	Delivering State = "delivering"  // publishing, or nothing to publish
+	Waiting    State = "waiting"     // Redis is back: waiting for the subscribers that were there before
+	HeldState  State = "held"        // too few subscribers
+	RedisDown  State = "redis_down"  // Redis does not answer, or not as a master that takes writes
+	Blocked    State = "blocked"     // needs an operator: rights, memory, or an event that fails by itself
+	NotRunning State = "not_running" // Run was not called, or has returned
+)
+
+var severity = map[State]int{Delivering: 0, Waiting: 1, HeldState: 2, RedisDown: 3, Blocked: 4, NotRunning: 5}
+
+// Health is the relay's state: the worst of its topics'.
+type Health struct {
+	State     State
+	Since     time.Time
+	LastError string // with what to do about it; "" when all is well
+	Topics    map[string]TopicHealth
+}
+
+// TopicHealth is the state of one topic.
+type TopicHealth struct {
+	State     State
+	Since     time.Time
+	LastError string
+	Receivers int // subscribers of its channel when last asked, -1 when that is not known
+}
+
+// laneStatus is what a lane tells the world.
+type laneStatus struct {
+	mu     sync.Mutex
+	health TopicHealth // guarded by mu
+}
+
+func (s *laneStatus) set(state State, lastError string) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed = s.health.State != state
+	if changed {
+		s.health.Since = time.Now()
+	}
+	s.health.State, s.health.LastError = state, lastError
+	return changed
+}
+
+func (s *laneStatus) setReceivers(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.health.Receivers = n
+}
+
+func (s *laneStatus) get() TopicHealth {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.health
+}
+
+// Health tells how the relay does.
+func (r *Relay) Health() Health {
+	h := Health{State: NotRunning, Topics: map[string]TopicHealth{}}
+	worst := -1
+	for _, l := range r.lanes {
+		t := l.status.get()
+		h.Topics[l.topic] = t
+		if severity[t.State] > worst {
+			worst = severity[t.State]
+			h.State, h.Since, h.LastError = t.State, t.Since, t.LastError
+		}
+	}
+	return h
+}
