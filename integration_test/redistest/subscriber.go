@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -124,7 +125,7 @@ func (s *Subscriber) Messages(channels ...string) []Message {
 	defer s.mu.Unlock()
 	var out []Message
 	for _, m := range s.messages {
-		if len(channels) == 0 || strings.Contains("\n"+strings.Join(channels, "\n")+"\n", "\n"+m.Channel+"\n") {
+		if len(channels) == 0 || slices.Contains(channels, m.Channel) {
 			out = append(out, m)
 		}
 	}

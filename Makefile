@@ -1,0 +1,60 @@
+# Every target works in a fresh clone with nothing but Go, make and a Debian base.
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PACKAGES := ./schema/...,./changes/...,./outbox/...,./relay/...,./config/...
+FUZZTIME ?= 10s
+PKG      ?= ./...
+BENCH    ?= .
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run build test race lint fuzz cover bench redis-server c-compiler
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: build ## the main job with an outage in the middle, in under 30 s
+	@bin/matchrelay demo
+
+# REDIS_URL reaches the program through its environment, so that its password
+# is in no list of processes.
+run: build ## a processor that stays up; SOURCE=my-list.json REDIS_URL=redis://... for your own
+	@bin/matchrelay run $(if $(SOURCE),--source "$$SOURCE",$(if $(REDIS_URL),,--dev))
+
+build: ## bin/matchrelay
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/matchrelay ./cmd/matchrelay
+
+test: redis-server c-compiler ## all tests, against a real redis-server, with the race detector
+	CGO_ENABLED=1 go test -race -timeout 5m ./...
+
+race: redis-server c-compiler ## the tests of PKG twice, shuffled, with the race detector
+	CGO_ENABLED=1 go test -race -shuffle=on -count=2 $(PKG)
+
+lint: ## gofmt, vet, staticcheck, goimports; shellcheck if it is there
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w these:" $$unformatted; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	@unsorted=$$(go tool goimports -l .); test -z "$$unsorted" || { echo "go tool goimports -w these:" $$unsorted; exit 1; }
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/*; else echo "shellcheck is not installed: .ci is not checked"; fi
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+cover: redis-server ## statement coverage of the five packages, by all tests
+	go test -timeout 5m -coverpkg=$(PACKAGES) -coverprofile=coverage.out ./...
+	@go tool cover -func=coverage.out | grep -v '100.0%$$' || true
+	@echo "lines not covered: go tool cover -html=coverage.out"
+
+bench: redis-server ## Go benchmarks, in benchstat's format; BENCH and PKG choose
+	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+redis-server:
+	@.ci/need redis-server redis-server
+
+# The race detector links C code.
+c-compiler:
+	@.ci/need "$$(go env CC)" gcc libc6-dev
