@@ -71,23 +71,23 @@ func (c *Config) checkRedis(found problems, require func(bool, string, string)) 
 // the certificates.
 func (c *Config) resolveServer(found problems) {
 	r := &c.Redis
-	port := "6379"
-	if r.SentinelName != "" {
-		port = "26379"
-	}
-	server, useTLS, err := parseRedisURL(string(r.URL), port)
+	server, useTLS, err := parseRedisURL(string(r.URL))
 	if err != nil {
 		c.fail(found, "REDIS_URL", err.Error())
 		return
 	}
 	server.SentinelMaster = r.SentinelName
+	sentinels := r.SentinelName != ""
+	if sentinels {
+		server.SentinelUsername, server.SentinelPassword = server.Username, server.Password
+	}
 	if server.Cluster() && server.DB != 0 {
 		c.fail(found, "REDIS_URL", "no database number: a Cluster has only database 0")
 	}
-	if r.Username != "" && server.Username != "" && r.Username != server.Username {
+	if !sentinels && r.Username != "" && server.Username != "" && r.Username != server.Username {
 		c.fail(found, "REDIS_USERNAME", "the same user as in REDIS_URL (set only one of them)")
 	}
-	if r.Password != "" && server.Password != "" && r.Password != server.Password {
+	if !sentinels && r.Password != "" && server.Password != "" && r.Password != server.Password {
 		c.fail(found, "REDIS_PASSWORD", "the same password as in REDIS_URL (set only one of them)")
 	}
 	if r.Username != "" {

@@ -29,7 +29,7 @@ type Config struct {
 
 // Redis says where Redis is, and how patient to be with it.
 type Redis struct {
-	URL           Secret        `env:"REDIS_URL" envDefault:"redis://fogis-redis:6379" secret:"url" meaning:"redis:// or rediss:// (TLS); a comma list of nodes for a Cluster, or of Sentinels; credentials allowed, never printed"`
+	URL           Secret        `env:"REDIS_URL" envDefault:"redis://fogis-redis:6379" secret:"url" meaning:"redis:// or rediss:// (TLS); a comma list of nodes for a Cluster, or of Sentinels (with their ports); credentials allowed, never printed"`
 	Enabled       bool          `env:"REDIS_PUBSUB_ENABLED" envDefault:"true" meaning:"false: the state is still recorded, but no event is appended"`
 	EnabledAlias  bool          `env:"REDIS_ENABLED" envDefault:"true" meaning:"another name of REDIS_PUBSUB_ENABLED; if both are set they must agree"`
 	ConnTimeout   time.Duration `env:"REDIS_CONNECTION_TIMEOUT" envDefault:"5" meaning:"seconds to wait for a connection"`
@@ -43,7 +43,7 @@ type Redis struct {
 	Alerts        string        `env:"REDIS_SYSTEM_ALERTS_CHANNEL" envDefault:"fogis:system:alerts" meaning:"channel of topic system_alert"`
 	Decode        bool          `env:"REDIS_DECODE_RESPONSES" envDefault:"true" meaning:"accepted for the sake of existing .env files; no effect" ignored:"accepted for the sake of existing .env files"`
 	SentinelName  string        `env:"REDIS_SENTINEL_MASTER" meaning:"name of the master that the Sentinels in REDIS_URL watch"`
-	Username      string        `env:"REDIS_USERNAME" meaning:"ACL user, if not in REDIS_URL"`
+	Username      string        `env:"REDIS_USERNAME" meaning:"ACL user, if not in REDIS_URL (which, with Sentinels, holds the login of those)"`
 	Password      Secret        `env:"REDIS_PASSWORD" secret:"all" meaning:"password, if not in REDIS_URL"`
 	CAFile        string        `env:"REDIS_TLS_CA" meaning:"PEM file of the CA to trust instead of the system's"`
 	CertFile      string        `env:"REDIS_TLS_CERT" meaning:"PEM file of the client certificate"`

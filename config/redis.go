@@ -20,8 +20,14 @@ type Server struct {
 	SentinelMaster string   // not empty: Addrs are Sentinels that know this master
 	Username       string
 	Password       Secret
-	DB             int         // 0 in a Cluster
-	TLS            *tls.Config // nil: no TLS; the client fills in ServerName
+
+	// The login of the Sentinels, which is the one in the URL. The master's is
+	// the same unless REDIS_USERNAME and REDIS_PASSWORD give another.
+	SentinelUsername string
+	SentinelPassword Secret
+
+	DB  int         // 0 in a Cluster
+	TLS *tls.Config // nil: no TLS; the client fills in ServerName
 }
 
 // Cluster reports whether Addrs are nodes of a Redis Cluster.
@@ -30,17 +36,12 @@ func (s Server) Cluster() bool { return len(s.Addrs) > 1 && s.SentinelMaster == 
 const wantRedisURL = expected("redis://host:6379 or rediss://user:password@host:6379/0, or such URLs comma separated, " +
 	"each node once, with one scheme, one login and one database (percent-encode special characters in the password)")
 
-// parseRedisURL takes one URL, or a comma list in which all but the first may
-// leave the scheme out.
-func parseRedisURL(raw, defaultPort string) (s Server, useTLS bool, err error) {
+// parseRedisURL takes one URL, or several with commas between them.
+func parseRedisURL(raw string) (s Server, useTLS bool, err error) {
 	var scheme, path string
 	var login *url.Userinfo
 	for i, part := range strings.Split(raw, ",") {
-		part = strings.TrimSpace(part)
-		if i > 0 && !strings.Contains(part, "://") {
-			part = scheme + "://" + part
-		}
-		u, err := url.Parse(part)
+		u, err := url.Parse(strings.TrimSpace(part))
 		// The reason is dropped on purpose: net/url quotes the password in it.
 		if err != nil || (u.Scheme != "redis" && u.Scheme != "rediss") || u.Hostname() == "" ||
 			u.RawQuery != "" || u.Fragment != "" {
@@ -63,7 +64,7 @@ func parseRedisURL(raw, defaultPort string) (s Server, useTLS bool, err error) {
 		}
 		port := u.Port()
 		if port == "" {
-			port = defaultPort
+			port = "6379"
 		}
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return Server{}, false, wantRedisURL

@@ -28,8 +28,12 @@ func TestRedisMayBeOneNodeAClusterOrASentinelGroup(t *testing.T) {
 		{"the login in variables", []string{"REDIS_URL=redis://h", "REDIS_USERNAME=u", "REDIS_PASSWORD=p"}, Server{Addrs: []string{"h:6379"}, Username: "u", Password: "p"}, false},
 		{"an IPv6 address", []string{"REDIS_URL=redis://[::1]:6380"}, Server{Addrs: []string{"[::1]:6380"}}, false},
 		{"a Cluster of URLs", []string{"REDIS_URL=redis://a:1,redis://b:2"}, Server{Addrs: []string{"a:1", "b:2"}}, true},
-		{"a Cluster with the scheme once", []string{"REDIS_URL=redis://:p@a:1, b:2,c"}, Server{Addrs: []string{"a:1", "b:2", "c:6379"}, Password: "p"}, true},
-		{"Sentinels", []string{"REDIS_URL=redis://s1,s2:1/3", "REDIS_SENTINEL_MASTER=main"}, Server{Addrs: []string{"s1:26379", "s2:1"}, SentinelMaster: "main", DB: 3}, false},
+		{"a Cluster with one login", []string{"REDIS_URL=redis://:p@a:1, redis://b:2,redis://c"}, Server{Addrs: []string{"a:1", "b:2", "c:6379"}, Password: "p"}, true},
+		{"Sentinels", []string{"REDIS_URL=redis://s1:1,redis://s2:1/3", "REDIS_SENTINEL_MASTER=main"}, Server{Addrs: []string{"s1:1", "s2:1"}, SentinelMaster: "main", DB: 3}, false},
+		{"Sentinels with the master's login", []string{"REDIS_URL=redis://:p@s1", "REDIS_SENTINEL_MASTER=main"},
+			Server{Addrs: []string{"s1:6379"}, SentinelMaster: "main", Password: "p", SentinelPassword: "p"}, false},
+		{"Sentinels with a login of their own", []string{"REDIS_URL=redis://a:b@s1", "REDIS_SENTINEL_MASTER=main", "REDIS_USERNAME=u", "REDIS_PASSWORD=p"},
+			Server{Addrs: []string{"s1:6379"}, SentinelMaster: "main", Username: "u", Password: "p", SentinelUsername: "a", SentinelPassword: "b"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := mustLoad(t, tt.environ...)
@@ -58,8 +62,9 @@ func TestAWrongRedisURLIsRefusedWithoutShowingItsPassword(t *testing.T) {
 		{"two schemes", "redis://a,rediss://b", "redis://a,rediss://b"},
 		{"two logins", "redis://:topsecret@a,redis://:b@b", "redis://***@b"},
 		{"two databases", "redis://a/1,redis://b/2", "redis://a/1,redis://b/2"},
-		{"a database in a Cluster", "redis://a/1,b", "redis://a/1,b"},
-		{"the same node twice", "redis://a,a:6379", "redis://a,a:6379"},
+		{"a database in a Cluster", "redis://a/1,redis://b", "redis://a/1,redis://b"},
+		{"a list with the scheme once", "redis://a,b", "redis://a,b"},
+		{"the same node twice", "redis://a,redis://a:6379", "redis://a,redis://a:6379"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := load(t, "REDIS_URL="+tt.url)
