@@ -1,0 +1,423 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/bits"
+	"strconv"
+	"unicode/utf8"
+)
+
+// MaxDepth is how deep a match list may nest lists and objects, the list or
+// object around the matches being 1. Messages may go a few levels deeper.
+const MaxDepth = 64
+
+// messageDepth leaves room for what a message puts around matches and changes.
+const messageDepth = MaxDepth + 8
+
+// A scanner checks JSON and finds its parts in one pass, without copying.
+//
+// Bytes that break the grammar end the scan with an error. What is wrong
+// without breaking it (a value of the wrong type, NaN) is noted as a misfit and
+// the scan goes on: only at the end of a match is its id known for certain,
+// and the error must name it.
+type scanner struct {
+	data   []byte
+	limit  int // of depth
+	pos    int
+	depth  int
+	path   []segment // where the scan is, within members that a rule covers
+	misfit *misfit   // the first one since it was last cleared
+	id     []byte    // the value of the last member whose field rule says id
+}
+
+// A segment is a member's name or, when name is nil, an index.
+type segment struct {
+	name  []byte
+	index int
+}
+
+type misfit struct{ field, reason string }
+
+// A syntaxError says in which field and at which byte the JSON breaks off.
+type syntaxError struct {
+	field, reason string
+	offset        int
+}
+
+func (e *syntaxError) Error() string { return fmt.Sprintf("%s at byte %d", e.reason, e.offset) }
+
+func (s *scanner) fail(reason string) error {
+	return &syntaxError{field: s.field(), reason: reason, offset: s.pos}
+}
+
+func (s *scanner) note(reason string) {
+	if s.misfit == nil {
+		s.misfit = &misfit{field: s.field(), reason: reason}
+	}
+}
+
+// field renders the path, such as domaruppdraglista[1].personnamn. Names come
+// from outside: they are cut, and quoted where they are not plain.
+func (s *scanner) field() string {
+	var b []byte
+	for _, p := range s.path {
+		if p.name == nil {
+			b = append(b, '[')
+			b = strconv.AppendInt(b, int64(p.index), 10)
+			b = append(b, ']')
+			continue
+		}
+		if len(b) > 0 {
+			b = append(b, '.')
+		}
+		b = append(b, p.name[:min(len(p.name), 40)]...)
+	}
+	if quoted := strconv.QuoteToASCII(string(b)); len(quoted) != len(b)+2 {
+		return quoted
+	}
+	return string(b)
+}
+
+// checkJSON returns an error unless data is one JSON value, nested at most
+// limit deep, and nothing else.
+func checkJSON(data []byte, limit int) error {
+	s := scanner{data: data, limit: limit}
+	if _, err := s.value(nil); err != nil {
+		return err
+	}
+	if s.misfit != nil {
+		return errors.New(s.misfit.reason)
+	}
+	return s.end()
+}
+
+// end expects nothing but white space to be left.
+func (s *scanner) end() error {
+	if s.peek(); s.pos < len(s.data) {
+		return s.fail("unexpected data after the JSON value")
+	}
+	return nil
+}
+
+// peek skips white space and returns the next byte, 0 at the end of the data.
+func (s *scanner) peek() byte {
+	for s.pos < len(s.data) {
+		c := s.data[s.pos]
+		if c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return c
+		}
+		s.pos++
+	}
+	return 0
+}
+
+// value scans one value, notes it if r (when not nil) wants another type, and
+// returns its bytes.
+func (s *scanner) value(r *rule) ([]byte, error) {
+	var is kind
+	var err error
+	c := s.peek()
+	start := s.pos
+	switch c {
+	case '"':
+		is = text
+		_, err = s.text()
+	case '{':
+		is, err = object, s.object(r)
+	case '[':
+		is, err = list, s.list(r)
+	case 't':
+		is, err = boolean, s.word("true")
+	case 'f':
+		is, err = boolean, s.word("false")
+	case 'n':
+		is, err = null, s.word("null")
+	default:
+		is, err = s.number(c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r != nil && is&r.want == 0 {
+		s.note("expected " + r.expected + ", got " + is.String())
+	}
+	return s.data[start:s.pos], nil
+}
+
+// object scans an object whose members r (when not nil) rules.
+func (s *scanner) object(r *rule) error {
+	if r == nil || r.fields == nil {
+		return s.members(nil)
+	}
+	var seen uint64
+	return s.members(func(name []byte) error {
+		f, known := r.fields[string(name)]
+		if !known {
+			f = unknownField
+		}
+		s.path = append(s.path, segment{name: name})
+		if seen&f.bit != 0 {
+			s.note("the field is there twice")
+		}
+		seen |= f.bit
+		value, err := s.value(f.rule)
+		if err != nil {
+			return err
+		}
+		if f.id {
+			s.id = value
+		}
+		s.path = s.path[:len(s.path)-1]
+		return nil
+	})
+}
+
+// members scans an object. It calls member, when not nil, with each name
+// (unescaped) at the point where the value is due; member has to scan it.
+func (s *scanner) members(member func(name []byte) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	if s.peek() == '}' {
+		s.leave()
+		return nil
+	}
+	for {
+		if s.peek() != '"' {
+			return s.fail("expected a member name in quotes")
+		}
+		start := s.pos
+		escaped, err := s.text()
+		if err != nil {
+			return err
+		}
+		name := s.data[start:s.pos]
+		if s.peek() != ':' {
+			return s.fail("expected ':' after a member name")
+		}
+		s.pos++
+		if member == nil {
+			_, err = s.value(nil)
+		} else if escaped {
+			err = member([]byte(unquote(name)))
+		} else {
+			err = member(name[1 : len(name)-1])
+		}
+		if err != nil {
+			return err
+		}
+		switch s.peek() {
+		case ',':
+			s.pos++
+		case '}':
+			s.leave()
+			return nil
+		default:
+			return s.fail("expected ',' or '}' after a member")
+		}
+	}
+}
+
+// list scans a list whose items r (when not nil) rules.
+func (s *scanner) list(r *rule) error {
+	if r == nil || r.items == nil {
+		return s.items(func(int) error { _, err := s.value(nil); return err })
+	}
+	return s.items(func(i int) error {
+		s.path = append(s.path, segment{index: i})
+		_, err := s.value(r.items)
+		if err == nil {
+			s.path = s.path[:len(s.path)-1]
+		}
+		return err
+	})
+}
+
+// items scans a list, calling item where each item is due; item has to scan it.
+func (s *scanner) items(item func(i int) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	if s.peek() == ']' {
+		s.leave()
+		return nil
+	}
+	for i := 0; ; i++ {
+		if err := item(i); err != nil {
+			return err
+		}
+		switch s.peek() {
+		case ',':
+			s.pos++
+		case ']':
+			s.leave()
+			return nil
+		default:
+			return s.fail("expected ',' or ']' after an item")
+		}
+	}
+}
+
+func (s *scanner) enter() error {
+	if s.depth++; s.depth > s.limit {
+		return s.fail(fmt.Sprintf("lists and objects are nested deeper than %d levels", s.limit))
+	}
+	s.pos++
+	return nil
+}
+
+func (s *scanner) leave() {
+	s.depth--
+	s.pos++
+}
+
+func (s *scanner) word(w string) error {
+	if !bytes.HasPrefix(s.data[s.pos:], []byte(w)) {
+		return s.fail("expected a JSON value")
+	}
+	s.pos += len(w)
+	return nil
+}
+
+// plain are the bytes that stand for themselves inside a text: ASCII without
+// controls, quotes and backslashes.
+var plain = func() (t [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
+// plainBytes is how many of the eight bytes of w, from the lowest, are plain.
+// The subtractions borrow into the top bit of each byte that is below the
+// bound; a borrow may spoil bytes above the first hit, never below it.
+func plainBytes(w uint64) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	quote, backslash := w^'"'*ones, w^'\\'*ones
+	hits := (w | (w - ' '*ones) | (quote - ones) | (backslash - ones)) & tops
+	return bits.TrailingZeros64(hits) / 8
+}
+
+// text scans a text in quotes and reports whether it holds escapes.
+func (s *scanner) text() (escaped bool, err error) {
+	data, i := s.data, s.pos+1
+	for {
+		for i+8 <= len(data) {
+			n := plainBytes(binary.LittleEndian.Uint64(data[i:]))
+			i += n
+			if n < 8 {
+				break
+			}
+		}
+		for i < len(data) && plain[data[i]] {
+			i++
+		}
+		s.pos = i
+		if i == len(data) {
+			return false, s.fail("the JSON ends inside a text")
+		}
+		switch c := data[i]; {
+		case c == '"':
+			s.pos++
+			return escaped, nil
+		case c == '\\':
+			escaped = true
+			n := escapeLen(data[i:])
+			if n == 0 {
+				return false, s.fail("invalid escape in a text")
+			}
+			i += n
+		case c < ' ':
+			return false, s.fail("unescaped control character in a text")
+		default:
+			r, n := utf8.DecodeRune(data[i:])
+			if r == utf8.RuneError && n == 1 {
+				return false, s.fail("a text is not UTF-8")
+			}
+			i += n
+		}
+	}
+}
+
+// escapeLen is the length of the escape that b begins with, 0 if it is not one.
+func escapeLen(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	switch b[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if len(b) < 6 {
+			return 0
+		}
+		for _, c := range b[2:6] {
+			if !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f') {
+				return 0
+			}
+		}
+		return 6
+	}
+	return 0
+}
+
+// number scans a number that begins with c. NaN and Infinity, which some
+// encoders write, are noted under their names.
+func (s *scanner) number(c byte) (kind, error) {
+	for _, w := range [...]string{"NaN", "Infinity", "-Infinity"} {
+		if c == w[0] && bytes.HasPrefix(s.data[s.pos:], []byte(w)) {
+			s.note(w + " is not JSON, expected a number or null")
+			s.pos += len(w)
+			return null, nil
+		}
+	}
+	if c == '-' {
+		s.pos++
+	}
+	if s.pos < len(s.data) && s.data[s.pos] == '0' {
+		s.pos++
+	} else if s.digits() == 0 {
+		return 0, s.fail("expected a JSON value")
+	}
+	is := integer
+	if s.pos < len(s.data) && s.data[s.pos] == '.' {
+		s.pos++
+		is = fraction
+		if s.digits() == 0 {
+			return 0, s.fail("expected a digit")
+		}
+	}
+	if s.pos < len(s.data) && s.data[s.pos]|0x20 == 'e' {
+		s.pos++
+		is = fraction
+		if s.pos < len(s.data) && (s.data[s.pos] == '+' || s.data[s.pos] == '-') {
+			s.pos++
+		}
+		if s.digits() == 0 {
+			return 0, s.fail("expected a digit")
+		}
+	}
+	return is, nil
+}
+
+func (s *scanner) digits() (n int) {
+	for s.pos < len(s.data) && s.data[s.pos] >= '0' && s.data[s.pos] <= '9' {
+		s.pos++
+		n++
+	}
+	return n
+}
+
+// unquote returns the text that b, a scanned text in its quotes, stands for.
+func unquote(b []byte) string {
+	if bytes.IndexByte(b, '\\') < 0 {
+		return string(b[1 : len(b)-1])
+	}
+	var t string
+	_ = json.Unmarshal(b, &t) // cannot fail: the text has been scanned
+	return t
+}

@@ -1,0 +1,181 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A MatchUpdate tells subscribers the whole current match list and what
+// changed in it. Its has_changes is always true, since subscribers skip an
+// update without: one without changes repeats the list for those who lost it.
+type MatchUpdate struct {
+	Source  string    // "" is DefaultSource
+	Time    time.Time // the zero time is now
+	Matches []Match   // the full list; each goes out byte for byte
+	Changes []DetailedChange
+
+	// Ids of matches; each match is in one of these lists at most.
+	New, Updated, Cancelled, Removed []string
+
+	Cycle    uint64         // the processing cycle, 0 outside of one
+	Metadata map[string]any // more members of payload.metadata; the standard ones cannot be overridden
+}
+
+// HighPriority reports whether any change is critical or high.
+func (u MatchUpdate) HighPriority() bool {
+	return slices.ContainsFunc(u.Changes, func(c DetailedChange) bool {
+		return c.Priority == Critical || c.Priority == High
+	})
+}
+
+type metadata struct {
+	TotalMatches    int             `json:"total_matches"`
+	HasChanges      bool            `json:"has_changes"`
+	ChangeSummary   changeSummary   `json:"change_summary"`
+	ChangeDetection changeDetection `json:"change_detection"`
+	Cycle           uint64          `json:"processing_cycle"`
+	Timestamp       timestamp       `json:"processing_timestamp"`
+}
+
+// The standard members of payload.metadata.
+var standardMetadata = []string{"total_matches", "has_changes", "change_summary", "change_detection", "processing_cycle", "processing_timestamp"}
+
+// A changeSummary counts matches, not changes.
+type changeSummary struct {
+	New       int `json:"new_matches"`
+	Updated   int `json:"updated_matches"`
+	Cancelled int `json:"cancelled_matches"`
+	Removed   int `json:"removed_matches"`
+	Total     int `json:"total_changes"`
+}
+
+type changeDetection struct {
+	New       []string   `json:"new_match_ids"`
+	Updated   []string   `json:"updated_match_ids"`
+	Cancelled []string   `json:"cancelled_match_ids"`
+	Removed   []string   `json:"removed_match_ids"`
+	Types     []Category `json:"change_types"` // in order of first appearance
+}
+
+// NewMatchUpdate builds a match_updates message. Errors wrap ErrMessage and
+// name the field; they hold no values.
+func NewMatchUpdate(u MatchUpdate) (Message, error) {
+	at, err := clock(u.Time)
+	if err != nil {
+		return Message{}, err
+	}
+	changes, types, err := wireChanges(u.Changes, at)
+	if err != nil {
+		return Message{}, err
+	}
+	extra, err := encodeValues("metadata", u.Metadata)
+	if err != nil {
+		return Message{}, err
+	}
+	for _, key := range standardMetadata {
+		if _, taken := extra[key]; taken {
+			return Message{}, fmt.Errorf("%w: metadata.%s is a standard key and cannot be overridden; choose another", ErrMessage, key)
+		}
+	}
+	meta := encode(metadata{
+		TotalMatches: len(u.Matches),
+		HasChanges:   true,
+		ChangeSummary: changeSummary{
+			New: len(u.New), Updated: len(u.Updated), Cancelled: len(u.Cancelled), Removed: len(u.Removed),
+			Total: len(u.New) + len(u.Updated) + len(u.Cancelled) + len(u.Removed),
+		},
+		ChangeDetection: changeDetection{
+			New: notNil(u.New), Updated: notNil(u.Updated), Cancelled: notNil(u.Cancelled), Removed: notNil(u.Removed), Types: types,
+		},
+		Cycle:     u.Cycle,
+		Timestamp: timestamp(at),
+	})
+	if len(extra) > 0 {
+		meta[len(meta)-1] = ','
+		meta = append(meta, encode(extra)[1:]...)
+	}
+	// The matches are spliced in: any JSON encoder would change their bytes.
+	payload := make([][]byte, 0, 2*len(u.Matches)+2)
+	payload = append(payload, []byte(`{"matches":[`))
+	for i, m := range u.Matches {
+		if m.id == "" {
+			return Message{}, fmt.Errorf("%w: matches[%d]: not made by ParseMatches", ErrMessage, i)
+		}
+		if i > 0 {
+			payload = append(payload, []byte(","))
+		}
+		payload = append(payload, m.raw)
+	}
+	payload = append(payload, fmt.Appendf(nil, `],"schema_version":%q,"detailed_changes":%s,"high_priority":%t,"metadata":%s}`,
+		SchemaVersion, encode(changes), u.HighPriority(), meta))
+	return seal(TypeMatchUpdates, u.Source, at, payload...), nil
+}
+
+func wireChanges(changes []DetailedChange, at time.Time) ([]wireChange, []Category, error) {
+	wire := make([]wireChange, len(changes))
+	types := []Category{}
+	for i, c := range changes {
+		for name, value := range map[string]json.RawMessage{"previous_value": c.Previous, "current_value": c.Current} {
+			if value != nil && checkJSON(value, MaxDepth) != nil {
+				return nil, nil, fmt.Errorf("%w: detailed_changes[%d].%s: expected JSON", ErrMessage, i, name)
+			}
+		}
+		when := at
+		if !c.Time.IsZero() {
+			when = c.Time
+		}
+		c.Stakeholders = notNil(c.Stakeholders)
+		wire[i] = wireChange{c, timestamp(when)}
+		if !slices.Contains(types, c.Category) {
+			types = append(types, c.Category)
+		}
+	}
+	return wire, types, nil
+}
+
+// MatchUpdate reads the payload of a match_updates message. The values of
+// Metadata are json.RawMessage.
+func (m Message) MatchUpdate() (MatchUpdate, error) {
+	var p struct {
+		Changes  []wireChange               `json:"detailed_changes"`
+		Metadata map[string]json.RawMessage `json:"metadata"`
+	}
+	if err := m.decodePayload(TypeMatchUpdates, &p); err != nil {
+		return MatchUpdate{}, err
+	}
+	u := MatchUpdate{Source: m.Source, Time: m.Timestamp}
+	var meta metadata
+	if err := json.Unmarshal(encode(p.Metadata), &meta); err != nil {
+		return MatchUpdate{}, fmt.Errorf("%w: the metadata does not fit a %s", ErrMessage, m.Type)
+	}
+	d := meta.ChangeDetection
+	u.New, u.Updated, u.Cancelled, u.Removed, u.Cycle = d.New, d.Updated, d.Cancelled, d.Removed, meta.Cycle
+	for name, value := range Members(m.payload) {
+		if name != "matches" {
+			continue
+		}
+		var err error
+		if u.Matches, err = ParseMatches(value); err != nil {
+			return MatchUpdate{}, fmt.Errorf("%w: payload.matches: %w", ErrMessage, err)
+		}
+	}
+	for _, c := range p.Changes {
+		c.DetailedChange.Time = time.Time(c.Time).UTC()
+		u.Changes = append(u.Changes, c.DetailedChange)
+	}
+	for _, key := range standardMetadata {
+		delete(p.Metadata, key)
+	}
+	u.Metadata = decodeValues(p.Metadata)
+	return u, nil
+}
+
+// notNil makes a list that JSON shows as [] rather than null.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
