@@ -1,12 +1,12 @@
 // Package relay drains an outbox to Redis Pub/Sub: in order, each event once, for as long as it takes.
 //
-//	client, err := relay.NewClient(relay.ClientOptions{URL: "redis://localhost:6379"})
-//	...
+//	client := relay.NewClient(relay.ClientOptions{Addrs: []string{"localhost:6379"}})
+//	defer client.Close()
 //	r := relay.New(box, relay.NewRedis(client, 5*time.Second), relay.Options{
 //		Channels:     map[string]string{"match_updates": "fogis:matches:updates"},
 //		MinReceivers: map[string]int{"match_updates": 1},
 //	})
-//	err = r.Run(ctx) // blocks; nil when ctx ends
+//	err := r.Run(ctx) // blocks; nil when ctx ends
 //
 // # How an event is published once
 //

@@ -47,9 +47,7 @@ type rig struct {
 func newRig(t *testing.T, opts redistest.Options) *rig {
 	r := &rig{t: t, path: filepath.Join(t.TempDir(), "outbox.db"), server: redistest.New(t, opts)}
 	r.open()
-	var err error
-	r.client, err = relay.NewClient(relay.ClientOptions{URL: r.server.URL(), DialTimeout: time.Second})
-	require.NoError(t, err)
+	r.client = relay.NewClient(relay.ClientOptions{Addrs: []string{r.server.Addr()}, DialTimeout: time.Second})
 	t.Cleanup(func() {
 		r.halt()
 		report, err := r.box.Verify(context.Background())

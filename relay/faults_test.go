@@ -1,0 +1,383 @@
+package relay_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// oversized is an event that a server with proto-max-bulk-len 1mb answers by closing the connection.
+func oversized() outbox.Event {
+	return outbox.Event{Topic: "news", MessageID: uuid.NewString(), Payload: []byte(strings.Repeat("x", 2<<20))}
+}
+
+func TestAnEventThatFailsByItselfIsParkedAndTheRestGoesOn(t *testing.T) {
+	r := newRig(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.add("news", 5)
+	poison, err := r.box.Add(context.Background(), oversized())
+	require.NoError(t, err)
+	r.add("news", 5)
+	r.add("alerts", 5)
+	r.start(quick())
+	r.waitDelivered("news")
+	r.waitDelivered("alerts")
+	sub.WaitFor(16) // and the alert
+	r.requireComplete(sub, nil)
+
+	parked, err := r.box.List(context.Background(), outbox.Filter{State: outbox.Parked})
+	require.NoError(t, err)
+	require.Len(t, parked, 1)
+	require.Equal(t, poison[0], parked[0].Sequence)
+	require.Equal(t, relay.DefaultMaxRetries, parked[0].Attempts)
+	require.Contains(t, parked[0].LastError, "poison")
+	require.Equal(t, []string{"event_parked"}, r.alertKinds())
+}
+
+func TestAnEventThatFailsByItselfBlocksItsTopicWhenParkingIsOff(t *testing.T) {
+	r := newRig(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.add("news", 5)
+	_, err := r.box.Add(context.Background(), oversized())
+	require.NoError(t, err)
+	opts := quick()
+	opts.BlockOnPoison = true
+	r.start(opts)
+	eventually(t, "the topic is blocked", func() bool {
+		h := r.relay.Health()
+		return h.State == relay.Blocked && strings.Contains(h.LastError, "RELAY_ON_POISON")
+	})
+	r.add("alerts", 5)
+	sub.WaitFor(10)
+	require.NoError(t, r.server.Client().ConfigSet(context.Background(), "proto-max-bulk-len", "512mb").Err())
+	r.relay.RetryNow()
+	r.waitDelivered("news")
+	require.Zero(t, r.topic("news").Parked)
+}
+
+func TestADamagedRecordIsParkedAndNeverPublished(t *testing.T) {
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	sequences := r.add("news", 9)
+	require.NoError(t, r.box.Close())
+	damage(t, r.path, "news", sequences[4])
+	r.open()
+	bad := r.appended[4]
+	r.appended = append(r.appended[:4], r.appended[5:]...)
+	r.start(quick())
+	r.waitDelivered("news")
+	sub.WaitFor(9) // eight and the alert
+	r.requireComplete(sub, nil)
+	parked, err := r.box.List(context.Background(), outbox.Filter{State: outbox.Parked})
+	require.NoError(t, err)
+	require.Len(t, parked, 1)
+	require.Equal(t, bad.MessageID, parked[0].MessageID)
+	require.Contains(t, parked[0].LastError, "checksum")
+
+	// The rig's closing check must not trip over what this test broke on purpose.
+	require.NoError(t, r.box.Close())
+	require.NoError(t, os.Remove(r.path))
+	r.halt2()
+	r.open()
+}
+
+// damage flips one byte of an event's payload in a closed file.
+func damage(t *testing.T, path, topic string, sequence uint64) {
+	t.Helper()
+	db, err := bolt.Open(path, 0o600, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Update(func(tx *bolt.Tx) error {
+		log := tx.Bucket([]byte("matchrelay/log/" + topic))
+		key := []byte{0, 0, 0, 0, 0, 0, 0, byte(sequence)}
+		value := append([]byte(nil), log.Get(key)...)
+		value[len(value)-1] ^= 1
+		return log.Put(key, value)
+	}))
+	require.NoError(t, db.Close())
+}
+
+// halt2 stops a relay whose outbox was closed under it.
+func (r *rig) halt2() {
+	require.ErrorIs(r.t, r.stop(), outbox.ErrClosed)
+	r.stop = nil
+}
+
+func TestFaultsOfTheChannelCostNoEventAnAttempt(t *testing.T) {
+	for _, fault := range []struct {
+		name     string
+		state    relay.State
+		says     string // in the health's error
+		alert    string
+		password string
+		cause    []any // a command that brings the fault about
+		mend     []any
+	}{
+		{name: "out of memory", state: relay.Blocked, says: "maxmemory", alert: "redis_full",
+			cause: []any{"CONFIG", "SET", "maxmemory", "1"}, mend: []any{"CONFIG", "SET", "maxmemory", "0"}},
+		{name: "a replica", state: relay.RedisDown, says: "replica",
+			cause: []any{"REPLICAOF", "127.0.0.1", "1"}, mend: []any{"REPLICAOF", "NO", "ONE"}},
+		{name: "too few replicas", state: relay.RedisDown, says: "min-replicas",
+			cause: []any{"CONFIG", "SET", "min-replicas-to-write", "1"}, mend: []any{"CONFIG", "SET", "min-replicas-to-write", "0"}},
+		{name: "a password that was set", state: relay.Blocked, says: "REDIS_PASSWORD", alert: "redis_refused",
+			cause: []any{"CONFIG", "SET", "requirepass", "new"}, mend: []any{"CONFIG", "SET", "requirepass", ""}},
+		{name: "no right to publish", state: relay.Blocked, says: "+publish", alert: "redis_refused",
+			cause: []any{"ACL", "SETUSER", "default", "-publish"}, mend: []any{"ACL", "SETUSER", "default", "+publish"}},
+		{name: "no right to the channel", state: relay.Blocked, says: "&<channels>", alert: "redis_refused",
+			cause: []any{"ACL", "SETUSER", "default", "resetchannels"}, mend: []any{"ACL", "SETUSER", "default", "allchannels"}},
+		{name: "no right to the keys", state: relay.Blocked, says: "~matchrelay:*", alert: "redis_refused",
+			cause: []any{"ACL", "SETUSER", "default", "resetkeys"}, mend: []any{"ACL", "SETUSER", "default", "allkeys"}},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			r := newRig(t, redistest.Options{})
+			r.server.Start()
+			admin := r.server.Client()
+			ctx := context.Background()
+			// A user of its own for the test, so that it can mend what it breaks for everybody else.
+			require.NoError(t, admin.Do(ctx, "ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all").Err())
+			sub := r.subscribe(redistest.SubscriberOptions{})
+			r.start(quick())
+			r.add("news", 5)
+			sub.WaitFor(5)
+			conn := admin.Conn()
+			defer conn.Close()
+			require.NoError(t, conn.AuthACL(ctx, "admin", "admin").Err())
+			require.NoError(t, conn.Do(ctx, fault.cause...).Err())
+			// Rights hold for commands to come; a password for connections to come.
+			require.NoError(t, conn.Do(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err())
+			r.add("news", 5)
+			eventually(t, "the fault shows in the health", func() bool {
+				h := r.relay.Health().Topics["news"]
+				return h.State == fault.state && strings.Contains(h.LastError, fault.says)
+			})
+			require.NoError(t, conn.Do(ctx, fault.mend...).Err())
+			r.waitDelivered("news")
+			require.Zero(t, r.topic("news").Parked)
+			eventually(t, "all events have arrived", func() bool { return len(r.received(sub)) >= 10 })
+			r.requireComplete(sub, nil)
+			if fault.alert != "" {
+				require.Contains(t, r.alertKinds(), fault.alert)
+			} else {
+				require.Empty(t, r.alertKinds())
+			}
+		})
+	}
+}
+
+func TestAScriptThatRedisForgotIsLoadedAgain(t *testing.T) {
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.start(quick())
+	for i := range 3 {
+		r.add("news", 2)
+		sub.WaitFor(2 * (i + 1))
+		require.NoError(t, r.server.Client().ScriptFlush(context.Background()).Err())
+	}
+	r.add("news", 1)
+	sub.WaitFor(7)
+	r.requireComplete(sub, nil)
+}
+
+// cutter is a proxy that cuts off the reply of some calls after the server has run them.
+type cutter struct {
+	addr string
+	cut  atomic.Int32 // so many replies to cut
+}
+
+func newCutter(t *testing.T, server string) *cutter {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c := &cutter{addr: listener.Addr().String()}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go c.serve(client, server)
+		}
+	}()
+	return c
+}
+
+func (c *cutter) serve(client net.Conn, server string) {
+	defer client.Close()
+	upstream, err := net.Dial("tcp", server)
+	if err != nil {
+		return
+	}
+	defer upstream.Close()
+	go func() {
+		_, _ = io.Copy(upstream, client)
+		_ = upstream.Close()
+	}()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := upstream.Read(buf)
+		if err != nil {
+			return
+		}
+		if strings.Contains(string(buf[:n]), "\r\nOK\r\n") || strings.HasPrefix(string(buf[:n]), "*") {
+			if c.cut.Add(-1) >= 0 {
+				return // the server has run the script; nobody hears the answer
+			}
+		}
+		if _, err := client.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func TestAReplyThatIsCutOffPublishesNothingTwice(t *testing.T) {
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	proxy := newCutter(t, r.server.Addr())
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{proxy.addr}})
+	defer client.Close()
+	r.startTarget(quick(), relay.NewRedis(client, time.Second))
+	r.add("news", 1)
+	sub.WaitFor(1)
+	for round := range 20 {
+		proxy.cut.Store(int32(1 + round%3))
+		r.addMany("news", 1+round*60)
+		r.waitDelivered("news")
+	}
+	sub.WaitFor(len(r.appended))
+	r.halt()
+	r.requireComplete(sub, nil)
+	require.Zero(t, r.topic("news").Parked)
+	require.Empty(t, r.alertKinds())
+}
+
+func TestUntilEmptyReturnsWhenEverythingIsDelivered(t *testing.T) {
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.addMany("news", 1000)
+	r.addMany("alerts", 10)
+	opts := quick()
+	opts.UntilEmpty = true
+	require.NoError(t, relay.New(r.box, relay.NewRedis(r.client, time.Second), opts).Run(context.Background()))
+	sub.WaitFor(1010)
+	r.requireComplete(sub, nil)
+	require.Zero(t, r.topic("news").Pending)
+	require.Zero(t, r.topic("news").Progress.TailFrom, "Redis is known to have outlived the last event")
+}
+
+func TestTwoRelaysOnCopiesOfAFileComeToRest(t *testing.T) {
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.start(quick())
+	r.add("news", 10)
+	sub.WaitFor(10)
+	r.halt()
+	r.add("news", 5) // pending in both files
+	require.NoError(t, r.box.Close())
+	copyFile(t, r.path, r.path+".copy")
+	r.open()
+	other := &rig{t: t, path: r.path + ".copy", server: r.server, client: r.client, appended: append([]redistest.Event(nil), r.appended...)}
+	other.open()
+	r.start(quick())
+	other.start(quick())
+	for range 10 {
+		r.add("news", 3)
+		other.add("news", 3)
+	}
+	r.waitDelivered("news")
+	other.waitDelivered("news")
+	epochs := func() (sum uint64) {
+		for _, box := range []*outbox.Outbox{r.box, other.box} {
+			stats, err := box.Stats(context.Background())
+			require.NoError(t, err)
+			sum += stats.Epoch
+		}
+		return sum
+	}
+	require.Equal(t, uint64(3), epochs(), "one of them, and only one, has taken a fresh origin")
+	r.add("news", 3)
+	other.add("news", 3)
+	r.waitDelivered("news")
+	other.waitDelivered("news")
+	require.Equal(t, uint64(3), epochs(), "and there it ends")
+
+	got := map[string]int{}
+	for _, m := range sub.Messages() {
+		got[redistest.EnvelopeID(m.Payload)]++
+	}
+	for _, e := range append(r.appended, other.appended...) {
+		require.NotZero(t, got[e.MessageID], fmt.Sprint("lost: ", e))
+	}
+	for _, e := range r.appended[:10] {
+		require.Equal(t, 1, got[e.MessageID], "what was settled before the copy came once")
+	}
+	other.halt()
+	require.NoError(t, other.box.Close())
+}
+
+func TestTopicsWaitForTheSubscribersThatWereThereBeforeAnOutage(t *testing.T) {
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	prompt := r.subscribe(redistest.SubscriberOptions{})
+	slow := r.subscribe(redistest.SubscriberOptions{Reconnect: 2 * time.Second})
+	r.start(quick())
+	r.add("news", 5)
+	r.add("alerts", 5)
+	prompt.WaitFor(10)
+	slow.WaitFor(10)
+	r.server.Kill()
+	mayRepeat := map[string]bool{}
+	for _, e := range r.appended {
+		mayRepeat[e.MessageID] = true
+	}
+	r.add("news", 5)
+	r.add("alerts", 5)
+	r.server.Start()
+	prompt.WaitSubscribed(2)
+	eventually(t, "it waits for the other", func() bool { return r.relay.Health().State == relay.Waiting })
+	slow.WaitSubscribed(2)
+	r.waitDelivered("news")
+	r.waitDelivered("alerts")
+	for _, sub := range []*redistest.Subscriber{prompt, slow} {
+		eventually(t, "all has arrived", func() bool { return len(r.received(sub)) == 30 })
+		r.requireComplete(sub, mayRepeat)
+	}
+}
+
+func TestASubscriberThatNeverComesBackIsWaitedForOnce(t *testing.T) {
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	stays := r.subscribe(redistest.SubscriberOptions{})
+	leaves := r.subscribe(redistest.SubscriberOptions{})
+	opts := quick()
+	opts.RejoinWait = 2 * time.Second
+	r.start(opts)
+	r.add("news", 5)
+	stays.WaitFor(5)
+	r.server.Kill()
+	leaves.Close()
+	r.server.Start()
+	r.add("news", 5)
+	r.waitDelivered("news")
+	eventually(t, "both runs of events", func() bool { return len(r.received(stays)) == 15 })
+	require.Equal(t, 1, r.topic("news").Progress.Receivers, "and then no more")
+}
