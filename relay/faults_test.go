@@ -152,7 +152,9 @@ func TestFaultsOfTheChannelCostNoEventAnAttempt(t *testing.T) {
 			// A user of its own for the test, so that it can mend what it breaks for everybody else.
 			require.NoError(t, admin.Do(ctx, "ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all").Err())
 			sub := r.subscribe(redistest.SubscriberOptions{})
-			r.start(quick())
+			opts := quick()
+			opts.RejoinWait = 500 * time.Millisecond // the fault may keep the subscriber away as well
+			r.start(opts)
 			r.add("news", 5)
 			sub.WaitFor(5)
 			conn := admin.Conn()
