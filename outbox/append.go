@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"context"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -76,9 +77,9 @@ func printable(s string, most int) bool {
 // Append adds events to the log within the caller's transaction, which may come from Update or be any write transaction
 // on the same database. The events are durable once that transaction has committed, and gone if it rolls back. The relay
 // wakes on the commit. Append returns the sequences in the order of the events: every event in the outbox has its own,
-// dense and ascending.
+// dense and ascending; only for a Key that is in the log already, the old one comes back.
 //
-// All events are checked before the first is written. Errors: ErrInvalid, ErrTooLarge, ErrFull. Within Update, a closure
+// All events are checked before the first is written. Errors: ErrInvalid, ErrTooLarge, ErrFull, ErrFailed. Within Update, a closure
 // whose Append failed fails as a whole, even if it drops the error; in a transaction of the caller's own, the caller has
 // to roll back.
 func (o *Outbox) Append(tx *bolt.Tx, events ...Event) (sequences []uint64, err error) {
@@ -87,8 +88,8 @@ func (o *Outbox) Append(tx *bolt.Tx, events ...Event) (sequences []uint64, err e
 			o.spoil(tx, err)
 		}
 	}()
-	if tx == nil || !tx.Writable() {
-		return nil, fmt.Errorf("append: %w", invalid("the transaction is not a write transaction"))
+	if tx == nil || tx.DB() != o.db || !tx.Writable() {
+		return nil, fmt.Errorf("append: %w", invalid("expected an open write transaction on the outbox's own database"))
 	}
 	seen := make(map[string]bool, len(events))
 	for _, e := range events {
@@ -100,10 +101,10 @@ func (o *Outbox) Append(tx *bolt.Tx, events ...Event) (sequences []uint64, err e
 		}
 		seen[e.MessageID] = true
 	}
-	l, err := openLedger(tx)
-	if err != nil {
+	if err := o.failure(); err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
+	l := openLedger(tx)
 	for _, e := range events {
 		sequence, err := o.appendOne(l, e, 0)
 		if err != nil {
@@ -121,46 +122,48 @@ func (o *Outbox) Append(tx *bolt.Tx, events ...Event) (sequences []uint64, err e
 // appendOne writes one event that was checked. The caller saves the ledger.
 func (o *Outbox) appendOne(l *ledger, e Event, replayOf uint64) (uint64, error) {
 	if e.Key != "" {
-		keys, err := l.makeBucket(keysBucket, "")
-		if err != nil {
-			return 0, err
-		}
-		if old := keys.Get([]byte(e.Key)); old != nil {
-			return keySequence(old), nil
+		// A record that was too damaged to tell its key may have left it behind when it was pruned.
+		old := keySequence(l.get(keysBucket, []byte(e.Key)))
+		if _, v := l.find(old); v != nil {
+			return old, nil
 		}
 	}
 	sequence := l.number(keyLast) + 1
 	value := encodeRecord(sequence, e, replayOf, o.opts.Now())
-	if err := o.makeRoom(l, e, len(value)+recordOverhead); err != nil {
+	size := uint64(len(value) + recordOverhead)
+	if err := o.makeRoom(l, e, size); err != nil {
 		return 0, err
 	}
-	log, err := l.makeBucket(logPrefix, e.Topic)
-	if err != nil {
-		return 0, err
+	if log := l.makeBucket(logPrefix + e.Topic); log != nil {
+		log.FillPercent = 0.9 // keys only ever grow
 	}
-	log.FillPercent = 0.9 // keys only ever grow
-	if err := log.Put(sequenceKey(sequence), value); err != nil {
-		return 0, fmt.Errorf("store event: %w", err)
-	}
+	l.put(logPrefix+e.Topic, sequenceKey(sequence), value)
 	if e.Key != "" {
-		if err := l.tx.Bucket([]byte(keysBucket)).Put([]byte(e.Key), sequenceKey(sequence)); err != nil {
-			return 0, fmt.Errorf("store idempotency key: %w", err)
-		}
+		l.put(keysBucket, []byte(e.Key), sequenceKey(sequence))
 	}
-	s, err := l.topic(e.Topic)
-	if err != nil {
-		return 0, err
-	}
+	s := l.topic(e.Topic)
 	s.last = sequence
 	s.appended++
-	s.bytes += uint64(len(value) + recordOverhead)
-	if e.Snapshot {
+	s.bytes += size
+	if e.Snapshot && replayOf == 0 {
 		s.snapshot = sequence
 	}
-	if err := l.setNumber(keyLast, sequence); err != nil {
-		return 0, err
+	l.setNumber(keyLast, sequence)
+	l.setNumber(keyBytes, l.number(keyBytes)+size)
+	return sequence, l.err
+}
+
+// Add appends events in a transaction of their own; see Append and Update.
+func (o *Outbox) Add(ctx context.Context, events ...Event) ([]uint64, error) {
+	var sequences []uint64
+	err := o.Update(ctx, func(tx *bolt.Tx) (err error) {
+		sequences, err = o.Append(tx, events...)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return sequence, l.setNumber(keyBytes, l.number(keyBytes)+uint64(len(value)+recordOverhead))
+	return sequences, nil
 }
 
 // signal wakes whoever reads Wake; it never blocks.

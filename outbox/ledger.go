@@ -3,11 +3,12 @@ package outbox
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Buckets, all at the top level of the file and under one prefix, so that a processor can keep its own beside them.
@@ -85,11 +86,10 @@ func (s *topicState) encode() []byte {
 	return b
 }
 
-func decodeTopicState(b []byte) (*topicState, error) {
-	s := &topicState{}
+func (s *topicState) decode(b []byte) error {
 	fields := s.numbers()
-	if len(b) < 8*(len(fields)+1)+2 {
-		return nil, fmt.Errorf("%w: counters of %d bytes", ErrDamaged, len(b))
+	if len(b) < 8*(len(fields)+1) {
+		return fmt.Errorf("%w: %d bytes are too short", ErrDamaged, len(b))
 	}
 	for _, n := range fields {
 		*n, b = binary.BigEndian.Uint64(b), b[8:]
@@ -97,98 +97,125 @@ func decodeTopicState(b []byte) (*topicState, error) {
 	s.Receivers, b = int(binary.BigEndian.Uint64(b)), b[8:]
 	for _, text := range []*string{&s.Accepted.MessageID, &s.Run} {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
-			return nil, fmt.Errorf("%w: counters end inside a field", ErrDamaged)
+			return fmt.Errorf("%w: they end inside a field", ErrDamaged)
 		}
 		*text, b = string(b[1:1+int(b[0])]), b[1+int(b[0]):]
 	}
-	return s, nil
+	if len(b) > 0 {
+		return fmt.Errorf("%w: %d bytes too many", ErrDamaged, len(b))
+	}
+	return nil
 }
 
-// ledger reads and writes the counters within one transaction. Nothing is cached between transactions: whatever rolls
-// back takes its counters along.
+// ledger reads and writes the outbox's buckets within one transaction. Nothing is cached between transactions: whatever
+// rolls back takes its counters along. The first error sticks in err, and nothing is written after it.
 type ledger struct {
 	tx     *bolt.Tx
-	meta   *bolt.Bucket
 	topics map[string]*topicState
+	err    error
 }
 
-func openLedger(tx *bolt.Tx) (*ledger, error) {
-	meta := tx.Bucket([]byte(metaBucket))
-	if meta == nil {
-		return nil, fmt.Errorf("%w: the transaction belongs to a file without %s; open it with outbox.New", ErrForeign, metaBucket)
+func openLedger(tx *bolt.Tx) *ledger {
+	l := &ledger{tx: tx, topics: map[string]*topicState{}}
+	if tx.Bucket([]byte(metaBucket)) == nil {
+		l.err = fmt.Errorf("%w: it has no bucket %s; point to an outbox file, or move this one away", ErrForeign, metaBucket)
 	}
-	return &ledger{tx: tx, meta: meta, topics: map[string]*topicState{}}, nil
+	return l
 }
 
-func (l *ledger) number(key string) uint64 { return keySequence(l.meta.Get([]byte(key))) }
-
-func (l *ledger) setNumber(key string, n uint64) error {
-	return l.meta.Put([]byte(key), sequenceKey(n))
+// get returns the value of a key, valid until the next write, or nil.
+func (l *ledger) get(bucket string, key []byte) []byte {
+	if b := l.tx.Bucket([]byte(bucket)); b != nil {
+		return b.Get(key)
+	}
+	return nil
 }
 
-func (l *ledger) origin() string { return string(l.meta.Get([]byte(keyOrigin))) }
+// put stores a value and makes the bucket when there is none.
+func (l *ledger) put(bucket string, key, value []byte) {
+	if b := l.makeBucket(bucket); l.err == nil {
+		l.err = b.Put(key, value)
+	}
+}
+
+// remove deletes a key, which need not be there.
+func (l *ledger) remove(bucket string, key []byte) {
+	if b := l.tx.Bucket([]byte(bucket)); b != nil && l.err == nil {
+		l.err = b.Delete(key)
+	}
+}
+
+// makeBucket returns a bucket and makes it when there is none; it is nil only when err is set.
+func (l *ledger) makeBucket(name string) (b *bolt.Bucket) {
+	if b = l.tx.Bucket([]byte(name)); b == nil && l.err == nil {
+		b, l.err = l.tx.CreateBucket([]byte(name))
+	}
+	return b
+}
+
+// from yields the sequences and values of a bucket, beginning with a sequence. The bucket must not change meanwhile.
+func (l *ledger) from(bucket string, first uint64) iter.Seq2[uint64, []byte] {
+	return func(yield func(uint64, []byte) bool) {
+		b := l.tx.Bucket([]byte(bucket))
+		if b == nil {
+			return
+		}
+		c := b.Cursor()
+		for k, v := c.Seek(sequenceKey(first)); k != nil && yield(keySequence(k), v); {
+			k, v = c.Next()
+		}
+	}
+}
+
+// record returns the stored record of an event, or nil.
+func (l *ledger) record(topic string, sequence uint64) []byte {
+	return l.get(logPrefix+topic, sequenceKey(sequence))
+}
+
+// has says whether the topic's bucket of a kind holds the sequence.
+func (l *ledger) has(prefix, topic string, sequence uint64) bool {
+	return l.get(prefix+topic, sequenceKey(sequence)) != nil
+}
+
+func (l *ledger) number(key string) uint64 { return keySequence(l.get(metaBucket, []byte(key))) }
+
+func (l *ledger) setNumber(key string, n uint64) { l.put(metaBucket, []byte(key), sequenceKey(n)) }
+
+func (l *ledger) origin() string { return string(l.get(metaBucket, []byte(keyOrigin))) }
 
 // topic returns the counters of a topic, zero for one that has no event yet.
-func (l *ledger) topic(name string) (*topicState, error) {
+func (l *ledger) topic(name string) *topicState {
 	if s, ok := l.topics[name]; ok {
-		return s, nil
+		return s
 	}
 	s := &topicState{}
-	if b := l.meta.Get([]byte(topicPrefix + name)); b != nil {
-		var err error
-		if s, err = decodeTopicState(b); err != nil {
-			return nil, fmt.Errorf("topic %s: %w", name, err)
+	if b := l.get(metaBucket, []byte(topicPrefix+name)); b != nil {
+		if err := s.decode(b); err != nil && l.err == nil {
+			l.err = fmt.Errorf("counters of topic %s: %w; restore a backup", name, err)
 		}
 	}
 	l.topics[name] = s
-	return s, nil
+	return s
 }
 
 // names lists the topics that have counters, sorted.
 func (l *ledger) names() []string {
 	var names []string
-	c := l.meta.Cursor()
+	meta := l.tx.Bucket([]byte(metaBucket))
+	if meta == nil {
+		return nil
+	}
+	c := meta.Cursor()
 	for k, _ := c.Seek([]byte(topicPrefix)); strings.HasPrefix(string(k), topicPrefix); k, _ = c.Next() {
 		names = append(names, string(k[len(topicPrefix):]))
 	}
 	return names
 }
 
-// save writes back the counters of every topic that was looked at.
+// save writes back the counters of every topic that was looked at, and returns the first error of all.
 func (l *ledger) save() error {
-	names := make([]string, 0, len(l.topics))
-	for name := range l.topics {
-		names = append(names, name)
+	for _, name := range slices.Sorted(maps.Keys(l.topics)) {
+		l.put(metaBucket, []byte(topicPrefix+name), l.topics[name].encode())
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := l.meta.Put([]byte(topicPrefix+name), l.topics[name].encode()); err != nil {
-			return fmt.Errorf("store counters of %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// bucket returns the topic's bucket of a kind, or nil.
-func (l *ledger) bucket(prefix, topic string) *bolt.Bucket {
-	return l.tx.Bucket([]byte(prefix + topic))
-}
-
-// makeBucket returns the topic's bucket of a kind and makes it when there is none.
-func (l *ledger) makeBucket(prefix, topic string) (*bolt.Bucket, error) {
-	name := []byte(prefix + topic)
-	if b := l.tx.Bucket(name); b != nil {
-		return b, nil
-	}
-	b, err := l.tx.CreateBucket(name)
-	if err != nil && err != berrors.ErrBucketExists {
-		return nil, fmt.Errorf("make bucket %s: %w", name, err)
-	}
-	return b, nil
-}
-
-// has says whether the topic's bucket of a kind holds the key.
-func (l *ledger) has(prefix, topic string, key []byte) bool {
-	b := l.bucket(prefix, topic)
-	return b != nil && b.Get(key) != nil
+	return l.err
 }

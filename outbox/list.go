@@ -1,14 +1,14 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // State of an event.
@@ -61,15 +61,12 @@ type closing struct {
 // List returns what is known of the events that a filter selects, in order of their sequences. Payloads are not read.
 func (o *Outbox) List(_ context.Context, f Filter) ([]Info, error) {
 	var list []Info
-	err := o.View(func(tx *bolt.Tx) error {
-		l, err := openLedger(tx)
-		if err != nil {
-			return err
-		}
-		return l.walk(f, func(info Info) bool {
+	err := o.read(func(l *ledger) error {
+		l.walk(f, func(info Info) bool {
 			list = append(list, info)
 			return f.Limit == 0 || len(list) < f.Limit
 		})
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
@@ -78,22 +75,18 @@ func (o *Outbox) List(_ context.Context, f Filter) ([]Info, error) {
 }
 
 // walk calls each for the events of a filter, merging the topics, until it returns false.
-func (l *ledger) walk(f Filter, each func(Info) bool) error {
+func (l *ledger) walk(f Filter, each func(Info) bool) {
 	type head struct {
-		topic string
-		c     *bolt.Cursor
-		k     []byte
+		topic    string
+		sequence uint64
+		next     func() (uint64, []byte, bool)
 	}
 	var heads []*head
 	for _, topic := range l.names() {
 		if f.Topic != "" && f.Topic != topic {
 			continue
 		}
-		s, err := l.topic(topic)
-		if err != nil {
-			return err
-		}
-		prefix, from := logPrefix, f.After+1
+		prefix, first := logPrefix, f.After+1
 		switch f.State {
 		case Parked:
 			prefix = parkedPrefix
@@ -102,39 +95,28 @@ func (l *ledger) walk(f Filter, each func(Info) bool) error {
 		case Discarded, Replayed:
 			prefix = closedPrefix
 		case Pending, Held:
-			from = max(from, s.cursor+1)
+			first = max(first, l.topic(topic).cursor+1)
 		}
-		if b := l.bucket(prefix, topic); b != nil {
-			h := &head{topic: topic, c: b.Cursor()}
-			if h.k, _ = h.c.Seek(sequenceKey(from)); h.k != nil {
-				heads = append(heads, h)
-			}
+		next, stop := iter.Pull2(l.from(prefix+topic, first))
+		defer stop()
+		if sequence, _, ok := next(); ok {
+			heads = append(heads, &head{topic, sequence, next})
 		}
 	}
 	for len(heads) > 0 {
-		i := 0
-		for j := range heads {
-			if keySequence(heads[j].k) < keySequence(heads[i].k) {
-				i = j
-			}
+		h := slices.MinFunc(heads, func(a, b *head) int { return cmp.Compare(a.sequence, b.sequence) })
+		if f.Through != 0 && h.sequence > f.Through {
+			return
 		}
-		h := heads[i]
-		sequence := keySequence(h.k)
-		if f.Through != 0 && sequence > f.Through {
-			return nil
-		}
-		info, err := l.info(h.topic, sequence, l.bucket(logPrefix, h.topic).Get(h.k))
-		if err != nil {
-			return err
-		}
+		info := l.info(h.topic, h.sequence, l.record(h.topic, h.sequence))
 		if f.selects(info) && !each(info) {
-			return nil
+			return
 		}
-		if h.k, _ = h.c.Next(); h.k == nil {
-			heads = slices.Delete(heads, i, i+1)
+		var ok bool
+		if h.sequence, _, ok = h.next(); !ok {
+			heads = slices.DeleteFunc(heads, func(other *head) bool { return other == h })
 		}
 	}
-	return nil
 }
 
 func (f Filter) selects(i Info) bool {
@@ -146,37 +128,41 @@ func (f Filter) selects(i Info) bool {
 }
 
 // info puts together what is known of the event with record v.
-func (l *ledger) info(topic string, sequence uint64, v []byte) (Info, error) {
-	s, err := l.topic(topic)
-	if err != nil {
-		return Info{}, err
-	}
-	info := Info{Sequence: sequence, Topic: topic}
-	key := sequenceKey(sequence)
+func (l *ledger) info(topic string, sequence uint64, v []byte) Info {
 	r, _, err := decodeHeader(v)
+	info := Info{Sequence: sequence, Topic: topic, MessageID: r.messageID, AppendedAt: r.appended, Bytes: r.size, ReplayOf: r.replayOf}
 	if err != nil {
 		info.LastError = err.Error()
 	}
-	info.MessageID, info.AppendedAt, info.Bytes, info.ReplayOf = r.messageID, r.appended, r.size, r.replayOf
-	switch {
-	case l.has(parkedPrefix, topic, key):
+	key := sequenceKey(sequence)
+	switch parked, closed := l.get(parkedPrefix+topic, key), l.get(closedPrefix+topic, key); {
+	case parked != nil:
 		var f Failure
-		if err := json.Unmarshal(l.bucket(parkedPrefix, topic).Get(key), &f); err != nil {
-			return info, fmt.Errorf("%w: parked %s #%d: %w", ErrDamaged, topic, sequence, err)
-		}
+		l.decode(topic, sequence, parked, &f)
 		info.State, info.Attempts, info.LastError = Parked, f.Attempts, f.Class+": "+f.Text
-	case l.has(closedPrefix, topic, key):
+	case closed != nil:
 		var c closing
-		if err := json.Unmarshal(l.bucket(closedPrefix, topic).Get(key), &c); err != nil {
-			return info, fmt.Errorf("%w: closed %s #%d: %w", ErrDamaged, topic, sequence, err)
-		}
+		l.decode(topic, sequence, closed, &c)
 		info.State = c.Action
-	case sequence > s.cursor:
+	case sequence > l.topic(topic).cursor:
 		info.State = Pending
-	case l.has(unheardPrefix, topic, key):
+	case l.has(unheardPrefix, topic, sequence):
 		info.State = Unheard
 	default:
 		info.State = Delivered
 	}
-	return info, nil
+	return info
+}
+
+// decode reads what is stored as JSON about an event.
+func (l *ledger) decode(topic string, sequence uint64, value []byte, into any) {
+	if err := json.Unmarshal(value, into); err != nil && l.err == nil {
+		l.err = fmt.Errorf("%w: the mark of %s #%d cannot be read; restore a backup", ErrDamaged, topic, sequence)
+	}
+}
+
+// encode stores something about an event as JSON; the types that it is given cannot fail.
+func (l *ledger) encode(bucket string, sequence uint64, from any) {
+	value, _ := json.Marshal(from)
+	l.put(bucket, sequenceKey(sequence), value)
 }

@@ -1,7 +1,7 @@
 package outbox
 
 import (
-	"context"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,13 +33,16 @@ type Outbox struct {
 	wake     chan struct{}
 
 	running    atomic.Pointer[closure] // the Update closure that runs now
-	runningIn  atomic.Uint64           // its goroutine, 0 when none runs
-	background sync.WaitGroup          // flush timers that were started
+	leader     atomic.Uint64           // the goroutine that runs closures and commits, 0 when there is none
+	background sync.WaitGroup          // the leader, and the flush timer
+	closing    sync.Once
+	closeErr   error // guarded by closing
 
 	mu         sync.Mutex
 	queue      []*call             // guarded by mu: callers that wait for the next commit
-	leading    bool                // guarded by mu: somebody runs a commit and will look at the queue again
+	leading    bool                // guarded by mu: there is a leader, who will look at the queue again
 	receipts   map[string]*Receipt // guarded by mu: settled by the relay, not yet written; by topic
+	settling   bool                // guarded by mu: a commit has receipts in hand
 	flushing   bool                // guarded by mu: flushTimer is armed
 	flushTimer *time.Timer         // guarded by mu
 	failed     error               // guarded by mu
@@ -56,20 +60,22 @@ func Open(path string, opts Options) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open outbox: %w", err)
 	}
-	_, err = os.Stat(path)
+	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && opts.MustExist:
 		return nil, fmt.Errorf("open outbox %s: %w: there is no such file; record a match list first, or point to another file", path, ErrNotFound)
 	case errors.Is(err, fs.ErrNotExist):
 		err = create(path)
+	case err == nil && !info.Mode().IsRegular():
+		err = fmt.Errorf("%w: not a regular file", ErrForeign)
+	}
+	if err == nil {
+		err = inspect(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open outbox %s: %w", path, err)
 	}
-	if err := inspect(path); err != nil {
-		return nil, fmt.Errorf("open outbox %s: %w", path, err)
-	}
-	db, err := openFile(path, opts.LockTimeout)
+	db, identity, err := openFile(path, opts.LockTimeout)
 	if errors.Is(err, berrors.ErrTimeout) {
 		pid, command := lockHolder(path)
 		return nil, &LockedError{Path: path, PID: pid, Command: command}
@@ -77,21 +83,16 @@ func Open(path string, opts Options) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open outbox %s: %w", path, err)
 	}
-	o, err := open(db, opts, false)
-	if err == nil {
-		o.identity, err = os.Stat(path)
-	}
-	if err != nil {
+	o := newOutbox(db, opts)
+	o.owned, o.identity = true, identity
+	if err := cmp.Or(o.checkIdentity(), o.checkFormat()); err != nil {
 		_ = db.Close() // nothing was written
 		return nil, fmt.Errorf("open outbox %s: %w", path, err)
 	}
-	if mode := o.identity.Mode().Perm(); mode&0o077 != 0 {
-		opts.Logger.Warn("the outbox file was readable by others; tightened to 0600", "path", path, "mode", mode.String())
-		if err := os.Chmod(path, 0o600); err != nil {
-			opts.Logger.Warn("cannot tighten the file mode", "path", path, "error", err)
-		}
+	if mode := identity.Mode().Perm(); mode&0o077 != 0 {
+		err := os.Chmod(path, 0o600)
+		opts.Logger.Warn("the outbox file was readable by others; it must have mode 0600", "path", path, "mode", mode.String(), "error", err)
 	}
-	o.owned = true
 	return o, nil
 }
 
@@ -99,58 +100,41 @@ func Open(path string, opts Options) (*Outbox, error) {
 // "matchrelay/…", when they are not there yet. Close leaves the database open. The processor may append in transactions
 // of its own (db.Update), but only those of Outbox.Update share commits and notice failed ones.
 func New(db *bolt.DB, opts Options) (*Outbox, error) {
-	o, err := open(db, opts.withDefaults(), true)
+	o := newOutbox(db, opts.withDefaults())
+	err := o.checkFormat()
+	if errors.Is(err, ErrForeign) {
+		err = db.Update(initFormat)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("outbox in %s: %w", db.Path(), err)
+		return nil, fmt.Errorf("outbox in %s: %w", o.path, err)
 	}
 	return o, nil
 }
 
-func open(db *bolt.DB, opts Options, initialise bool) (*Outbox, error) {
-	if initialise {
-		if err := db.Update(initFormat); err != nil {
-			return nil, err
-		}
-	}
-	if err := db.View(checkFormat); err != nil {
-		return nil, err
-	}
-	return &Outbox{
-		db: db, opts: opts, path: db.Path(),
-		wake:     make(chan struct{}, 1),
-		receipts: map[string]*Receipt{},
-	}, nil
+func newOutbox(db *bolt.DB, opts Options) *Outbox {
+	return &Outbox{db: db, opts: opts, path: db.Path(), wake: make(chan struct{}, 1), receipts: map[string]*Receipt{}}
 }
 
 func initFormat(tx *bolt.Tx) error {
-	meta, err := tx.CreateBucket([]byte(metaBucket))
-	if errors.Is(err, berrors.ErrBucketExists) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("initialise: %w", err)
-	}
-	l := &ledger{tx: tx, meta: meta}
-	for key, n := range map[string]uint64{keyFormat: Format, keyEpoch: 1, keyLast: 0, keyBytes: 0} {
-		if err := l.setNumber(key, n); err != nil {
-			return fmt.Errorf("initialise: %w", err)
-		}
-	}
-	return meta.Put([]byte(keyOrigin), []byte(uuid.NewString()))
+	l := &ledger{tx: tx}
+	l.setNumber(keyFormat, Format)
+	l.setNumber(keyEpoch, 1)
+	l.put(metaBucket, []byte(keyOrigin), []byte(uuid.NewString()))
+	return l.save()
 }
 
-func checkFormat(tx *bolt.Tx) error {
-	l, err := openLedger(tx)
-	if err != nil {
-		return fmt.Errorf("%w: a bbolt file without the bucket %s; point to an outbox file, or move this one away", ErrForeign, metaBucket)
-	}
-	switch format := l.number(keyFormat); {
-	case format == 0 || l.origin() == "":
-		return fmt.Errorf("%w: format or origin is missing; restore a backup", ErrDamaged)
-	case format > Format:
-		return fmt.Errorf("%w: %d, this version reads up to %d; install a newer matchrelay", ErrNewerFormat, format, Format)
-	}
-	return nil
+func (o *Outbox) checkFormat() error {
+	return o.read(func(l *ledger) error {
+		switch format := l.number(keyFormat); {
+		case l.err != nil:
+			return l.err
+		case format == 0 || l.origin() == "":
+			return fmt.Errorf("%w: format or origin is missing; restore a backup", ErrDamaged)
+		case format > Format:
+			return fmt.Errorf("%w: %d, this version reads up to %d; install a newer matchrelay", ErrNewerFormat, format, Format)
+		}
+		return nil
+	})
 }
 
 // create makes a whole outbox file and then gives it its name: a file of that name is never half made.
@@ -195,6 +179,7 @@ func syncFolder(dir string) error {
 // and the FNV-1a checksum (8) of the 56 bytes before it.
 const (
 	boltMagic    = 0xED0CDAED
+	boltVersion  = 2
 	metaOffset   = 16
 	metaSize     = 64
 	metaPageSize = 8
@@ -210,26 +195,19 @@ func inspect(path string) error {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
+	first, seen := readMeta(f, 0)
+	second, _ := readMeta(f, cmp.Or(seen, int64(os.Getpagesize())))
+	info, err := f.Stat() // after reading, for the process that holds the file may make it grow
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%w: not a regular file", ErrForeign)
-	}
-	if info.Size() == 0 {
-		return fmt.Errorf("%w: it is empty; restore a backup, or remove it to begin anew", ErrDamaged)
-	}
-	first, seen := readMeta(f, 0)
-	if seen == 0 {
-		seen = int64(os.Getpagesize())
-	}
-	second, _ := readMeta(f, seen)
 	need := max(first, second)
-	if need == 0 {
+	switch {
+	case info.Size() == 0:
+		return fmt.Errorf("%w: it is empty; restore a backup, or remove it to begin anew", ErrDamaged)
+	case need <= 0:
 		return fmt.Errorf("%w: no bbolt meta page with a right checksum; point to an outbox file, or restore a backup", ErrForeign)
-	}
-	if info.Size() < need {
+	case info.Size() < need:
 		return fmt.Errorf("%w: truncated to %d of at least %d bytes; restore a backup", ErrDamaged, info.Size(), need)
 	}
 	return nil
@@ -243,7 +221,8 @@ func readMeta(f io.ReaderAt, at int64) (need, pageSize int64) {
 	}
 	sum := fnv.New64a()
 	sum.Write(b[:metaChecksum])
-	if binary.LittleEndian.Uint32(b) != boltMagic || binary.LittleEndian.Uint64(b[metaChecksum:]) != sum.Sum64() {
+	if binary.LittleEndian.Uint32(b) != boltMagic || binary.LittleEndian.Uint32(b[4:]) != boltVersion ||
+		binary.LittleEndian.Uint64(b[metaChecksum:]) != sum.Sum64() {
 		return 0, 0
 	}
 	pageSize = int64(binary.LittleEndian.Uint32(b[metaPageSize:]))
@@ -251,20 +230,26 @@ func readMeta(f io.ReaderAt, at int64) (need, pageSize int64) {
 }
 
 // openFile opens an existing bbolt file; a damaged one is an error, not the panic that bbolt makes of it.
-func openFile(path string, timeout time.Duration) (db *bolt.DB, err error) {
+func openFile(path string, timeout time.Duration) (db *bolt.DB, identity os.FileInfo, err error) {
+	var file *os.File
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v; restore a backup", ErrDamaged, r)
+			err = errors.Join(fmt.Errorf("%w: %v; restore a backup", ErrDamaged, r), file.Close()) // which also unlocks it
 		}
 	}()
-	return bolt.Open(path, 0o600, &bolt.Options{
+	db, err = bolt.Open(path, 0o600, &bolt.Options{
 		Timeout:         timeout,
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: 256 << 20, // address space only: growing the map would have to wait for every reader
-		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-			return os.OpenFile(name, flag&^os.O_CREATE, mode)
+		OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+			if file, err = os.OpenFile(name, flag&^os.O_CREATE, mode); err == nil {
+				identity, err = file.Stat()
+			}
+			return file, err
 		},
 	})
+	return db, identity, err
 }
 
 // lockHolder finds the process that holds the file's lock, on Linux; 0 when it cannot be told.
@@ -298,28 +283,32 @@ func lockHolder(path string) (pid int, command string) {
 func (o *Outbox) Path() string { return o.path }
 
 // Close writes what is settled and closes the file, or only detaches from a database of the caller's. It waits for what
-// is under way and may be called twice. Writers that still wait get ErrClosed.
+// is under way and may be called several times. Writers that still wait get ErrClosed.
 func (o *Outbox) Close() error {
-	flushErr := o.Flush(context.Background())
-	o.mu.Lock()
-	if o.closed {
-		o.mu.Unlock()
-		return nil
+	if o.inClosure() {
+		return ErrNested
 	}
+	o.closing.Do(func() {
+		if o.closeErr = o.close(); o.closeErr != nil {
+			o.closeErr = fmt.Errorf("close outbox %s: %w", o.path, o.closeErr)
+		}
+	})
+	return o.closeErr
+}
+
+func (o *Outbox) close() (err error) {
+	o.mu.Lock()
 	o.closed = true
 	if o.flushing && o.flushTimer.Stop() {
 		o.background.Done()
 	}
 	o.mu.Unlock()
 	o.background.Wait()
-	if errors.Is(flushErr, ErrFailed) {
-		flushErr = nil // was reported to the writer that it happened to
+	if len(o.receipts) > 0 && o.failure() == nil { // nobody else writes any more
+		err = o.commit(func(*bolt.Tx) error { return nil })
 	}
-	if !o.owned {
-		return flushErr
+	if o.owned {
+		err = errors.Join(err, o.db.Close())
 	}
-	if err := errors.Join(flushErr, o.db.Close()); err != nil {
-		return fmt.Errorf("close outbox %s: %w", o.path, err)
-	}
-	return nil
+	return err
 }

@@ -23,7 +23,7 @@ type Options struct {
 	// MaxBytes caps the live bytes of all events (bbolt files never shrink, so the file may be larger);
 	// 0 means DefaultMaxBytes.
 	MaxBytes int64
-	// MaxEventBytes caps one payload, uncompressed; 0 means DefaultMaxEventBytes.
+	// MaxEventBytes caps one payload, uncompressed; 0 means DefaultMaxEventBytes, and 512 MiB is the most there is.
 	MaxEventBytes int
 	// LockTimeout is how long Open waits for another process to let go of the file; 0 means DefaultLockTimeout.
 	LockTimeout time.Duration
@@ -45,6 +45,7 @@ func (opts Options) withDefaults() Options {
 	if opts.MaxEventBytes <= 0 {
 		opts.MaxEventBytes = DefaultMaxEventBytes
 	}
+	opts.MaxEventBytes = min(opts.MaxEventBytes, maxPayload)
 	if opts.LockTimeout <= 0 {
 		opts.LockTimeout = DefaultLockTimeout
 	}

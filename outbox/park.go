@@ -1,8 +1,8 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -23,36 +23,18 @@ type Failure struct {
 // is parked changes nothing. Errors: ErrInvalid, ErrNotFound, and those of Update.
 func (o *Outbox) Park(ctx context.Context, topic string, sequence uint64, f Failure) error {
 	err := o.Update(ctx, func(tx *bolt.Tx) error {
-		l, err := openLedger(tx)
-		if err != nil {
-			return err
+		l := openLedger(tx)
+		s := l.topic(topic)
+		if !l.has(logPrefix, topic, sequence) {
+			return cmp.Or(l.err, ErrNotFound)
 		}
-		s, err := l.topic(topic)
-		if err != nil {
-			return err
-		}
-		key := sequenceKey(sequence)
-		log := l.bucket(logPrefix, topic)
-		if log == nil || log.Get(key) == nil {
-			return ErrNotFound
-		}
-		if l.has(parkedPrefix, topic, key) {
+		if l.has(parkedPrefix, topic, sequence) {
 			return nil
 		}
 		if first := l.firstPending(topic, s); first != sequence {
-			return invalid("the first pending event is #%d", first)
+			return invalid("only the first pending event can be parked, which is #%d (0: none)", first)
 		}
-		parked, err := l.makeBucket(parkedPrefix, topic)
-		if err != nil {
-			return err
-		}
-		value, err := json.Marshal(f)
-		if err != nil {
-			return err
-		}
-		if err := parked.Put(key, value); err != nil {
-			return err
-		}
+		l.encode(parkedPrefix+topic, sequence, f)
 		s.parked++
 		s.cursor = sequence
 		return l.save()
@@ -65,14 +47,9 @@ func (o *Outbox) Park(ctx context.Context, topic string, sequence uint64, f Fail
 
 // firstPending is the lowest sequence of a topic that is not settled, or 0.
 func (l *ledger) firstPending(topic string, s *topicState) uint64 {
-	log := l.bucket(logPrefix, topic)
-	if log == nil {
-		return 0
-	}
-	c := log.Cursor()
-	for k, _ := c.Seek(sequenceKey(s.cursor + 1)); k != nil; k, _ = c.Next() {
-		if !l.has(closedPrefix, topic, k) {
-			return keySequence(k)
+	for sequence := range l.from(logPrefix+topic, s.cursor+1) {
+		if !l.has(closedPrefix, topic, sequence) {
+			return sequence
 		}
 	}
 	return 0
@@ -85,35 +62,23 @@ func (l *ledger) firstPending(topic string, s *topicState) uint64 {
 func (o *Outbox) NewOrigin(ctx context.Context, from string, events ...Event) (origin string, err error) {
 	fresh := uuid.NewString()
 	err = o.Update(ctx, func(tx *bolt.Tx) error {
-		l, err := openLedger(tx)
-		if err != nil {
-			return err
-		}
+		l := openLedger(tx)
 		if origin = l.origin(); origin != from {
-			return nil
+			return l.err
 		}
 		origin = fresh
-		if err := l.meta.Put([]byte(keyOrigin), []byte(fresh)); err != nil {
-			return err
-		}
-		if err := l.setNumber(keyEpoch, l.number(keyEpoch)+1); err != nil {
-			return err
-		}
+		l.put(metaBucket, []byte(keyOrigin), []byte(fresh))
+		l.setNumber(keyEpoch, l.number(keyEpoch)+1)
 		for _, name := range l.names() {
-			s, err := l.topic(name)
-			if err != nil {
-				return err
-			}
+			s := l.topic(name)
 			s.Accepted, s.TailFrom = Mark{}, 0
 		}
+		l.audit(AuditEntry{Time: o.opts.Now().UTC(), Actor: "relay", Action: "new origin", Filter: from, Count: 1,
+			Reason: "the file is an older copy than what Redis has seen"})
 		if err := l.save(); err != nil {
 			return err
 		}
-		if err := l.audit(AuditEntry{Time: o.opts.Now().UTC(), Actor: "relay", Action: "new origin", Filter: from, Count: 1,
-			Reason: "the file is an older copy than what Redis has seen"}); err != nil {
-			return err
-		}
-		_, err = o.Append(tx, events...)
+		_, err := o.Append(tx, events...)
 		return err
 	})
 	if err != nil {
@@ -132,18 +97,14 @@ type AuditEntry struct {
 	Reason string    `json:"reason"`
 }
 
-func (l *ledger) audit(e AuditEntry) error {
-	b, err := l.makeBucket(auditBucket, "")
-	if err != nil {
-		return err
+func (l *ledger) audit(e AuditEntry) {
+	l.encode(auditBucket, l.next(auditBucket), e)
+}
+
+// next counts up the bucket's own sequence.
+func (l *ledger) next(bucket string) (n uint64) {
+	if b := l.makeBucket(bucket); l.err == nil {
+		n, l.err = b.NextSequence()
 	}
-	n, err := b.NextSequence()
-	if err != nil {
-		return err
-	}
-	value, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	return b.Put(sequenceKey(n), value)
+	return n
 }

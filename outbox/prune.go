@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,152 +27,118 @@ func (o *Outbox) Prune(ctx context.Context) (int, error) {
 	before := o.opts.Now().Add(-o.opts.Retention)
 	total, step := 0, pruneStep
 	for {
-		var n int
-		if !o.prunable(before) {
-			return total, nil
+		due, err := o.prunable(before)
+		if !due || err != nil {
+			return total, err
 		}
-		err := o.Update(ctx, func(tx *bolt.Tx) error {
-			l, err := openLedger(tx)
-			if err != nil {
-				return err
-			}
-			n, err = l.prune(func(c candidate, removed int) bool {
+		var n int
+		err = o.Update(ctx, func(tx *bolt.Tx) error {
+			l := openLedger(tx)
+			n = l.prune(func(c candidate, removed int) bool {
 				return removed < step && c.record.appended.Before(before)
 			})
-			return err
+			return l.save()
 		})
-		if errors.Is(err, ErrDiskFull) && step > 1 {
+		switch {
+		case errors.Is(err, ErrDiskFull) && step > 1:
 			step = 1
-			continue
-		}
-		if err != nil {
+		case err != nil:
 			return total, fmt.Errorf("prune: %w", err)
+		default:
+			total, step = total+n, min(2*step, pruneStep)
 		}
-		total += n
 	}
 }
 
 // prunable says whether Prune would find anything, without a write transaction.
-func (o *Outbox) prunable(before time.Time) (found bool) {
-	_ = o.View(func(tx *bolt.Tx) error {
-		l, err := openLedger(tx)
-		if err != nil {
-			return err
-		}
-		c, ok, err := l.oldest(nil)
-		found = ok && c.record.appended.Before(before)
-		return err
+func (o *Outbox) prunable(before time.Time) (due bool, err error) {
+	err = o.read(func(l *ledger) error {
+		c, ok := l.oldest(nil)
+		due = ok && c.record.appended.Before(before)
+		return nil
 	})
-	return found
+	if err != nil {
+		return false, fmt.Errorf("prune: %w", err)
+	}
+	return due, nil
 }
 
-// prune removes candidates, oldest first, while more says so.
-func (l *ledger) prune(more func(c candidate, removed int) bool) (int, error) {
+// prune removes candidates, oldest first, while more says so, and returns how many. The caller saves the ledger.
+func (l *ledger) prune(more func(c candidate, removed int) bool) (removed int) {
 	from := map[string]uint64{}
-	removed := 0
 	for {
-		c, ok, err := l.oldest(from)
-		if err != nil || !ok || !more(c, removed) {
-			return removed, errors.Join(err, l.save())
+		c, ok := l.oldest(from)
+		if !ok || !more(c, removed) {
+			return removed
 		}
-		if err := l.remove(c); err != nil {
-			return removed, fmt.Errorf("prune %s #%d: %w", c.topic, c.sequence, err)
-		}
+		l.removeEvent(c)
 		from[c.topic] = c.sequence
 		removed++
 	}
 }
 
-// oldest finds the delivered event with the lowest sequence, looking in each topic behind from.
-func (l *ledger) oldest(from map[string]uint64) (best candidate, found bool, err error) {
+// oldest finds the delivered event with the lowest sequence, looking in each topic behind the sequence in after.
+func (l *ledger) oldest(after map[string]uint64) (best candidate, found bool) {
 	for _, topic := range l.names() {
-		c, ok, err := l.oldestOf(topic, from[topic])
-		if err != nil {
-			return best, false, err
-		}
-		if ok && (!found || c.sequence < best.sequence) {
+		if c, ok := l.oldestOf(topic, after[topic]); ok && (!found || c.sequence < best.sequence) {
 			best, found = c, true
 		}
 	}
-	return best, found, nil
+	return best, found
 }
 
-func (l *ledger) oldestOf(topic string, after uint64) (candidate, bool, error) {
-	s, err := l.topic(topic)
-	if err != nil {
-		return candidate{}, false, err
-	}
-	log := l.bucket(logPrefix, topic)
-	if log == nil {
-		return candidate{}, false, nil
-	}
-	c := log.Cursor()
-	for k, v := c.Seek(sequenceKey(after + 1)); k != nil; k, v = c.Next() {
-		sequence := keySequence(k)
+func (l *ledger) oldestOf(topic string, after uint64) (candidate, bool) {
+	s := l.topic(topic)
+	for sequence, v := range l.from(logPrefix+topic, after+1) {
 		if sequence > s.cursor || s.TailFrom != 0 && sequence >= s.TailFrom {
 			break // not delivered, or perhaps to be published again
 		}
-		if sequence == s.snapshot || l.has(parkedPrefix, topic, k) {
+		if sequence == s.snapshot || l.has(parkedPrefix, topic, sequence) {
 			continue
 		}
 		r, _, err := decodeHeader(v)
 		if err != nil {
-			r = record{storedSize: len(v)} // damaged and delivered: the oldest there is
+			r = record{storedSize: len(v)} // damaged and delivered: older than any other
 		}
-		return candidate{topic, sequence, r}, true, nil
+		return candidate{topic, sequence, r}, true
 	}
-	return candidate{}, false, nil
+	return candidate{}, false
 }
 
-// remove deletes a candidate with everything that refers to it.
-func (l *ledger) remove(c candidate) error {
-	s, err := l.topic(c.topic)
-	if err != nil {
-		return err
-	}
+// removeEvent deletes a candidate with everything that refers to it.
+func (l *ledger) removeEvent(c candidate) {
+	s := l.topic(c.topic)
 	key := sequenceKey(c.sequence)
-	if l.has(unheardPrefix, c.topic, key) {
-		if err := l.bucket(unheardPrefix, c.topic).Delete(key); err != nil {
-			return err
-		}
+	if l.has(unheardPrefix, c.topic, c.sequence) {
+		l.remove(unheardPrefix+c.topic, key)
 		s.unheard--
 	}
-	if b := l.bucket(closedPrefix, c.topic); b != nil {
-		if err := b.Delete(key); err != nil {
-			return err
-		}
+	l.remove(closedPrefix+c.topic, key)
+	if name := []byte(c.record.key); keySequence(l.get(keysBucket, name)) == c.sequence {
+		l.remove(keysBucket, name)
 	}
-	if keys := l.tx.Bucket([]byte(keysBucket)); keys != nil && c.record.key != "" {
-		if err := keys.Delete([]byte(c.record.key)); err != nil {
-			return err
-		}
-	}
-	if err := l.bucket(logPrefix, c.topic).Delete(key); err != nil {
-		return err
-	}
+	l.remove(logPrefix+c.topic, key)
 	size := uint64(c.record.storedSize + recordOverhead)
 	s.pruned++
 	s.prunedTo = max(s.prunedTo, c.sequence)
 	s.bytes -= size
-	return l.setNumber(keyBytes, l.number(keyBytes)-size)
+	l.setNumber(keyBytes, l.number(keyBytes)-size)
 }
 
 // makeRoom sees to it that need more bytes fit under the cap, removing delivered events before their time if it must.
-func (o *Outbox) makeRoom(l *ledger, e Event, need int) error {
+func (o *Outbox) makeRoom(l *ledger, e Event, need uint64) error {
 	limit := o.opts.MaxBytes
 	if !e.Urgent {
 		limit -= o.opts.reserve()
 	}
-	fits := func() bool { return int64(l.number(keyBytes))+int64(need) <= limit }
+	fits := func() bool { return l.number(keyBytes)+need <= uint64(limit) }
 	if fits() {
 		return nil
 	}
-	if _, err := l.prune(func(candidate, int) bool { return !fits() }); err != nil {
-		return err
-	}
+	l.prune(func(candidate, int) bool { return !fits() })
 	if !fits() {
-		return fmt.Errorf("%w: %d bytes are pending or parked, the limit is %d (OUTBOX_MAX_BYTES); deliver them (is Redis up?), replay or discard what is parked, or raise the limit",
-			ErrFull, l.number(keyBytes), o.opts.MaxBytes)
+		return cmp.Or(l.err, fmt.Errorf("%w: %d bytes are pending or parked, the limit is %d (OUTBOX_MAX_BYTES); deliver them (is Redis up?), replay or discard what is parked, or raise the limit",
+			ErrFull, l.number(keyBytes), o.opts.MaxBytes))
 	}
 	return nil
 }

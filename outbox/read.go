@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Entry is an event as read from the log. It is a copy: nothing of it belongs to a transaction.
@@ -15,7 +13,7 @@ type Entry struct {
 	MessageID   string
 	Payload     []byte
 	AppendedAt  time.Time
-	ReplayOf    uint64 // the sequence that this event repeats, or 0
+	ReplayOf    uint64 // the sequence under which this event was appended first, if it is a replay, or 0
 	Snapshot    bool
 	TraceParent string
 	// Err is not nil when the record is damaged (its CRC does not match); the other fields may then be empty or wrong.
@@ -34,20 +32,13 @@ type Position struct {
 // Position reads where a topic stands in the file; receipts that are not flushed yet do not show.
 func (o *Outbox) Position(_ context.Context, topic string) (Position, error) {
 	var p Position
-	err := o.View(func(tx *bolt.Tx) error {
-		l, err := openLedger(tx)
-		if err != nil {
-			return err
-		}
-		s, err := l.topic(topic)
-		if err != nil {
-			return err
-		}
+	err := o.read(func(l *ledger) error {
+		s := l.topic(topic)
 		p = Position{Origin: l.origin(), Cursor: s.cursor, Last: s.last, PrunedTo: s.prunedTo, Progress: s.Progress}
 		return nil
 	})
 	if err != nil {
-		return p, fmt.Errorf("read position of %s: %w", topic, err)
+		return Position{}, fmt.Errorf("read position of %s: %w", topic, err)
 	}
 	return p, nil
 }
@@ -64,26 +55,18 @@ type Range struct {
 // Read returns events of one topic in order, but for those that are parked, discarded or replayed under a new sequence.
 func (o *Outbox) Read(_ context.Context, r Range) ([]Entry, error) {
 	var entries []Entry
-	err := o.View(func(tx *bolt.Tx) error {
-		l := &ledger{tx: tx}
-		log := l.bucket(logPrefix, r.Topic)
-		if log == nil {
-			return nil
-		}
+	err := o.read(func(l *ledger) error {
 		size := 0
-		c := log.Cursor()
-		for k, v := c.Seek(sequenceKey(r.After + 1)); k != nil && len(entries) < r.Events; k, v = c.Next() {
-			sequence := keySequence(k)
-			if r.Through != 0 && sequence > r.Through {
+		for sequence, v := range l.from(logPrefix+r.Topic, r.After+1) {
+			if len(entries) >= r.Events || r.Through != 0 && sequence > r.Through {
 				break
 			}
-			if l.has(parkedPrefix, r.Topic, k) || l.has(closedPrefix, r.Topic, k) {
+			if l.has(parkedPrefix, r.Topic, sequence) || l.has(closedPrefix, r.Topic, sequence) {
 				continue
 			}
-			if head, _, err := decodeHeader(v); err == nil {
-				if size += head.size; size > r.Bytes && len(entries) > 0 {
-					break
-				}
+			head, _, _ := decodeHeader(v) // a damaged one counts as nothing
+			if size += head.size; size > r.Bytes && len(entries) > 0 {
+				break
 			}
 			entries = append(entries, readEntry(r.Topic, sequence, v))
 		}
@@ -106,12 +89,8 @@ func readEntry(topic string, sequence uint64, v []byte) Entry {
 // MessageID returns the message ID of one event of a topic, and "" when the topic has no such event (any more).
 func (o *Outbox) MessageID(_ context.Context, topic string, sequence uint64) (string, error) {
 	var id string
-	err := o.View(func(tx *bolt.Tx) error {
-		log := tx.Bucket([]byte(logPrefix + topic))
-		if log == nil {
-			return nil
-		}
-		v := log.Get(sequenceKey(sequence))
+	err := o.read(func(l *ledger) error {
+		v := l.record(topic, sequence)
 		if v == nil {
 			return nil
 		}
@@ -129,21 +108,17 @@ func (o *Outbox) MessageID(_ context.Context, topic string, sequence uint64) (st
 func (o *Outbox) Get(_ context.Context, sequence uint64) (Entry, Info, error) {
 	var entry Entry
 	var info Info
-	err := o.View(func(tx *bolt.Tx) error {
-		l, err := openLedger(tx)
-		if err != nil {
-			return err
-		}
+	err := o.read(func(l *ledger) error {
 		topic, v := l.find(sequence)
 		if v == nil {
 			return fmt.Errorf("%w: it was never appended, or pruned after the retention period", ErrNotFound)
 		}
 		entry = readEntry(topic, sequence, v)
-		info, err = l.info(topic, sequence, v)
-		return err
+		info = l.info(topic, sequence, v)
+		return nil
 	})
 	if err != nil {
-		return entry, info, fmt.Errorf("event #%d: %w", sequence, err)
+		return Entry{}, Info{}, fmt.Errorf("event #%d: %w", sequence, err)
 	}
 	return entry, info, nil
 }
@@ -151,10 +126,8 @@ func (o *Outbox) Get(_ context.Context, sequence uint64) (Entry, Info, error) {
 // find looks for a sequence in every topic.
 func (l *ledger) find(sequence uint64) (topic string, v []byte) {
 	for _, topic := range l.names() {
-		if log := l.bucket(logPrefix, topic); log != nil {
-			if v := log.Get(sequenceKey(sequence)); v != nil {
-				return topic, v
-			}
+		if v := l.record(topic, sequence); v != nil {
+			return topic, v
 		}
 	}
 	return "", nil

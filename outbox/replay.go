@@ -1,16 +1,16 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// replayStep is how many events one transaction of Replay takes.
-const replayStep = 200
+// replayBatch is how many events one transaction of Replay takes.
+const replayBatch = 200
 
 // ReplayOptions say how to replay.
 type ReplayOptions struct {
@@ -44,17 +44,23 @@ func (o *Outbox) Replay(ctx context.Context, sequences []uint64, opts ReplayOpti
 	sequences = slices.Compact(slices.Sorted(slices.Values(sequences)))
 	total := ReplayResult{Sequences: []uint64{}}
 	done := 0
-	for chunk := range slices.Chunk(sequences, replayStep) {
+	for chunk := range slices.Chunk(sequences, replayBatch) {
 		var part ReplayResult
-		step := func(tx *bolt.Tx) (err error) {
-			part, err = o.replayTx(tx, chunk, opts)
+		step := func(l *ledger) (err error) {
+			part, err = o.replayStep(l, chunk, opts)
 			return err
 		}
 		var err error
 		if opts.DryRun {
-			err = o.View(step)
+			err = o.read(step)
 		} else {
-			err = o.Update(ctx, step)
+			err = o.Update(ctx, func(tx *bolt.Tx) error {
+				if err := step(openLedger(tx)); err != nil || len(part.Sequences) == 0 {
+					return err
+				}
+				tx.OnCommit(o.signal)
+				return nil
+			})
 		}
 		if err != nil {
 			return total, fmt.Errorf("replay: %w", err)
@@ -72,98 +78,94 @@ func (o *Outbox) Replay(ctx context.Context, sequences []uint64, opts ReplayOpti
 	return total, nil
 }
 
-func (o *Outbox) replayTx(tx *bolt.Tx, sequences []uint64, opts ReplayOptions) (ReplayResult, error) {
-	var result ReplayResult
-	l, err := openLedger(tx)
-	if err != nil {
-		return result, err
+// replayStep replays some sequences, or only counts them, within one transaction.
+func (o *Outbox) replayStep(l *ledger, sequences []uint64, opts ReplayOptions) (ReplayResult, error) {
+	result := ReplayResult{Matched: len(sequences)}
+	for _, sequence := range sequences {
+		if _, v := l.find(sequence); v == nil {
+			return result, cmp.Or(l.err, fmt.Errorf("event #%d: %w", sequence, ErrNotFound))
+		}
 	}
 	newest := map[string]uint64{}
 	for _, sequence := range sequences {
 		topic, v := l.find(sequence)
-		if v == nil {
-			return result, fmt.Errorf("event #%d: %w", sequence, ErrNotFound)
-		}
-		result.Matched++
-		info, err := l.info(topic, sequence, v)
-		if err != nil {
-			return result, err
-		}
-		entry := readEntry(topic, sequence, v)
-		if info.State != Parked && info.State != Unheard || entry.Err != nil {
+		if v == nil { // in a full outbox, those before have pushed it out
 			result.Ineligible++
 			continue
 		}
-		if _, known := newest[topic]; !known {
-			newest[topic] = l.newestSnapshot(topic)
-		}
-		if entry.Snapshot && sequence < newest[topic] && !opts.AllowStale {
-			result.Superseded++
+		state := l.info(topic, sequence, v).State
+		entry := readEntry(topic, sequence, v)
+		if state != Parked && state != Unheard || entry.Err != nil {
+			result.Ineligible++
 			continue
+		}
+		if entry.Snapshot && !opts.AllowStale {
+			if _, known := newest[topic]; !known {
+				newest[topic] = l.newestSnapshot(topic)
+			}
+			if cmp.Or(entry.ReplayOf, sequence) < newest[topic] {
+				result.Superseded++
+				continue
+			}
 		}
 		result.Eligible++
 		if opts.DryRun {
 			continue
 		}
-		as, err := o.replayOne(l, entry, info.State)
+		as, err := o.replayOne(l, entry, state)
 		if err != nil {
 			return result, fmt.Errorf("event #%d: %w", sequence, err)
 		}
 		result.Sequences = append(result.Sequences, as)
 	}
-	if opts.DryRun || len(result.Sequences) == 0 {
-		return result, nil
+	if len(result.Sequences) == 0 {
+		return result, l.err
 	}
-	if err := l.audit(AuditEntry{Time: o.opts.Now().UTC(), Actor: opts.Actor, Action: "replay", Filter: opts.Filter,
-		Count: len(result.Sequences), Reason: opts.Reason}); err != nil {
-		return result, err
-	}
-	tx.OnCommit(o.signal)
+	l.audit(AuditEntry{Time: o.opts.Now().UTC(), Actor: opts.Actor, Action: "replay", Filter: opts.Filter,
+		Count: len(result.Sequences), Reason: opts.Reason})
 	return result, l.save()
 }
 
 // replayOne appends the event again and takes the old one out of the parked or unheard.
 func (o *Outbox) replayOne(l *ledger, e Entry, state State) (uint64, error) {
-	s, err := l.topic(e.Topic)
-	if err != nil {
-		return 0, err
-	}
+	s := l.topic(e.Topic)
 	key := sequenceKey(e.Sequence)
-	// The newest snapshot of the log must be the newest state, so an older one is only a message when it is replayed.
-	as, err := o.appendOne(l, Event{Topic: e.Topic, MessageID: e.MessageID, Payload: e.Payload,
-		Snapshot: e.Snapshot && e.Sequence == s.snapshot, Urgent: true, TraceParent: e.TraceParent}, e.Sequence)
-	if err != nil {
-		return 0, err
-	}
-	if state == Unheard {
+	if state == Unheard { // first, since making room for the new one may remove the old one
+		l.remove(unheardPrefix+e.Topic, key)
 		s.unheard--
-		return as, l.bucket(unheardPrefix, e.Topic).Delete(key)
 	}
-	if err := l.bucket(parkedPrefix, e.Topic).Delete(key); err != nil {
-		return 0, err
-	}
-	s.parked--
-	s.replayed++
-	closed, err := l.makeBucket(closedPrefix, e.Topic)
+	as, err := o.appendOne(l, Event{Topic: e.Topic, MessageID: e.MessageID, Payload: e.Payload, Snapshot: e.Snapshot,
+		Urgent: true, TraceParent: e.TraceParent}, cmp.Or(e.ReplayOf, e.Sequence))
 	if err != nil {
 		return 0, err
 	}
-	value, err := json.Marshal(closing{Action: Replayed, As: as, At: o.opts.Now().UTC()})
-	if err != nil {
-		return 0, err
+	if s.snapshot == e.Sequence {
+		s.snapshot = as
 	}
-	return as, closed.Put(key, value)
+	if state == Parked {
+		l.remove(parkedPrefix+e.Topic, key)
+		l.encode(closedPrefix+e.Topic, e.Sequence, closing{Action: Replayed, As: as, At: o.opts.Now().UTC()})
+		s.parked--
+		s.replayed++
+	}
+	return as, nil
 }
 
-// newestSnapshot is the sequence of the newest snapshot of a topic that subscribers got or will get.
-func (l *ledger) newestSnapshot(topic string) uint64 {
-	c := l.bucket(logPrefix, topic).Cursor()
+// newestSnapshot is the newest snapshot of a topic that subscribers got or will get, by the sequence under which it was
+// appended first: a replay is as old as what it repeats.
+func (l *ledger) newestSnapshot(topic string) (newest uint64) {
+	c := l.tx.Bucket([]byte(logPrefix + topic)).Cursor()
 	for k, v := c.Last(); k != nil; k, v = c.Prev() {
+		sequence := keySequence(k)
 		r, _, err := decodeHeader(v)
-		if err == nil && r.snapshot() && !l.has(parkedPrefix, topic, k) && !l.has(closedPrefix, topic, k) &&
-			!l.has(unheardPrefix, topic, k) {
-			return keySequence(k)
+		if err != nil || !r.snapshot() || l.has(parkedPrefix, topic, sequence) || l.has(closedPrefix, topic, sequence) ||
+			l.has(unheardPrefix, topic, sequence) {
+			continue
+		}
+		newest = max(newest, cmp.Or(r.replayOf, sequence))
+		if r.replayOf == 0 {
+			break // all before it are older
 		}
 	}
-	return 0
+	return newest
 }

@@ -30,8 +30,13 @@ type Receipt struct {
 // at once. Until then a crash only means that the events are sent again, and Redis refuses them. A receipt behind the
 // cursor changes the progress only. Errors: ErrInvalid, ErrFailed, ErrClosed.
 func (o *Outbox) Settle(_ context.Context, r Receipt) error {
-	if !validTopic(r.Topic) {
+	switch p := r.Progress; {
+	case !validTopic(r.Topic):
 		return fmt.Errorf("settle: %w", invalid("topic %q", r.Topic))
+	case p.Accepted.MessageID != "" && !printable(p.Accepted.MessageID, 64):
+		return fmt.Errorf("settle %s: %w", r.Topic, invalid("accepted message ID: expected at most 64 bytes of printable ASCII"))
+	case len(p.Run) > 255:
+		return fmt.Errorf("settle %s: %w", r.Topic, invalid("run of %d bytes: expected at most 255", len(p.Run)))
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -84,7 +89,7 @@ func (o *Outbox) armFlush(after time.Duration) {
 // Flush writes every receipt that is not written yet.
 func (o *Outbox) Flush(ctx context.Context) error {
 	o.mu.Lock()
-	idle := len(o.receipts) == 0
+	idle := len(o.receipts) == 0 && !o.settling
 	o.mu.Unlock()
 	if idle {
 		return o.Err()
@@ -92,17 +97,26 @@ func (o *Outbox) Flush(ctx context.Context) error {
 	return o.Update(ctx, func(*bolt.Tx) error { return nil })
 }
 
+// takeReceipts hands the receipts to a commit, which puts them back or drops them.
 func (o *Outbox) takeReceipts() map[string]*Receipt {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	taken := o.receipts
 	o.receipts = map[string]*Receipt{}
+	o.settling = len(taken) > 0
 	return taken
+}
+
+func (o *Outbox) dropReceipts() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settling = false
 }
 
 func (o *Outbox) putBackReceipts(taken map[string]*Receipt) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.settling = false
 	for topic, r := range taken {
 		if later := o.receipts[topic]; later != nil {
 			r = mergeReceipts(r, later)
@@ -120,47 +134,30 @@ func (o *Outbox) applyReceipts(tx *bolt.Tx, receipts map[string]*Receipt) error 
 	if len(receipts) == 0 {
 		return nil
 	}
-	l, err := openLedger(tx)
-	if err != nil {
-		return err
-	}
+	l := openLedger(tx)
 	for topic, r := range receipts {
-		s, err := l.topic(topic)
-		if err != nil {
-			return err
-		}
+		s := l.topic(topic)
 		if s.Progress = r.Progress; r.Origin != l.origin() {
 			s.Accepted, s.TailFrom = Mark{}, 0
 		}
-		from := s.cursor
-		through := min(r.Through, s.last)
+		from, through := s.cursor, min(r.Through, s.last)
 		if through <= from {
 			continue
 		}
-		log := l.bucket(logPrefix, topic)
-		c := log.Cursor()
-		for k, _ := c.Seek(sequenceKey(from + 1)); k != nil && keySequence(k) <= through; k, _ = c.Next() {
-			if !l.has(closedPrefix, topic, k) {
+		for sequence := range l.from(logPrefix+topic, from+1) {
+			if sequence > through {
+				break
+			}
+			if !l.has(closedPrefix, topic, sequence) {
 				s.delivered++
 			}
 		}
 		s.cursor = through
-		if len(r.Unheard) == 0 {
-			continue
-		}
-		unheard, err := l.makeBucket(unheardPrefix, topic)
-		if err != nil {
-			return err
-		}
 		for _, sequence := range r.Unheard {
-			key := sequenceKey(sequence)
-			if sequence <= from || sequence > through || log.Get(key) == nil || unheard.Get(key) != nil {
-				continue
+			if from < sequence && sequence <= through && l.has(logPrefix, topic, sequence) && !l.has(unheardPrefix, topic, sequence) {
+				l.put(unheardPrefix+topic, sequenceKey(sequence), []byte{})
+				s.unheard++
 			}
-			if err := unheard.Put(key, []byte{}); err != nil {
-				return fmt.Errorf("mark %s #%d unheard: %w", topic, sequence, err)
-			}
-			s.unheard++
 		}
 	}
 	return l.save()

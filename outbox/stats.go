@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Stats are the counters of an outbox. They are kept in the transactions that change them; reading them scans nothing.
@@ -41,25 +39,16 @@ func (o *Outbox) Stats(ctx context.Context) (Stats, error) {
 		o.opts.Logger.Warn("cannot settle before counting; the counters lag behind", "path", o.path, "error", err)
 	}
 	var stats Stats
-	err := o.View(func(tx *bolt.Tx) error {
-		l, err := openLedger(tx)
-		if err != nil {
-			return err
-		}
+	err := o.read(func(l *ledger) error {
 		stats = Stats{Origin: l.origin(), Epoch: l.number(keyEpoch), LastSequence: l.number(keyLast),
-			Bytes: l.number(keyBytes), FileBytes: tx.Size()}
+			Bytes: l.number(keyBytes), FileBytes: l.tx.Size()}
 		for _, name := range l.names() {
-			s, err := l.topic(name)
-			if err != nil {
-				return err
-			}
+			s := l.topic(name)
 			t := TopicStats{Topic: name, LastSequence: s.last, Cursor: s.cursor, Appended: s.appended, Pending: s.pending(),
 				Delivered: s.delivered, Unheard: s.unheard, Parked: s.parked, Discarded: s.discarded, Replayed: s.replayed,
 				Progress: s.Progress}
-			if first := l.firstPending(name, s); first != 0 {
-				if r, _, err := decodeHeader(l.bucket(logPrefix, name).Get(sequenceKey(first))); err == nil {
-					t.OldestPending = r.appended
-				}
+			if r, _, err := decodeHeader(l.record(name, l.firstPending(name, s))); err == nil {
+				t.OldestPending = r.appended
 			}
 			stats.Events += s.appended - s.pruned
 			stats.Topics = append(stats.Topics, t)
@@ -67,7 +56,7 @@ func (o *Outbox) Stats(ctx context.Context) (Stats, error) {
 		return nil
 	})
 	if err != nil {
-		return stats, fmt.Errorf("read counters: %w", err)
+		return Stats{}, fmt.Errorf("read counters: %w", err)
 	}
 	return stats, nil
 }

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -20,23 +21,22 @@ type Report struct {
 func (o *Outbox) Verify(ctx context.Context) (Report, error) {
 	v := verifier{report: Report{Problems: []string{}}}
 	_ = o.Flush(ctx) // without it the counters are older, not wrong
-	err := o.View(func(tx *bolt.Tx) error {
-		for err := range tx.Check() {
-			v.problem("bbolt: %v", err)
-		}
-		var err error
-		if v.l, err = openLedger(tx); err != nil {
-			return err
-		}
-		for _, topic := range v.l.names() {
+	err := o.read(func(l *ledger) error {
+		v.l = l
+		for _, topic := range l.names() {
 			if err := v.topic(ctx, topic); err != nil {
 				return err
 			}
 		}
 		v.totals()
 		v.keys()
+		v.pages()
 		return nil
 	})
+	if errors.Is(err, ErrDamaged) {
+		v.problem("%v", err)
+		err = nil
+	}
 	if err != nil {
 		return v.report, fmt.Errorf("verify: %w", err)
 	}
@@ -63,32 +63,26 @@ func (v *verifier) expect(topic, what string, counted, found uint64) {
 }
 
 func (v *verifier) topic(ctx context.Context, topic string) error {
-	s, err := v.l.topic(topic)
-	if err != nil {
-		return err
-	}
+	s := v.l.topic(topic)
 	v.appended += s.appended
 	v.prunedTo = max(v.prunedTo, s.prunedTo)
 	var records, pending, size, highest uint64
-	if log := v.l.bucket(logPrefix, topic); log != nil {
-		c := log.Cursor()
-		for k, value := c.First(); k != nil; k, value = c.Next() {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			sequence := keySequence(k)
-			v.sequences = append(v.sequences, sequence)
-			records++
-			size += uint64(len(value) + recordOverhead)
-			highest = sequence
-			if sequence > s.cursor && !v.l.has(closedPrefix, topic, k) {
-				pending++
-			}
-			if r, err := decodeRecord(sequence, value); err != nil {
-				v.problem("%s #%d: %v", topic, sequence, err)
-			} else if keys := v.l.tx.Bucket([]byte(keysBucket)); r.key != "" && (keys == nil || keys.Get([]byte(r.key)) == nil) {
-				v.problem("%s #%d: its idempotency key is not in the index", topic, sequence)
-			}
+	for sequence, value := range v.l.from(logPrefix+topic, 0) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		v.sequences = append(v.sequences, sequence)
+		records++
+		size += uint64(len(value) + recordOverhead)
+		highest = sequence
+		if sequence > s.cursor && !v.l.has(closedPrefix, topic, sequence) {
+			pending++
+		}
+		r, err := decodeRecord(sequence, value)
+		if err != nil {
+			v.problem("%s #%d: %v", topic, sequence, err)
+		} else if r.key != "" && keySequence(v.l.get(keysBucket, []byte(r.key))) != sequence {
+			v.problem("%s #%d: the index of idempotency keys does not point to it", topic, sequence)
 		}
 	}
 	v.bytes += size
@@ -98,26 +92,28 @@ func (v *verifier) topic(ctx context.Context, topic string) error {
 	v.expect(topic, "bytes", s.bytes, size)
 	v.expect(topic, "parked", s.parked, v.marks(parkedPrefix, topic, s.cursor))
 	v.expect(topic, "unheard", s.unheard, v.marks(unheardPrefix, topic, s.cursor))
+	if closed := v.marks(closedPrefix, topic, s.cursor); closed > s.discarded+s.replayed {
+		v.problem("%s: %d events are marked discarded or replayed, the counters say %d", topic, closed, s.discarded+s.replayed)
+	}
 	if highest != s.last && s.prunedTo != s.last {
 		v.problem("%s: the newest event should be #%d, the log ends at #%d", topic, s.last, highest)
 	}
-	if s.cursor > s.last || s.Accepted.Sequence > s.last {
-		v.problem("%s: cursor #%d or accepted #%d is behind the last event #%d", topic, s.cursor, s.Accepted.Sequence, s.last)
+	if s.cursor > s.last || s.Accepted.Sequence > s.last || s.prunedTo > s.cursor {
+		v.problem("%s: cursor #%d, accepted #%d, pruned to #%d and last event #%d contradict each other",
+			topic, s.cursor, s.Accepted.Sequence, s.prunedTo, s.last)
+	}
+	if s.snapshot != 0 && !v.l.has(logPrefix, topic, s.snapshot) {
+		v.problem("%s: the newest snapshot #%d is missing", topic, s.snapshot)
 	}
 	return nil
 }
 
 // marks counts the entries of a bucket beside the log and checks that each belongs to a settled event.
 func (v *verifier) marks(prefix, topic string, cursor uint64) (n uint64) {
-	b := v.l.bucket(prefix, topic)
-	if b == nil {
-		return 0
-	}
-	c := b.Cursor()
-	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+	for sequence := range v.l.from(prefix+topic, 0) {
 		n++
-		if !v.l.has(logPrefix, topic, k) || keySequence(k) > cursor {
-			v.problem("%s #%d: marked in %s, but not a settled event of the log", topic, keySequence(k), prefix)
+		if sequence > cursor || !v.l.has(logPrefix, topic, sequence) {
+			v.problem("%s #%d: marked in %s, but not a settled event of the log", topic, sequence, prefix)
 		}
 	}
 	return n
@@ -132,17 +128,11 @@ func (v *verifier) totals() {
 	v.expect("all topics", "bytes", v.l.number(keyBytes), v.bytes)
 	slices.Sort(v.sequences)
 	next := v.prunedTo + 1
-	for _, sequence := range v.sequences {
-		if sequence < next {
-			continue
-		}
+	for _, sequence := range append(v.sequences, last+1) {
 		if sequence > next {
 			v.problem("events #%d to #%d are missing", next, sequence-1)
 		}
-		next = sequence + 1
-	}
-	if next <= last {
-		v.problem("events #%d to #%d are missing", next, last)
+		next = max(next, sequence+1)
 	}
 }
 
@@ -152,9 +142,27 @@ func (v *verifier) keys() {
 		return
 	}
 	c := keys.Cursor()
-	for _, value := c.First(); value != nil; _, value = c.Next() {
+	for key, value := c.First(); key != nil; key, value = c.Next() {
 		if _, record := v.l.find(keySequence(value)); record == nil {
 			v.problem("an idempotency key points to event #%d, which is not there", keySequence(value))
+		}
+	}
+}
+
+// pages reads everything, also what is not the outbox's own, and has bbolt check its pages.
+func (v *verifier) pages() {
+	_ = v.l.tx.ForEach(func(_ []byte, b *bolt.Bucket) error { readBucket(b); return nil })
+	// bbolt checks in a goroutine, where a page that cannot be read would end the process: hence the reading above.
+	for err := range v.l.tx.Check() {
+		v.problem("bbolt: %v", err)
+	}
+}
+
+func readBucket(b *bolt.Bucket) {
+	c := b.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if v == nil {
+			readBucket(b.Bucket(k))
 		}
 	}
 }

@@ -1,0 +1,225 @@
+package outbox
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// errAgain ends an attempt of a group that is to be made again without the call that failed.
+var errAgain = errors.New("again")
+
+// group is the calls that share one commit.
+type group struct {
+	o     *Outbox
+	calls []*call
+}
+
+// closure is the one that runs now, so that Append can make it fail.
+type closure struct {
+	tx  *bolt.Tx
+	err error // guarded by the write transaction: only the closure's own goroutine gets here
+}
+
+// lead makes one commit after another until nobody waits. It has a goroutine of its own, so that a closure that ends its
+// goroutine takes no caller along.
+func (o *Outbox) lead(g *group) {
+	debug.SetPanicOnFault(true) // a page of a damaged file that is not there must not end the process
+	o.leader.Store(goroutineID())
+	ended := false
+	defer func() {
+		if !ended { // a closure called runtime.Goexit: the others of its group go on in a fresh goroutine
+			go o.lead(g)
+		}
+	}()
+	for g.take() {
+		g.commit()
+	}
+	ended = true
+}
+
+// take fills the group from the queue. False: there was nothing, and the caller leads no more.
+func (g *group) take() bool {
+	o := g.o
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g.calls, o.queue = append(g.calls, o.queue...), nil
+	if len(g.calls) == 0 {
+		o.leading = false
+		o.leader.Store(0)
+		o.background.Done()
+		return false
+	}
+	return true
+}
+
+// commit answers every call of the group.
+func (g *group) commit() {
+	for len(g.calls) > 0 {
+		err := g.o.Err()
+		if err == nil {
+			err = g.o.commit(g.runClosures)
+		}
+		if err == errAgain {
+			continue
+		}
+		for _, c := range g.calls {
+			c.err = err
+			close(c.done)
+		}
+		g.calls = nil
+	}
+}
+
+func (g *group) runClosures(tx *bolt.Tx) error {
+	for _, c := range slices.Clone(g.calls) {
+		if err := c.ctx.Err(); err != nil && !c.started {
+			g.drop(c, err)
+		} else if !g.run(tx, c) {
+			return errAgain
+		}
+	}
+	if len(g.calls) == 0 {
+		return errAgain // every context has ended: no reason to write
+	}
+	return nil
+}
+
+// run runs one closure. One that fails is answered and leaves the group.
+func (g *group) run(tx *bolt.Tx, c *call) (ok bool) {
+	running := &closure{tx: tx}
+	g.o.running.Store(running)
+	var err error
+	returned := false
+	defer func() {
+		g.o.running.Store(nil)
+		if c.panicked = recover(); !ok {
+			c.exited = !returned && c.panicked == nil
+			g.drop(c, err)
+		}
+	}()
+	c.started = true
+	err = c.fn(tx)
+	returned = true
+	err = cmp.Or(err, running.err)
+	return err == nil
+}
+
+func (g *group) drop(c *call, err error) {
+	g.calls = without(g.calls, c)
+	c.err = err
+	close(c.done)
+}
+
+func without(calls []*call, c *call) []*call {
+	return slices.DeleteFunc(calls, func(other *call) bool { return other == c })
+}
+
+// commit writes the receipts and what fn does in one transaction. An error of fn comes back as it is.
+func (o *Outbox) commit(fn func(tx *bolt.Tx) error) (err error) {
+	if err := o.checkIdentity(); err != nil {
+		return err
+	}
+	receipts := o.takeReceipts()
+	id := 0 // of the transaction, once only its commit is left to do
+	defer func() {
+		if r := recover(); r != nil { // bbolt on damaged pages, or a handler of tx.OnCommit
+			err = o.fail(fmt.Errorf("commit: panic: %v", r))
+		}
+		if id == 0 || err != nil {
+			o.putBackReceipts(receipts)
+		} else {
+			o.dropReceipts()
+		}
+	}()
+	err = o.db.Update(func(tx *bolt.Tx) error {
+		if err := o.applyReceipts(tx, receipts); err != nil {
+			return fmt.Errorf("settle: %w", err)
+		}
+		if err := fn(tx); err != nil {
+			return err
+		}
+		id = tx.ID()
+		return nil
+	})
+	if err != nil && id != 0 {
+		return o.commitFailed(id, err)
+	}
+	return closedError(err)
+}
+
+// commitFailed tells a failure that changed nothing from one that leaves the truth open.
+func (o *Outbox) commitFailed(id int, err error) error {
+	if outOfSpace(err) {
+		// The file's newest meta page says whether the transaction is in it: it is written last.
+		newest := id
+		_ = o.db.View(func(tx *bolt.Tx) error { newest = tx.ID(); return nil })
+		if newest < id {
+			return fmt.Errorf("commit: %w: %w; free some space, nothing was written", ErrDiskFull, err)
+		}
+	}
+	return o.fail(fmt.Errorf("commit: %w", err))
+}
+
+// outOfSpace goes by the text: where bbolt grows the file, it keeps only that of the system's error.
+func outOfSpace(err error) bool {
+	return strings.Contains(err.Error(), syscall.ENOSPC.Error()) || strings.Contains(err.Error(), syscall.EDQUOT.Error())
+}
+
+// fail turns the outbox failed, for good.
+func (o *Outbox) fail(cause error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failed = fmt.Errorf("%w: %w", ErrFailed, cause)
+	o.opts.Logger.Error("outbox failed", "path", o.path, "error", cause)
+	return o.failed
+}
+
+// Err is nil while the outbox can be written, else why not (ErrFailed, ErrClosed).
+func (o *Outbox) Err() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.unusable()
+}
+
+// failure is why the outbox has failed, or nil.
+func (o *Outbox) failure() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.failed
+}
+
+// unusable says why nothing can be written; the caller holds mu.
+func (o *Outbox) unusable() error {
+	if o.closed {
+		return ErrClosed
+	}
+	return o.failed
+}
+
+// checkIdentity notices that the file was removed or replaced under our feet: a second process could then hold the lock
+// of another file of the same name, and what is written here would be lost.
+func (o *Outbox) checkIdentity() error {
+	if o.identity == nil {
+		return nil
+	}
+	now, err := os.Stat(o.path)
+	if err == nil && os.SameFile(o.identity, now) {
+		return nil
+	}
+	return o.fail(fmt.Errorf("the file %s was removed or replaced while it was open", o.path))
+}
+
+// spoil makes the closure that runs in tx fail.
+func (o *Outbox) spoil(tx *bolt.Tx, err error) {
+	if c := o.running.Load(); c != nil && c.tx == tx && c.err == nil {
+		c.err = err
+	}
+}
