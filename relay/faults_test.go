@@ -3,11 +3,8 @@ package relay_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -197,70 +194,21 @@ func TestAScriptThatRedisForgotIsLoadedAgain(t *testing.T) {
 	r.requireComplete(sub, nil)
 }
 
-// cutter is a proxy that cuts off the reply of some calls after the server has run them.
-type cutter struct {
-	addr string
-	cut  atomic.Int32 // so many replies to cut
-}
-
-func newCutter(t *testing.T, server string) *cutter {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	c := &cutter{addr: listener.Addr().String()}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go c.serve(client, server)
-		}
-	}()
-	return c
-}
-
-func (c *cutter) serve(client net.Conn, server string) {
-	defer client.Close()
-	upstream, err := net.Dial("tcp", server)
-	if err != nil {
-		return
-	}
-	defer upstream.Close()
-	go func() {
-		_, _ = io.Copy(upstream, client)
-		_ = upstream.Close()
-	}()
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := upstream.Read(buf)
-		if err != nil {
-			return
-		}
-		if strings.Contains(string(buf[:n]), "\r\nOK\r\n") || strings.HasPrefix(string(buf[:n]), "*") {
-			if c.cut.Add(-1) >= 0 {
-				return // the server has run the script; nobody hears the answer
-			}
-		}
-		if _, err := client.Write(buf[:n]); err != nil {
-			return
-		}
-	}
-}
-
 func TestAReplyThatIsCutOffPublishesNothingTwice(t *testing.T) {
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
-	proxy := newCutter(t, r.server.Addr())
-	client := relay.NewClient(relay.ClientOptions{Addrs: []string{proxy.addr}})
+	proxy := redistest.NewProxy(t, r.server.Addr())
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{proxy.Addr()}})
 	defer client.Close()
 	r.startTarget(quick(), relay.NewRedis(client, time.Second))
 	r.add("news", 1)
 	sub.WaitFor(1)
 	for round := range 20 {
-		proxy.cut.Store(int32(1 + round%3))
+		proxy.CutReplies()
 		r.addMany("news", 1+round*60)
+		eventually(t, "replies are cut", func() bool { return r.relay.Health().State == relay.RedisDown })
+		proxy.Heal()
 		r.waitDelivered("news")
 	}
 	sub.WaitFor(len(r.appended))
