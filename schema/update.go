@@ -19,7 +19,7 @@ type MatchUpdate struct {
 	// Ids of matches; each match is in one of these lists at most.
 	New, Updated, Cancelled, Removed []string
 
-	Cycle    uint64         // the processing cycle, 0 outside of one
+	Cycle    uint64         // number of the newest processing cycle, 0 before the first
 	Metadata map[string]any // more members of payload.metadata; the standard ones cannot be overridden
 }
 

@@ -61,10 +61,8 @@ func (f *Feed) Apply(kind Kind) Change {
 	referees := m.get("domaruppdraglista").([]object)
 	switch kind {
 	case NewReferee:
-		role := f.random.IntN(len(referees))
-		id := referees[role].get("domareid").(int)
-		referees[role] = f.referee(f.random.IntN(1e5), role)
-		referees[role].set("domareid", id+5000)
+		i := f.random.IntN(len(referees))
+		referees[i] = f.referee(f.random.IntN(1e5), referees[i].get("domarrollid").(int)-1)
 		return describe(kind, m, schema.RefereeChange)
 	case RefereePhone:
 		f.changePhone(pick(f, referees))

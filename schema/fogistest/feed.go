@@ -11,10 +11,11 @@ import (
 // A Feed is a match list that changes as it is told. It is not safe for
 // concurrent use.
 type Feed struct {
-	random  *rand.Rand
-	day     time.Time
-	next    int // number of the next new match
-	matches []object
+	random   *rand.Rand
+	day      time.Time
+	next     int // number of the next new match
+	referees int // so far: each has an id of their own
+	matches  []object
 }
 
 // New makes a feed of n matches, played on day and in the three weeks after

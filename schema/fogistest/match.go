@@ -61,8 +61,9 @@ func (f *Feed) add() object {
 func (f *Feed) referee(n, role int) object {
 	name, mail := f.person()
 	r := roles[role]
+	f.referees++
 	return object{
-		{"domaruppdragid", 7100000 + n}, {"domareid", 6600 + f.random.IntN(2000)}, {"domarnr", fmt.Sprintf("%05d", 60000+n%9999)},
+		{"domaruppdragid", 7100000 + n}, {"domareid", 6600 + f.referees}, {"domarnr", fmt.Sprintf("%05d", 60000+n%9999)},
 		{"personid", 1082000 + n}, {"personnamn", name}, {"namn", name},
 		{"domarrollid", r.id}, {"domarrollnamn", r.name}, {"domarrollkortnamn", r.short},
 		{"domaruppdragstatusid", 1}, {"domaruppdragstatusnamn", "Tilldelat"},

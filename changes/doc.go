@@ -1,0 +1,43 @@
+// Package changes finds what changed from one match list to the next, and
+// records it.
+//
+// Diff is the pure part: two lists in, a Summary out. Every change has a
+// category, a priority and the people whom it concerns. What is told apart from
+// mere formatting, and how referees are paired, is written there.
+//
+// A Recorder keeps the current list in an outbox file and appends the events
+// that follow from its changes in the same transaction: either both are there
+// after a crash, or neither, and then the next list finds the same changes
+// again. There are three ways to use it:
+//
+//	// the recorder runs the whole cycle, and tells of start, end and failure
+//	summary, err := recorder.Cycle(ctx, fetch)
+//
+//	// one list, without status messages
+//	summary, err := recorder.Record(ctx, matches, changes.Metadata{})
+//
+//	// together with state of your own, in your transaction
+//	err := box.Update(ctx, func(tx *bbolt.Tx) error {
+//		if err := saveMine(tx); err != nil {
+//			return err
+//		}
+//		_, err := recorder.RecordTx(tx, matches, changes.Metadata{})
+//		return err
+//	})
+//
+// # What is stored
+//
+// The bucket "matchrelay/state" holds the list of the newest match_updates
+// event, one record per match with the SHA-256 of its bytes; it is written only
+// together with such an event. A list that has not changed is therefore hashed
+// and compared, and no match of it is decoded; of a changed list, only the
+// matches whose bytes differ are. Matches and Recorder.State read it back,
+// sorted by id. A record that does not have its hash is ErrState, never "all
+// matches are new".
+//
+// # What it does not do
+//
+// It does not publish: that is the relay's work. It does not judge whether a
+// list is plausible, but for one case: an empty list after one with matches is
+// ErrEmptyList, since a source that fails often answers so.
+package changes

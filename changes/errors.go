@@ -1,0 +1,12 @@
+package changes
+
+import "errors"
+
+var (
+	// ErrEmptyList: an empty list came after one with matches. A source that
+	// fails often answers with an empty list, so this is refused unless
+	// Metadata.AllowEmpty says that every match is really gone.
+	ErrEmptyList = errors.New("the match list is empty although matches are stored; allow it explicitly if they are really all gone")
+	// ErrState: the stored state cannot be read.
+	ErrState = errors.New("the stored match list is damaged")
+)

@@ -1,0 +1,236 @@
+package changes
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/schema"
+)
+
+// Options of a Recorder. The zero value works.
+type Options struct {
+	Location  *time.Location   // what "the same day" refers to; nil is Europe/Stockholm
+	EventsOff bool             // state is recorded, but no event is appended
+	Source    string           // of the messages; "" is schema.DefaultSource
+	Now       func() time.Time // nil is time.Now
+	Logger    *slog.Logger     // takes counts and warnings; nil discards them
+}
+
+// Metadata goes with one match list.
+type Metadata struct {
+	AllowEmpty bool           // an empty list means that every match is gone
+	Extra      map[string]any // the caller's own members of payload.metadata
+}
+
+// A Recorder keeps the current match list in an outbox file and appends the
+// events that follow from its changes. It is safe for concurrent use.
+type Recorder struct {
+	outbox *outbox.Outbox
+	opts   Options
+}
+
+// NewRecorder makes a recorder on an open outbox, which stays the caller's to
+// close.
+func NewRecorder(o *outbox.Outbox, opts Options) (*Recorder, error) {
+	if o == nil {
+		return nil, fmt.Errorf("new recorder: %w: expected an open outbox", outbox.ErrInvalid)
+	}
+	if opts.Location == nil {
+		opts.Location = stockholm()
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Recorder{outbox: o, opts: opts}, nil
+}
+
+// Record compares a match list with the stored one. When anything changed, it
+// stores the new list and appends one match_updates event with the whole list,
+// in one transaction; otherwise it writes nothing.
+//
+// Errors: ErrEmptyList, ErrState, schema.ErrMessage (Metadata.Extra), and those
+// of outbox.Append and Update. On any error neither state nor event is kept.
+func (r *Recorder) Record(ctx context.Context, matches []schema.Match, meta Metadata) (Summary, error) {
+	l := newList(matches)
+	var s Summary
+	err := r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
+		summary, err := r.record(tx, l, meta)
+		s = summary
+		return err
+	})
+	if err != nil {
+		return Summary{}, fmt.Errorf("record %d matches: %w", len(matches), err)
+	}
+	r.log(s)
+	return s, nil
+}
+
+// RecordTx is Record within the caller's own write transaction, so that the
+// caller's state commits together with the list and its events. When it fails
+// the caller has to roll back.
+func (r *Recorder) RecordTx(tx *bbolt.Tx, matches []schema.Match, meta Metadata) (Summary, error) {
+	s, err := r.record(tx, newList(matches), meta)
+	if err != nil {
+		return Summary{}, fmt.Errorf("record %d matches: %w", len(matches), err)
+	}
+	return s, nil
+}
+
+// Preview is Record that writes nothing: it tells what would change.
+func (r *Recorder) Preview(_ context.Context, matches []schema.Match, meta Metadata) (Summary, error) {
+	l := newList(matches)
+	var s Summary
+	err := r.outbox.View(func(tx *bbolt.Tx) (err error) {
+		_, s, err = r.diff(tx, l, meta)
+		return err
+	})
+	if err != nil {
+		return Summary{}, fmt.Errorf("compare %d matches: %w", len(matches), err)
+	}
+	return s, nil
+}
+
+// State reads the stored match list, like Matches.
+func (r *Recorder) State(_ context.Context) ([]schema.Match, error) {
+	var matches []schema.Match
+	err := r.outbox.View(func(tx *bbolt.Tx) (err error) {
+		matches, err = Matches(tx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the stored match list: %w", err)
+	}
+	return matches, nil
+}
+
+// Alert appends a system alert.
+func (r *Recorder) Alert(ctx context.Context, a schema.Alert) error {
+	err := r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
+		_, err := r.appendAlert(tx, a)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record %s alert: %w", a.Type, err)
+	}
+	return nil
+}
+
+// Event is the outbox event that carries a message. A match update holds the
+// whole state, so the newest is kept; an alert may use the outbox's reserve.
+func Event(m schema.Message) outbox.Event {
+	return outbox.Event{
+		Topic:     m.Type,
+		MessageID: m.ID,
+		Payload:   m.Bytes(),
+		Snapshot:  m.Type == schema.TypeMatchUpdates,
+		Urgent:    m.Type == schema.TypeSystemAlert,
+	}
+}
+
+func (r *Recorder) diff(tx *bbolt.Tx, l list, meta Metadata) (comparison, Summary, error) {
+	c, err := l.compare(tx)
+	if err != nil {
+		return c, Summary{}, err
+	}
+	if len(l.matches) == 0 && c.stored > 0 && !meta.AllowEmpty {
+		return c, Summary{}, ErrEmptyList
+	}
+	s := differ{now: r.opts.Now(), location: r.opts.Location}.diff(c.prev, c.curr.matches)
+	s.Matches = len(l.matches)
+	s.Cycle = cycle(tx)
+	return c, s, nil
+}
+
+func (r *Recorder) record(tx *bbolt.Tx, l list, meta Metadata) (Summary, error) {
+	c, s, err := r.diff(tx, l, meta)
+	if err != nil || !s.Changed() {
+		return s, err
+	}
+	if err := c.store(tx, s.Removed); err != nil {
+		return s, fmt.Errorf("store the match list: %w", err)
+	}
+	m, err := schema.NewMatchUpdate(schema.MatchUpdate{
+		Source: r.opts.Source, Time: r.opts.Now(), Matches: l.matches, Changes: s.Changes,
+		New: s.New, Updated: s.Updated, Cancelled: s.Cancelled, Removed: s.Removed,
+		Cycle: s.Cycle, Metadata: meta.Extra,
+	})
+	if err != nil {
+		return s, err
+	}
+	s.Sequences, err = r.append(tx, m)
+	return s, err
+}
+
+func (r *Recorder) appendStatus(tx *bbolt.Tx, s schema.Status) ([]uint64, error) {
+	s.Source, s.Time = r.opts.Source, r.opts.Now()
+	m, err := schema.NewStatus(s)
+	if err != nil {
+		return nil, err
+	}
+	return r.append(tx, m)
+}
+
+func (r *Recorder) appendAlert(tx *bbolt.Tx, a schema.Alert) ([]uint64, error) {
+	if a.Source == "" {
+		a.Source = r.opts.Source
+	}
+	if a.Time.IsZero() {
+		a.Time = r.opts.Now()
+	}
+	m, err := schema.NewAlert(a)
+	if err != nil {
+		return nil, err
+	}
+	return r.append(tx, m)
+}
+
+func (r *Recorder) append(tx *bbolt.Tx, m schema.Message) ([]uint64, error) {
+	if r.opts.EventsOff {
+		return nil, nil
+	}
+	return r.outbox.Append(tx, Event(m))
+}
+
+func (r *Recorder) log(s Summary) {
+	if s.Changed() {
+		r.opts.Logger.Info("match list changed", "matches", s.Matches, "new", len(s.New), "updated", len(s.Updated),
+			"cancelled", len(s.Cancelled), "removed", len(s.Removed), "changes", len(s.Changes), "sequences", s.Sequences)
+	}
+}
+
+// The recorder's bucket holds the number of the newest cycle, 8 bytes big-endian.
+var (
+	recorderBucket = []byte("matchrelay/recorder")
+	cycleKey       = []byte("cycle")
+)
+
+// cycle is the number of the newest cycle, 0 before the first.
+func cycle(tx *bbolt.Tx) uint64 {
+	b := tx.Bucket(recorderBucket)
+	if b == nil {
+		return 0
+	}
+	value := b.Get(cycleKey)
+	if len(value) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(value)
+}
+
+func nextCycle(tx *bbolt.Tx) (uint64, error) {
+	b, err := tx.CreateBucketIfNotExists(recorderBucket)
+	if err != nil {
+		return 0, err
+	}
+	n := cycle(tx) + 1
+	return n, b.Put(cycleKey, binary.BigEndian.AppendUint64(nil, n))
+}
