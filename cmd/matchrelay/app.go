@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/PitchConnect/matchrelay/config"
+)
+
+// app is one call of the program.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	terminal       func(stream any) bool // says whether a stream is a terminal
+
+	// Global flags.
+	db, redisURL, envFile string
+	output                format
+	noColor               bool
+
+	environ []string // replaces the process's own if it is not nil
+	started bool     // flags and arguments were right: a command has begun
+}
+
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	return &app{stdin: stdin, stdout: stdout, stderr: stderr, terminal: isTerminal, output: formatTable}
+}
+
+// run executes one command line (without the program's name) and returns its exit code. It has said what went wrong.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.rootCommand()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !a.started {
+		err = usageError(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
+	}
+	code, message := explain(err)
+	if message != "" {
+		fmt.Fprintln(a.stderr, "matchrelay: "+message)
+	}
+	return code
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := group(&cobra.Command{
+		Use:   "matchrelay",
+		Short: "Record match lists and relay what changed to Redis, losing nothing",
+		Long: `matchrelay records FOGIS match lists in a durable outbox, together with the events that follow from them,
+and relays the events to Redis Pub/Sub: in order, each once, for as long as it takes.
+
+Begin with: matchrelay demo`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRun:  func(*cobra.Command, []string) { a.started = true },
+	})
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.db, "db", "", "the outbox file (MATCHRELAY_DB, default data/matchrelay.db)")
+	flags.StringVar(&a.redisURL, "redis-url", "", "where Redis is (REDIS_URL, better for passwords: others see a command line)")
+	flags.StringVar(&a.envFile, "env-file", "", "file of settings (default .env, if there is one); the environment wins over it")
+	flags.VarP(&a.output, "output", "o", "table, json or jsonl")
+	flags.BoolVar(&a.noColor, "no-color", false, "no colours (NO_COLOR)")
+	root.AddCommand(a.runCommand(), a.relayCommand(), a.ingestCommand(), a.statusCommand(), a.eventsCommand(),
+		a.configCommand(), a.demoCommand(), a.versionCommand())
+	return root
+}
+
+// group makes a command that only holds others: alone it shows its help, and an unknown one below it is an error.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
+
+// load reads the configuration. overrides are values of the command's own flags, by variable name; "" is not set.
+func (a *app) load(overrides map[string]string) (*config.Config, error) {
+	opts := config.Options{Environ: a.environ, EnvFile: a.envFile, Overrides: map[string]string{"MATCHRELAY_DB": a.db, "REDIS_URL": a.redisURL}}
+	for name, value := range overrides {
+		opts.Overrides[name] = value
+	}
+	return config.Load(opts)
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// listPage is how many events are read at once: memory does not grow with the log.
+const listPage = 1000
+
+func (a *app) eventsListCommand() *cobra.Command {
+	var s selection
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List events in order, without their payloads",
+		Example: `  matchrelay events list --state parked
+  matchrelay events list --topic match_updates --since 2h -o jsonl`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.listEvents(cmd.Context(), s) },
+	}
+	s.addTo(cmd.Flags())
+	return cmd
+}
+
+func (a *app) listEvents(ctx context.Context, s selection) (err error) {
+	cfg, err := a.load(nil)
+	if err != nil {
+		return err
+	}
+	filter, err := s.filter(cfg, time.Now())
+	if err != nil {
+		return err
+	}
+	o, err := openOutbox(cfg, a.logger(cfg), true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+	out := listWriter{a: a, zone: cfg.Processor.Location}
+	if err := eachEvent(ctx, o, filter, out.write); err != nil {
+		return err
+	}
+	return out.end()
+}
+
+// eachEvent calls each for every event of a filter, page by page.
+func eachEvent(ctx context.Context, o *outbox.Outbox, f outbox.Filter, each func(outbox.Info) error) error {
+	left := f.Limit
+	for {
+		f.Limit = listPage
+		if left > 0 {
+			f.Limit = min(listPage, left)
+		}
+		page, err := o.List(ctx, f)
+		if err != nil {
+			return err
+		}
+		for _, info := range page {
+			if err := each(info); err != nil {
+				return err
+			}
+			f.After = info.Sequence
+		}
+		if left > 0 {
+			if left -= len(page); left == 0 {
+				return nil
+			}
+		}
+		if len(page) < f.Limit || ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// listWriter writes events one by one; a table has columns of fixed width, since later rows are not known yet.
+type listWriter struct {
+	a    *app
+	zone *time.Location
+	n    int
+}
+
+const listRow = "%8v  %-17s  %-9s  %-19s  %9v  %-36s  %s\n"
+
+func (w *listWriter) write(info outbox.Info) (err error) {
+	out := w.a.stdout
+	switch w.a.output {
+	case formatTable:
+		if w.n == 0 {
+			if _, err = fmt.Fprintf(out, listRow, "SEQUENCE", "TOPIC", "STATE", "APPENDED", "BYTES", "MESSAGE ID", "NOTE"); err != nil {
+				return err
+			}
+		}
+		_, err = fmt.Fprintf(out, listRow, info.Sequence, info.Topic, info.State,
+			info.AppendedAt.In(w.zone).Format(time.DateTime), info.Bytes, info.MessageID, note(info))
+	case formatJSON:
+		separator := ","
+		if w.n == 0 {
+			separator = "["
+		}
+		if _, err = fmt.Fprintln(out, separator); err == nil {
+			err = w.a.printJSON(info)
+		}
+	default:
+		err = w.a.printJSON(info)
+	}
+	w.n++
+	return err
+}
+
+func (w *listWriter) end() (err error) {
+	switch {
+	case w.a.output == formatJSON && w.n == 0:
+		_, err = fmt.Fprintln(w.a.stdout, "[]")
+	case w.a.output == formatJSON:
+		_, err = fmt.Fprintln(w.a.stdout, "]")
+	case w.a.output == formatTable && w.n == 0:
+		fmt.Fprintln(w.a.stderr, "no such events")
+	}
+	return err
+}
+
+// note says what is special about an event.
+func note(info outbox.Info) string {
+	switch {
+	case info.Attempts > 0:
+		return fmt.Sprintf("%s (%s)", info.LastError, count(info.Attempts, "attempt"))
+	case info.ReplayOf > 0:
+		return fmt.Sprintf("replay of #%d", info.ReplayOf)
+	}
+	return info.LastError
+}

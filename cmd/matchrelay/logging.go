@@ -1,0 +1,21 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/lmittmann/tint"
+
+	"github.com/PitchConnect/matchrelay/config"
+)
+
+// logger writes to standard error: for people on a terminal, else as key=value lines.
+func (a *app) logger(cfg *config.Config) *slog.Logger {
+	level := cfg.Processor.LogLevel
+	if a.terminal(a.stderr) {
+		return slog.New(tint.NewHandler(a.stderr, &tint.Options{
+			Level: level, TimeFormat: time.TimeOnly, NoColor: !bool(a.colors(a.stderr)),
+		}))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+}

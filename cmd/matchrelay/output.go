@@ -1,0 +1,121 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"golang.org/x/term"
+)
+
+// format is the value of --output.
+type format string
+
+const (
+	formatTable format = "table" // for people
+	formatJSON  format = "json"  // one document
+	formatJSONL format = "jsonl" // one document a line
+)
+
+// String, Set and Type make format a flag.
+func (f *format) String() string { return string(*f) }
+
+func (f *format) Set(s string) error {
+	switch v := format(s); v {
+	case formatTable, formatJSON, formatJSONL:
+		*f = v
+		return nil
+	}
+	return fmt.Errorf("expected table, json or jsonl")
+}
+
+func (*format) Type() string { return "format" }
+
+// print writes one result: as JSON, or as the text that table makes.
+func (a *app) print(v any, text func(w io.Writer)) error {
+	if a.output == formatTable {
+		text(a.stdout)
+		return nil
+	}
+	return a.printJSON(v)
+}
+
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false)
+	if a.output == formatJSON {
+		e.SetIndent("", "  ")
+	}
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// newTable makes a table with lines as light as possible.
+func newTable(header ...any) table.Writer {
+	t := table.NewWriter()
+	style := table.StyleLight
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Options.SeparateHeader = true
+	style.Options.SeparateColumns = true
+	style.Box.MiddleVertical, style.Box.MiddleSeparator = " ", "─"
+	t.SetStyle(style)
+	if len(header) > 0 {
+		t.AppendHeader(header)
+	}
+	return t
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// colors says whether a stream gets colours.
+func (a *app) colors(stream io.Writer) palette {
+	return palette(!a.noColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && a.terminal(stream))
+}
+
+// palette paints text for a terminal, or leaves it as it is.
+type palette bool
+
+func (p palette) paint(code, s string) string {
+	if !p || s == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (p palette) bold(s string) string   { return p.paint("1", s) }
+func (p palette) faint(s string) string  { return p.paint("2", s) }
+func (p palette) red(s string) string    { return p.paint("31", s) }
+func (p palette) green(s string) string  { return p.paint("32", s) }
+func (p palette) yellow(s string) string { return p.paint("33", s) }
+func (p palette) cyan(s string) string   { return p.paint("36", s) }
+
+// sequences names a run of sequences: "#4", "#4..#6", or "" for none.
+func sequences(numbers []uint64) string {
+	switch n := len(numbers); n {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("#%d", numbers[0])
+	default:
+		return fmt.Sprintf("#%d..#%d", numbers[0], numbers[n-1])
+	}
+}
+
+// count puts a number before a noun.
+func count(n int, noun string) string {
+	switch {
+	case n == 1:
+		return "1 " + noun
+	case strings.HasSuffix(noun, "ch"):
+		noun += "e"
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

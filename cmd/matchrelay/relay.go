@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/PitchConnect/matchrelay/config"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+func (a *app) relayCommand() *cobra.Command {
+	var untilEmpty bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "relay",
+		Short: "Deliver what is in the outbox, without a processor",
+		Long: `Relay opens the outbox itself and delivers what is pending, until SIGTERM or Ctrl-C, or with --until-empty until
+nothing is. No processor can have the file open meanwhile.
+
+With --timeout it exits with 4 when Redis does not answer by then, and with 6 when events wait for something else.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if timeout != 0 && !untilEmpty {
+				return usageError(errors.New("--timeout needs --until-empty"))
+			}
+			return a.relay(cmd.Context(), untilEmpty, timeout)
+		},
+	}
+	cmd.Flags().BoolVar(&untilEmpty, "until-empty", false, "exit when nothing is pending")
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "with --until-empty: how long to try (default: for ever)")
+	return cmd
+}
+
+func (a *app) relay(ctx context.Context, untilEmpty bool, timeout time.Duration) error {
+	cfg, err := a.load(nil)
+	if err != nil {
+		return err
+	}
+	if !cfg.Redis.Enabled {
+		return usageError(errors.New("REDIS_PUBSUB_ENABLED is false: nothing is relayed; set it to true"))
+	}
+	log := a.logger(cfg)
+	for _, note := range cfg.Notes() {
+		log.Warn(note)
+	}
+	o, err := openOutbox(cfg, log, true)
+	if err != nil {
+		return err
+	}
+	log.Info("relay runs", "version", programVersion(), "db", o.Path(), "redis", cfg.Redis.Server.Addrs)
+	if untilEmpty {
+		err = drain(ctx, o, cfg, log, timeout)
+	} else {
+		err = relayFor(ctx, o, cfg, log)
+	}
+	return errors.Join(err, o.Close())
+}
+
+// relayFor delivers until ctx ends.
+func relayFor(ctx context.Context, o *outbox.Outbox, cfg *config.Config, log *slog.Logger) error {
+	client := newClient(cfg)
+	defer client.Close()
+	return relay.New(o, relay.NewRedis(client, cfg.Redis.SocketTimeout), relayOptions(cfg, log)).Run(ctx)
+}
+
+// drain delivers until nothing is pending, for at most timeout (0 = for ever). What is left stays in the outbox; the
+// error says why and has the exit code.
+func drain(ctx context.Context, o *outbox.Outbox, cfg *config.Config, log *slog.Logger, timeout time.Duration) error {
+	client := newClient(cfg)
+	defer client.Close()
+	opts := relayOptions(cfg, log)
+	opts.UntilEmpty = true
+	r := relay.New(o, relay.NewRedis(client, cfg.Redis.SocketTimeout), opts)
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	health := make(chan relay.Health, 1)
+	if timeout > 0 {
+		timer := time.AfterFunc(timeout, func() {
+			health <- r.Health() // now, for it ends with Run
+			cancel()
+		})
+		defer timer.Stop()
+	}
+	if err := r.Run(ctx); err != nil {
+		return err
+	}
+	stats, err := o.Stats(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	return leftover(stats, health)
+}
+
+// leftover says what is still pending and why: health holds the relay's state if its time was up.
+func leftover(stats outbox.Stats, health <-chan relay.Health) error {
+	pending := 0
+	for _, t := range stats.Topics {
+		pending += int(t.Pending)
+	}
+	if pending == 0 {
+		return nil
+	}
+	code, why := exitPartly, "it was interrupted"
+	select {
+	case h := <-health:
+		why = "the time is up"
+		if h.LastError != "" {
+			why += ": " + h.LastError
+		}
+		if h.State == relay.RedisDown {
+			code = exitUnreachable
+		}
+	default:
+	}
+	return exit(code, fmt.Errorf("%s wait in the outbox, where they are safe (%s); deliver them with: matchrelay relay --until-empty",
+		count(pending, "event"), why))
+}

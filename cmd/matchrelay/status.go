@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/PitchConnect/matchrelay/config"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// status is the result of the status command. Fields are added, never renamed.
+type status struct {
+	Origin   string         `json:"origin"`
+	Epoch    uint64         `json:"epoch"`
+	Relay    relayStatus    `json:"relay"`
+	Topics   []topicStatus  `json:"topics"`
+	Database databaseStatus `json:"database"`
+}
+
+type relayStatus struct {
+	State     relay.State `json:"state"`
+	Since     string      `json:"since"` // "" when not known
+	LastError string      `json:"last_error"`
+}
+
+type topicStatus struct {
+	Topic                string  `json:"topic"`
+	Channel              string  `json:"channel"` // "" for a topic that is not relayed
+	LastSequence         uint64  `json:"last_sequence"`
+	SettledSequence      uint64  `json:"settled_sequence"`
+	Pending              uint64  `json:"pending"`
+	Held                 uint64  `json:"held"`
+	Parked               uint64  `json:"parked"`
+	Delivered            uint64  `json:"delivered"`
+	Unheard              uint64  `json:"unheard"`
+	Discarded            uint64  `json:"discarded"`
+	Replayed             uint64  `json:"replayed"`
+	OldestPendingSeconds float64 `json:"oldest_pending_seconds"`
+	Receivers            int     `json:"receivers"` // when the relay last asked
+}
+
+type databaseStatus struct {
+	Path      string `json:"path"`
+	Bytes     int64  `json:"bytes"`
+	LiveBytes uint64 `json:"live_bytes"` // what OUTBOX_MAX_BYTES caps
+	Events    uint64 `json:"events"`
+}
+
+// limits say from when on status --check is not content.
+type limits struct {
+	check                  bool
+	warnAge, criticalAge   time.Duration
+	warnParked, critParked int
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	var l limits
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what is delivered, what waits and what is parked",
+		Long: `Status opens the outbox and shows its counters. While another process has the file, it exits with 4.
+
+With --check it answers like a monitoring plug-in: exit code 0 ok, 1 warning, 2 critical, by the age of the oldest
+pending event and the number of parked ones.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), l) },
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&l.check, "check", false, "exit with 0, 1 or 2 for ok, warning or critical")
+	flags.DurationVar(&l.warnAge, "warn-age", time.Minute, "with --check: oldest pending event, warning")
+	flags.DurationVar(&l.criticalAge, "critical-age", 15*time.Minute, "with --check: oldest pending event, critical")
+	flags.IntVar(&l.warnParked, "warn-parked", 1, "with --check: parked events, warning")
+	flags.IntVar(&l.critParked, "critical-parked", 10, "with --check: parked events, critical")
+	return cmd
+}
+
+func (a *app) status(ctx context.Context, l limits) error {
+	cfg, err := a.load(nil)
+	if err != nil {
+		return err
+	}
+	o, err := openOutbox(cfg, a.logger(cfg), true)
+	if err != nil {
+		return err
+	}
+	stats, err := o.Stats(ctx)
+	if err := errors.Join(err, o.Close()); err != nil {
+		return err
+	}
+	s := newStatus(stats, o.Path(), cfg, time.Now())
+	if err := a.print(s, func(w io.Writer) { writeStatus(w, s, cfg) }); err != nil {
+		return err
+	}
+	if !l.check {
+		return nil
+	}
+	return l.judge(s)
+}
+
+// newStatus puts the counters together. Topics of the configuration come first, also those without events.
+func newStatus(stats outbox.Stats, path string, cfg *config.Config, now time.Time) status {
+	s := status{
+		Origin:   stats.Origin,
+		Epoch:    stats.Epoch,
+		Relay:    relayStatus{State: relay.NotRunning},
+		Database: databaseStatus{Path: path, Bytes: stats.FileBytes, LiveBytes: stats.Bytes, Events: stats.Events},
+	}
+	channels := cfg.Redis.Channels()
+	for _, topic := range config.Topics {
+		if !slices.ContainsFunc(stats.Topics, func(t outbox.TopicStats) bool { return t.Topic == topic }) {
+			stats.Topics = append(stats.Topics, outbox.TopicStats{Topic: topic})
+		}
+	}
+	slices.SortFunc(stats.Topics, func(a, b outbox.TopicStats) int { return strings.Compare(a.Topic, b.Topic) })
+	for _, t := range stats.Topics {
+		row := topicStatus{
+			Topic: t.Topic, Channel: channels[t.Topic], LastSequence: t.LastSequence, SettledSequence: t.Cursor,
+			Pending: t.Pending, Parked: t.Parked, Delivered: t.Delivered, Unheard: t.Unheard, Discarded: t.Discarded,
+			Replayed: t.Replayed, Receivers: t.Progress.Receivers,
+		}
+		if !t.OldestPending.IsZero() {
+			row.OldestPendingSeconds = max(0, now.Sub(t.OldestPending).Round(time.Millisecond).Seconds())
+		}
+		s.Topics = append(s.Topics, row)
+	}
+	return s
+}
+
+func writeStatus(w io.Writer, s status, cfg *config.Config) {
+	fmt.Fprintf(w, "outbox  %s, %s, %s\n", s.Database.Path, count(int(s.Database.Events), "event"), byteText(s.Database.Bytes))
+	fmt.Fprintf(w, "origin  %s, epoch %d%s\n", s.Origin, s.Epoch, map[bool]string{true: " (an older copy of the file was put back)"}[s.Epoch > 1])
+	fmt.Fprintf(w, "relay   not running\n\n")
+	t := newTable("TOPIC", "CHANNEL", "LAST", "SETTLED", "PENDING", "OLDEST", "PARKED", "DELIVERED", "UNHEARD")
+	for _, row := range s.Topics {
+		oldest := ""
+		if row.Pending > 0 {
+			oldest = time.Duration(row.OldestPendingSeconds * float64(time.Second)).Round(time.Second).String()
+		}
+		t.AppendRow([]any{row.Topic, row.Channel, row.LastSequence, row.SettledSequence, row.Pending, oldest, row.Parked,
+			row.Delivered, row.Unheard})
+	}
+	fmt.Fprintln(w, t.Render())
+	switch pending, parked, unheard := s.totals(); {
+	case parked > 0:
+		fmt.Fprintln(w, "\nlook at what is parked with: matchrelay events list --state parked")
+	case pending > 0:
+		fmt.Fprintln(w, "\ndeliver what is pending with: matchrelay relay --until-empty")
+	case unheard > 0:
+		fmt.Fprintln(w, "\nsend what nobody heard again with: matchrelay events replay --state unheard")
+	}
+}
+
+func (s status) totals() (pending, parked, unheard int) {
+	for _, t := range s.Topics {
+		pending, parked, unheard = pending+int(t.Pending), parked+int(t.Parked), unheard+int(t.Unheard)
+	}
+	return pending, parked, unheard
+}
+
+// judge answers status --check.
+func (l limits) judge(s status) error {
+	var oldest time.Duration
+	for _, t := range s.Topics {
+		oldest = max(oldest, time.Duration(t.OldestPendingSeconds*float64(time.Second)))
+	}
+	_, parked, _ := s.totals()
+	found := fmt.Errorf("the oldest pending event has waited %v, %d are parked", oldest.Round(time.Second), parked)
+	switch {
+	case oldest >= l.criticalAge || parked >= l.critParked:
+		return exit(2, fmt.Errorf("critical: %w; see: matchrelay status", found))
+	case oldest >= l.warnAge && oldest > 0 || parked >= l.warnParked:
+		return exit(1, fmt.Errorf("warning: %w; see: matchrelay status", found))
+	}
+	return nil
+}
+
+// byteText writes a number of bytes for people.
+func byteText(n int64) string {
+	for _, unit := range []struct {
+		name string
+		size int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= unit.size {
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(unit.size), unit.name)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
+}
