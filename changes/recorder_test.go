@@ -3,6 +3,7 @@ package changes_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -277,6 +278,30 @@ func TestADamagedStateIsAnErrorAndNeverAllNew(t *testing.T) {
 			require.Len(t, messages(t, o), 1)
 		})
 	}
+}
+
+func TestAStoredRecordThatIsNoMatchIsAnError(t *testing.T) {
+	o, r := open(t, outbox.Options{}, changes.Options{})
+	require.NoError(t, o.Update(ctx, func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucket([]byte("matchrelay/state"))
+		if err != nil {
+			return err
+		}
+		h := sha256.Sum256([]byte(`{}`))
+		return b.Put([]byte("1"), append(append([]byte{1}, h[:]...), `{}`...))
+	}))
+	_, err := r.State(ctx)
+	require.ErrorIs(t, err, changes.ErrState)
+	require.ErrorIs(t, err, schema.ErrMatchList)
+}
+
+func TestRecordTxNeedsAWriteTransaction(t *testing.T) {
+	o, r := open(t, outbox.Options{}, changes.Options{})
+	err := o.View(func(tx *bbolt.Tx) error {
+		_, err := r.RecordTx(tx, parse(t, `[{"matchid":1}]`), changes.Metadata{})
+		return err
+	})
+	require.ErrorContains(t, err, "record 1 matches: store the match list: ")
 }
 
 func TestALogLineHoldsCountsOnly(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 )
 
 var scanSeeds = []string{
-	`{}`, `[]`, ` [ 1 , -0.5e+10 , "a\u00e5\n" , true , false , null , {"a" : {"b" : [ ] } } ] `,
+	`{"a`, `{"a":1`, `{}`, `[]`, ` [ 1 , -0.5e+10 , "a\u00e5\n" , true , false , null , {"a" : {"b" : [ ] } } ] `,
 	`"åäö <>& ` + "\u2028" + `"`, `01`, `-`, `1.`, `.5`, `1e`, `1e+`, `+1`, `-0`, `NaN`, `Infinity`, `-Infinity`,
 	`tru`, `nul`, `fals`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `{1:2}`, `[1,]`, `[1 2]`, `{"a":1 "b":2}`, `"\x"`, `"\u12g4"`, `"\u12"`, `"\`, `"`,
 	"\"\x01\"", "\"1234567\x1f\"", "\"\xff\"", "\"1234567\x80\"", "\"\xc3\"", `[1] x`, `[1]]`, ``, ` `, `{`, `[`, `["\ud800"]`, `{"a":1,"a":2}`,
@@ -45,7 +45,8 @@ func nesting(data []byte) (deepest int) {
 }
 
 func TestTheScannerAgreesWithEncodingJSON(t *testing.T) {
-	for _, seed := range append(scanSeeds, strings.Repeat("[", 72)+strings.Repeat("]", 72), strings.Repeat("[", 73)+strings.Repeat("]", 73)) {
+	for _, seed := range append(scanSeeds, strings.Repeat("[", 72)+strings.Repeat("]", 72), strings.Repeat("[", 73)+strings.Repeat("]", 73),
+		strings.Repeat(`{"a":`, 72)+"1"+strings.Repeat("}", 72), strings.Repeat(`{"a":`, 73)+"1"+strings.Repeat("}", 73)) {
 		err, want := agreesWithEncodingJSON([]byte(seed))
 		require.Equal(t, want, err == nil, "%q: %v", seed, err)
 	}
