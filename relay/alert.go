@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -26,6 +27,7 @@ type alerter struct {
 	source Source
 	build  func(Alert) (outbox.Event, error)
 	log    *slog.Logger
+	raised atomic.Bool // an alert was built since the last pass
 
 	mu   sync.Mutex
 	last map[string]time.Time // guarded by mu: when a kind was raised
@@ -42,6 +44,7 @@ func (a *alerter) event(alert Alert) (e outbox.Event, ok bool) {
 		a.log.Error("cannot build the alert event", "alert", alert.Kind, "error", err)
 		return e, false
 	}
+	a.raised.Store(true)
 	return e, true
 }
 

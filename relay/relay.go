@@ -110,7 +110,7 @@ type Relay struct {
 // New makes a relay; nothing starts before Run.
 func New(source Source, target Target, opts Options) *Relay {
 	r := &Relay{source: source, target: target, opts: opts.withDefaults()}
-	r.alerts = alerter{source: source, build: r.opts.Alert, log: r.opts.Logger, last: map[string]time.Time{}}
+	r.alerts.source, r.alerts.build, r.alerts.log, r.alerts.last = source, r.opts.Alert, r.opts.Logger, map[string]time.Time{}
 	for topic, channel := range r.opts.Channels {
 		r.lanes = append(r.lanes, newLane(r, topic, channel))
 	}
@@ -165,7 +165,8 @@ func (r *Relay) pass(ctx context.Context) (worked bool, err error) {
 	})
 	group.Go(func() error { return r.spreadWake(ctx) })
 	group.Go(func() error { return r.prune(ctx) })
-	return did.Load(), group.Wait()
+	err = group.Wait()
+	return did.Load() || r.alerts.raised.Swap(false), err
 }
 
 // spreadWake passes the one signal of the source on to every lane.

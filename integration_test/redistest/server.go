@@ -139,6 +139,20 @@ func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
 // Thaw lets a frozen server go on.
 func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
 
+// PID is the process of the running server.
+func (s *Server) PID() int { return s.process.Process.Pid }
+
+// WaitDead waits until somebody else has killed the server.
+func (s *Server) WaitDead() {
+	s.t.Helper()
+	select {
+	case <-s.exited:
+		s.process = nil
+	case <-time.After(Patience):
+		s.t.Fatal("redis-server does not die")
+	}
+}
+
 func (s *Server) end(sig syscall.Signal) {
 	s.t.Helper()
 	if s.process == nil {

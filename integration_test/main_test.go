@@ -1,0 +1,20 @@
+// Package integration_test holds the promises of the whole program as tests: real redis-servers that are killed and
+// frozen, real files, real processes that die at any moment.
+package integration_test
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+func TestMain(m *testing.M) {
+	relay.QuietClientLog()
+	if os.Getenv(workerEnv) != "" {
+		os.Exit(work())
+	}
+	goleak.VerifyTestMain(m)
+}
