@@ -7,7 +7,7 @@ PKG      ?= ./...
 BENCH    ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test race lint fuzz cover bench redis-server c-compiler
+.PHONY: help demo run build test race lint fuzz cover bench redis-server strace c-compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,10 +23,10 @@ run: build ## a processor that stays up; SOURCE=my-list.json REDIS_URL=redis://.
 build: ## bin/matchrelay
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/matchrelay ./cmd/matchrelay
 
-test: redis-server c-compiler ## all tests, against a real redis-server, with the race detector
+test: redis-server strace c-compiler ## all tests, against a real redis-server, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 5m ./...
 
-race: redis-server c-compiler ## the tests of PKG twice, shuffled, with the race detector
+race: redis-server strace c-compiler ## the tests of PKG twice, shuffled, with the race detector
 	CGO_ENABLED=1 go test -race -shuffle=on -count=2 $(PKG)
 
 lint: ## gofmt, vet, staticcheck, goimports; shellcheck if it is there
@@ -44,7 +44,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-cover: redis-server ## statement coverage of the five packages, by all tests
+cover: redis-server strace ## statement coverage of the five packages, by all tests
 	go test -timeout 5m -coverpkg=$(PACKAGES) -coverprofile=coverage.out ./...
 	@go tool cover -func=coverage.out | grep -v '100.0%$$' || true
 	@echo "lines not covered: go tool cover -html=coverage.out"
@@ -54,6 +54,10 @@ bench: redis-server ## Go benchmarks, in benchstat's format; BENCH and PKG choos
 
 redis-server:
 	@.ci/need redis-server redis-server
+
+# It lets syncs fail.
+strace:
+	@.ci/need strace strace
 
 # The race detector links C code.
 c-compiler:

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -129,17 +130,25 @@ type worker struct {
 	cmd *exec.Cmd
 }
 
-func startWorker(t *testing.T, point, db, addr string, redisPID, steps int) *worker {
+// startWorker runs a worker, under another program if one is given.
+func startWorker(t *testing.T, point, db, addr string, redisPID, steps int, under ...string) *worker {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command(self)
+	command := append(under, self)
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), workerEnv+"="+point, workerDB+"="+db, workerRedis+"="+addr,
 		workerPID+"="+strconv.Itoa(redisPID), workerSteps+"="+strconv.Itoa(steps))
-	cmd.Stderr = os.Stderr
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())
 	w := &worker{t, cmd}
-	t.Cleanup(w.kill)
+	t.Cleanup(func() {
+		w.kill()
+		if t.Failed() {
+			t.Log("worker: ", stderr.String())
+		}
+	})
 	return w
 }
 
