@@ -198,9 +198,9 @@ func (l *ledger) topic(name string) *topicState {
 	return s
 }
 
-// names lists the topics that have counters, sorted.
+// names lists the topics that have counters, saved or not, sorted.
 func (l *ledger) names() []string {
-	var names []string
+	names := slices.Collect(maps.Keys(l.topics))
 	meta := l.tx.Bucket([]byte(metaBucket))
 	if meta == nil {
 		return nil
@@ -209,7 +209,8 @@ func (l *ledger) names() []string {
 	for k, _ := c.Seek([]byte(topicPrefix)); strings.HasPrefix(string(k), topicPrefix); k, _ = c.Next() {
 		names = append(names, string(k[len(topicPrefix):]))
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // save writes back the counters of every topic that was looked at, and returns the first error of all.

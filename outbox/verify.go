@@ -17,12 +17,16 @@ type Report struct {
 
 // Verify reads the whole file within one read transaction: the checksum of every record, gaps in the sequences, every
 // counter against what is there, cursors, indexes, and the pages of bbolt itself. An error means that it could not be
-// read; what was found wrong is in the report.
+// read; what was found wrong is in the report. Damage within a page of bbolt can lead bbolt
+// in circles: verify a file that is suspect in a process of its own, with a time limit.
 func (o *Outbox) Verify(ctx context.Context) (Report, error) {
 	v := verifier{report: Report{Problems: []string{}}}
 	_ = o.Flush(ctx) // without it the counters are older, not wrong
 	err := o.read(func(l *ledger) error {
 		v.l = l
+		if v.pages(); len(v.report.Problems) > 0 {
+			return nil // what stands on damaged pages means nothing, and reading it may lead in circles
+		}
 		for _, topic := range l.names() {
 			if err := v.topic(ctx, topic); err != nil {
 				return err
@@ -30,7 +34,6 @@ func (o *Outbox) Verify(ctx context.Context) (Report, error) {
 		}
 		v.totals()
 		v.keys()
-		v.pages()
 		return nil
 	})
 	if errors.Is(err, ErrDamaged) {
@@ -149,20 +152,42 @@ func (v *verifier) keys() {
 	}
 }
 
-// pages reads everything, also what is not the outbox's own, and has bbolt check its pages.
+// pages reads everything, also what is not the outbox's own, and has bbolt check its pages. bbolt does that in a goroutine,
+// where a page that cannot be read would end the process, and goes through as many pages as a damaged header claims, if it
+// are billions: hence both are looked at here before.
 func (v *verifier) pages() {
-	_ = v.l.tx.ForEach(func(_ []byte, b *bolt.Bucket) error { readBucket(b); return nil })
-	// bbolt checks in a goroutine, where a page that cannot be read would end the process: hence the reading above.
-	for err := range v.l.tx.Check() {
+	tx := v.l.tx
+	pages := int(tx.Size()) / tx.DB().Info().PageSize
+	types := map[uint64]string{}
+	for id := 0; id < pages; id++ {
+		page, _ := tx.Page(id) // fails only in a transaction that has ended
+		if types[uint64(id)] = page.Type; page.Type == "free" {
+			continue
+		}
+		if id += page.OverflowCount; id >= pages {
+			v.problem("page %d claims to go on for %d pages, the file has %d", page.ID, page.OverflowCount, pages)
+			return
+		}
+	}
+	_ = tx.ForEach(func(_ []byte, b *bolt.Bucket) error { readBucket(b, types); return nil })
+	for err := range tx.Check() {
 		v.problem("bbolt: %v", err)
 	}
 }
 
-func readBucket(b *bolt.Bucket) {
+// readBucket reads every page of a bucket, and takes its root out of the types: one that is met again, or is of another
+// type, would lead in circles.
+func readBucket(b *bolt.Bucket, types map[uint64]string) {
+	if root := uint64(b.Root()); root != 0 { // else it is inline
+		if types[root] != "leaf" && types[root] != "branch" {
+			panic(fmt.Sprintf("page %d is no root of a bucket", root))
+		}
+		delete(types, root)
+	}
 	c := b.Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if v == nil {
-			readBucket(b.Bucket(k))
+			readBucket(b.Bucket(k), types)
 		}
 	}
 }

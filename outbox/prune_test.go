@@ -1,0 +1,91 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
+)
+
+func TestPruneRemovesDeliveredEventsAfterTheRetentionPeriod(t *testing.T) {
+	clock := newClock()
+	o := openTemp(t, Options{Now: clock.Now, Retention: time.Hour})
+	snapshot := event("a", "snapshot")
+	snapshot.Snapshot = true
+	add(t, o, event("a", "old"), event("b", "old-too"), snapshot, event("a", "parked"), event("a", "unheard"),
+		event("a", "discarded-later"), event("a", "tail"), event("a", "pending"))
+	settle(t, o, "b", 2)
+	settle(t, o, "a", 3)
+	require.NoError(t, o.Park(ctx, "a", 4, Failure{}))
+	settle(t, o, "a", 6, 5)
+	settleTail(t, o, "a", 7, 7)
+
+	prune := func() int {
+		n, err := o.Prune(ctx)
+		require.NoError(t, err)
+		return n
+	}
+	clock.advance(time.Hour)
+	require.Zero(t, prune(), "nothing is older than an hour")
+	clock.advance(1)
+	require.Equal(t, 4, prune())
+	require.Equal(t, []string{"3 delivered snapshot", "4 parked parked", "7 delivered tail", "8 pending pending"}, states(t, o))
+	p, err := o.Position(ctx, "a")
+	require.NoError(t, err)
+	require.EqualValues(t, 6, p.PrunedTo)
+	require.Zero(t, topicStats(t, o, "a").Unheard)
+
+	_, err = o.Replay(ctx, []uint64{4}, ReplayOptions{})
+	require.NoError(t, err)
+	settleTail(t, o, "a", 9, 0)
+	require.Equal(t, 3, prune(), "the replayed one goes, and the tail, but not the newest snapshot")
+	require.Equal(t, []string{"3 delivered snapshot", "9 delivered parked"}, states(t, o))
+	stats, err := o.Stats(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, stats.Events)
+}
+
+func TestPruneWorksInSmallTransactionsUntilItIsDone(t *testing.T) {
+	clock := newClock()
+	o := openTemp(t, Options{Now: clock.Now})
+	var list []Event
+	for i := range 2*pruneStep + 1 {
+		list = append(list, event("a", fmt.Sprint(i)))
+	}
+	add(t, o, list...)
+	settle(t, o, "a", uint64(len(list)))
+	clock.advance(DefaultRetention + 1)
+	before := commits(t, o)
+	n, err := o.Prune(ctx)
+	require.NoError(t, err)
+	require.Equal(t, len(list), n)
+	require.Equal(t, before+3, commits(t, o))
+	stats, err := o.Stats(ctx)
+	require.NoError(t, err)
+	require.Zero(t, stats.Bytes)
+	require.EqualValues(t, len(list), stats.LastSequence, "no sequence is used again")
+	require.Equal(t, []uint64{uint64(len(list) + 1)}, add(t, reopen(t, o), event("a", "next")))
+}
+
+// commits is how many transactions the file has seen.
+func commits(t testing.TB, o *Outbox) (n int) {
+	t.Helper()
+	require.NoError(t, o.View(func(tx *bolt.Tx) error { n = tx.ID(); return nil }))
+	return n
+}
+
+func TestPruneEndsWithItsContext(t *testing.T) {
+	clock := newClock()
+	o := openTemp(t, Options{Now: clock.Now})
+	add(t, o, event("a", "1"))
+	settle(t, o, "a", 1)
+	clock.advance(DefaultRetention + 1)
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	n, err := o.Prune(ended)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Zero(t, n)
+}
