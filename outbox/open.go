@@ -45,6 +45,7 @@ type Outbox struct {
 	settling   bool                // guarded by mu: a commit has receipts in hand
 	flushing   bool                // guarded by mu: flushTimer is armed
 	flushTimer *time.Timer         // guarded by mu
+	stuck      bool                // guarded by mu: receipts could not be written when last tried, and a warning says so
 	failed     error               // guarded by mu
 	closed     bool                // guarded by mu
 }
@@ -77,7 +78,7 @@ func Open(path string, opts Options) (*Outbox, error) {
 	}
 	db, identity, err := openFile(path, opts.LockTimeout)
 	if errors.Is(err, berrors.ErrTimeout) {
-		pid, command := lockHolder(path)
+		pid, command := lockHolder(identity)
 		return nil, &LockedError{Path: path, PID: pid, Command: command}
 	}
 	if err != nil {
@@ -140,38 +141,35 @@ func (o *Outbox) checkFormat() error {
 // create makes a whole outbox file and then gives it its name: a file of that name is never half made.
 func create(path string) error {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make folder: %w", err)
+	temp := path + ".new-" + uuid.NewString()
+	defer os.Remove(temp)
+	err := os.MkdirAll(dir, 0o700)
+	var db *bolt.DB
+	if err == nil {
+		db, err = bolt.Open(temp, 0o600, nil)
 	}
-	temp, err := os.CreateTemp(dir, filepath.Base(path)+".new-*")
+	if err == nil {
+		err = errors.Join(db.Update(initFormat), db.Close())
+	}
+	if err == nil {
+		err = os.Link(temp, path)
+	}
+	if err == nil || errors.Is(err, fs.ErrExist) { // another process was faster
+		err = syncFolder(dir)
+	}
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
-	defer os.Remove(temp.Name())
-	if err := temp.Close(); err != nil {
-		return fmt.Errorf("create: %w", err)
-	}
-	db, err := bolt.Open(temp.Name(), 0o600, nil)
-	if err != nil {
-		return fmt.Errorf("create: %w", err)
-	}
-	err = db.Update(initFormat)
-	if err := errors.Join(err, db.Close()); err != nil {
-		return fmt.Errorf("create: %w", err)
-	}
-	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("create: %w", err)
-	}
-	return syncFolder(dir)
+	return nil
 }
 
 // syncFolder makes a new name in the folder durable.
 func syncFolder(dir string) error {
 	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
+	if err == nil {
+		err = errors.Join(d.Sync(), d.Close())
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return err
 }
 
 // bbolt's meta page, of which pages 0 and 1 hold a copy each: page header of 16 bytes, then magic, version and page size
@@ -197,18 +195,16 @@ func inspect(path string) error {
 	defer f.Close()
 	first, seen := readMeta(f, 0)
 	second, _ := readMeta(f, cmp.Or(seen, int64(os.Getpagesize())))
-	info, err := f.Stat() // after reading, for the process that holds the file may make it grow
-	if err != nil {
-		return err
-	}
+	// The size comes after, for the process that holds the file may make it grow. It cannot fail on a regular file.
+	size, _ := f.Seek(0, io.SeekEnd)
 	need := max(first, second)
 	switch {
-	case info.Size() == 0:
+	case size == 0:
 		return fmt.Errorf("%w: it is empty; restore a backup, or remove it to begin anew", ErrDamaged)
 	case need <= 0:
 		return fmt.Errorf("%w: no bbolt meta page with a right checksum; point to an outbox file, or restore a backup", ErrForeign)
-	case info.Size() < need:
-		return fmt.Errorf("%w: truncated to %d of at least %d bytes; restore a backup", ErrDamaged, info.Size(), need)
+	case size < need:
+		return fmt.Errorf("%w: truncated to %d of at least %d bytes; restore a backup", ErrDamaged, size, need)
 	}
 	return nil
 }
@@ -235,7 +231,9 @@ func openFile(path string, timeout time.Duration) (db *bolt.DB, identity os.File
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = errors.Join(fmt.Errorf("%w: %v; restore a backup", ErrDamaged, r), file.Close()) // which also unlocks it
+			// Closing alone would not unlock it: bbolt's map, which only bbolt could undo, keeps the file open.
+			err = errors.Join(fmt.Errorf("%w: %v; restore a backup", ErrDamaged, r),
+				syscall.Flock(int(file.Fd()), syscall.LOCK_UN), file.Close())
 		}
 	}()
 	db, err = bolt.Open(path, 0o600, &bolt.Options{
@@ -253,28 +251,17 @@ func openFile(path string, timeout time.Duration) (db *bolt.DB, identity os.File
 }
 
 // lockHolder finds the process that holds the file's lock, on Linux; 0 when it cannot be told.
-func lockHolder(path string) (pid int, command string) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0, ""
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0, ""
-	}
-	locks, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		return 0, ""
-	}
+func lockHolder(file os.FileInfo) (pid int, command string) {
+	inode := ":" + strconv.FormatUint(file.Sys().(*syscall.Stat_t).Ino, 10)
+	locks, _ := os.ReadFile("/proc/locks")
 	for line := range strings.Lines(string(locks)) {
 		// 1: FLOCK  ADVISORY  WRITE 1944 fe:00:9977885 0 EOF
 		fields := strings.Fields(line)
-		if len(fields) < 6 || fields[1] != "FLOCK" || !strings.HasSuffix(fields[5], ":"+strconv.FormatUint(stat.Ino, 10)) {
-			continue
+		if len(fields) > 5 && fields[1] == "FLOCK" && strings.HasSuffix(fields[5], inode) {
+			pid, _ = strconv.Atoi(fields[4])
+			name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+			return pid, strings.TrimSpace(string(name))
 		}
-		pid, _ = strconv.Atoi(fields[4])
-		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		return pid, strings.TrimSpace(string(name))
 	}
 	return 0, ""
 }

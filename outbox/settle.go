@@ -45,7 +45,7 @@ func (o *Outbox) Settle(_ context.Context, r Receipt) error {
 	}
 	r.Unheard = append([]uint64(nil), r.Unheard...)
 	o.receipts[r.Topic] = mergeReceipts(o.receipts[r.Topic], &r)
-	o.armFlush(settleWithin)
+	o.armFlush()
 	return nil
 }
 
@@ -64,25 +64,28 @@ func mergeReceipts(earlier, later *Receipt) *Receipt {
 }
 
 // armFlush starts the timer that writes the receipts, unless it runs; the caller holds mu.
-func (o *Outbox) armFlush(after time.Duration) {
+func (o *Outbox) armFlush() {
 	if o.flushing || o.closed {
 		return
 	}
 	o.flushing = true
 	o.background.Add(1)
-	o.flushTimer = time.AfterFunc(after, func() {
+	o.flushTimer = time.AfterFunc(settleWithin, func() {
 		defer o.background.Done()
 		o.mu.Lock()
 		o.flushing = false
 		o.mu.Unlock()
-		err := o.Flush(context.Background())
+		err := o.Flush(context.Background()) // which arms the timer again when it fails
 		if err == nil || errors.Is(err, ErrClosed) || errors.Is(err, ErrFailed) {
 			return
 		}
-		o.opts.Logger.Warn("cannot settle delivered events yet; trying again every second", "path", o.path, "error", err)
 		o.mu.Lock()
-		o.armFlush(2 * settleWithin)
+		warned := o.stuck
+		o.stuck = true
 		o.mu.Unlock()
+		if !warned {
+			o.opts.Logger.Warn("cannot settle delivered events yet; trying again all the time", "path", o.path, "error", err)
+		}
 	})
 }
 
@@ -110,7 +113,7 @@ func (o *Outbox) takeReceipts() map[string]*Receipt {
 func (o *Outbox) dropReceipts() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.settling = false
+	o.settling, o.stuck = false, false
 }
 
 func (o *Outbox) putBackReceipts(taken map[string]*Receipt) {
@@ -124,7 +127,7 @@ func (o *Outbox) putBackReceipts(taken map[string]*Receipt) {
 		o.receipts[topic] = r
 	}
 	if len(o.receipts) > 0 {
-		o.armFlush(settleWithin)
+		o.armFlush()
 	}
 }
 

@@ -1,8 +1,10 @@
 package outbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -116,6 +118,36 @@ func TestAReceiptIsWrittenWithinASecondThoughNobodyCommits(t *testing.T) {
 		add(t, o, event("a", "1"))
 		require.NoError(t, o.Settle(ctx, Receipt{Topic: "a", Through: 1}))
 		time.Sleep(time.Second) // of the bubble's clock
+		synctest.Wait()
+		require.Equal(t, []string{"1 delivered 1"}, states(t, o))
+		require.NoError(t, o.Close())
+	})
+	requireSound(t, path)
+}
+
+func TestAReceiptThatCannotBeWrittenIsTriedAgain(t *testing.T) {
+	path := t.TempDir() + "/outbox.db"
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		o, err := Open(path, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		require.NoError(t, err)
+		add(t, o, event("a", "1"))
+		var counters []byte
+		swap := func(value []byte) {
+			require.NoError(t, o.db.Update(func(tx *bolt.Tx) error {
+				l := openLedger(tx)
+				counters = bytes.Clone(l.get(metaBucket, []byte("topic/a")))
+				l.put(metaBucket, []byte("topic/a"), value)
+				return l.err
+			}))
+		}
+		swap([]byte("cut"))
+		require.NoError(t, o.Settle(ctx, Receipt{Topic: "a", Through: 1}))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.Equal(t, 1, strings.Count(log.String(), "cannot settle"), "with one warning")
+		swap(counters)
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		require.Equal(t, []string{"1 delivered 1"}, states(t, o))
 		require.NoError(t, o.Close())

@@ -1,0 +1,173 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
+)
+
+// onSmallDisk runs fn with a folder on a file system of a few megabytes. It needs the right to mount: where the tests do
+// not run as root, it runs the test once more in a user and mount namespace.
+func onSmallDisk(t *testing.T, fn func(dir string)) {
+	const inNamespace = "OUTBOX_TEST_IN_NAMESPACE"
+	dir := t.TempDir()
+	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m")
+	if errors.Is(err, syscall.EPERM) && os.Getenv(inNamespace) == "" {
+		cmd := exec.Command("unshare", "-rm", os.Args[0], "-test.run=^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), inNamespace+"=1")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "this test mounts a tmpfs: run it as root, or where `unshare -rm` works\n%s", out)
+		return
+	}
+	require.NoError(t, err, "mount a tmpfs")
+	defer func() { require.NoError(t, syscall.Unmount(dir, 0)) }()
+	fn(dir)
+}
+
+// fillDisk takes what is left of the disk, to the last page.
+func fillDisk(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "ballast"))
+	require.NoError(t, err)
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.NoError(t, f.Close())
+}
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	return b
+}
+
+func TestAFullDiskRollsBackAndDrainingGoesOn(t *testing.T) {
+	for name, size := range map[string]int{"small events": 1000, "events of some pages": 8000, "large events": 100_000} {
+		t.Run(name, func(t *testing.T) {
+			onSmallDisk(t, func(dir string) {
+				clock := newClock()
+				o, err := Open(filepath.Join(dir, "outbox.db"), Options{Now: clock.Now})
+				require.NoError(t, err)
+				defer o.Close()
+				n := uint64(0)
+				add := func(o *Outbox) error {
+					return o.Update(ctx, func(tx *bolt.Tx) error {
+						if err := putState(tx, "newest"); err != nil {
+							return err
+						}
+						_, err := o.Append(tx, Event{Topic: "a", MessageID: fmt.Sprint(n), Payload: noise(size)})
+						return err
+					})
+				}
+				for n < 1500 && add(o) == nil { // far more than Prune takes at once
+					n++
+				}
+				fillDisk(t, dir)
+				for err = nil; err == nil; n++ {
+					err = add(o)
+				}
+				n--
+				require.ErrorIs(t, err, ErrDiskFull)
+				require.ErrorIs(t, err, syscall.ENOSPC)
+				require.NoError(t, o.Err(), "the outbox stays usable")
+				require.ErrorIs(t, add(o), ErrDiskFull)
+				require.Len(t, ids(t, o), int(n), "nothing of the failed ones is there")
+
+				settle(t, o, "a", n)
+				require.EqualValues(t, n, topicStats(t, o, "a").Delivered)
+				clock.advance(DefaultRetention + time.Second)
+				pruned, err := o.Prune(ctx)
+				require.NoError(t, err)
+				require.EqualValues(t, n, pruned)
+				require.NoError(t, add(o), "there is room again")
+				requireClean(t, o)
+				require.NoError(t, o.Close())
+				requireSound(t, o.Path())
+			})
+		})
+	}
+}
+
+func TestAFailingSystemCallOfACommit(t *testing.T) {
+	for name, tc := range map[string]struct {
+		inject string
+		want   []string // lines that the child prints
+		after  []string
+	}{
+		"the sync of the data pages": {
+			"fdatasync:error=EIO:when=1", []string{"failed", "failed", "closed"}, []string{"1 pending before"},
+		},
+		"the sync of the meta page, after which the commit may have happened": {
+			"fdatasync:error=EIO:when=2", []string{"failed", "failed", "closed"}, []string{"1 pending before", "2 pending large"},
+		},
+		"growing the file on a full disk": {
+			"ftruncate:error=ENOSPC:when=1", []string{"disk full", "ok", "closed"}, []string{"1 pending before", "2 pending small"},
+		},
+		"writing a page on a full disk": {
+			"pwrite64:error=ENOSPC", []string{"disk full", "disk full", "closed"}, []string{"1 pending before"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := openTemp(t, Options{})
+			add(t, o, event("a", "before"))
+			require.NoError(t, o.Close())
+			run := child("commit", o.Path())
+			run.Args = append([]string{"strace", "-f", "-o", filepath.Join(t.TempDir(), "trace"),
+				"-e", "trace=fdatasync,ftruncate,pwrite64", "-e", "inject=" + tc.inject}, run.Args...)
+			strace, err := exec.LookPath("strace")
+			require.NoError(t, err, "this test injects errors with strace: apt-get install strace")
+			run.Path = strace
+			out, err := run.Output()
+			require.NoError(t, err)
+			require.Equal(t, tc.want, strings.Split(strings.TrimSpace(string(out)), "\n"))
+			require.Equal(t, tc.after, states(t, openAt(t, o.Path(), Options{})), "the truth is in the file")
+		})
+	}
+}
+
+func init() {
+	// commit appends a large event and a small one, and says how each went.
+	children["commit"] = func(args []string) error {
+		o, err := Open(args[0], Options{})
+		if err != nil {
+			return err
+		}
+		for id, size := range []int{20 << 20, 10} {
+			err := o.Update(ctx, func(tx *bolt.Tx) error {
+				runtime.LockOSThread() // strace counts the system calls of each thread
+				_, err := o.Append(tx, Event{Topic: "a", MessageID: []string{"large", "small"}[id], Payload: noise(size)})
+				return err
+			})
+			switch {
+			case err == nil:
+				fmt.Println("ok")
+			case errors.Is(err, ErrDiskFull) && o.Err() == nil:
+				fmt.Println("disk full")
+			case errors.Is(err, ErrFailed) && errors.Is(o.Err(), ErrFailed):
+				fmt.Println("failed")
+			default:
+				fmt.Println(strconv.Quote(err.Error()))
+			}
+		}
+		if err := o.Close(); err != nil {
+			return err
+		}
+		fmt.Println("closed")
+		return nil
+	}
+}
