@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -24,6 +23,8 @@ const (
 	Reload  Class = "reload"  // Redis does not know the script: load it and resend at once
 	Poison  Class = "poison"  // the event itself fails, while everything else works
 	Damaged Class = "damaged" // the event's record in the outbox fails its checksum
+
+	diskFull Class = "disk full" // of the outbox
 )
 
 // failure is a classified error.
@@ -67,22 +68,24 @@ var byText = []struct {
 	{"ACL failure in script", Denied, mendRights},
 	{"WRONGTYPE", Denied, "a key named matchrelay:* is something else: rename or delete it in Redis"},
 	{"CROSSSLOT", Denied, "this Redis spreads keys in a way that scripts cannot follow"},
-	{"unknown command", Denied, "this Redis lacks or renames a command: matchrelay needs EVALSHA, SCRIPT LOAD, HMGET, HSET, EXPIRE, PUBLISH"},
+	{"unknown command", Denied, mendCommands},
+	{"Unknown Redis command called from", Denied, mendCommands},
 }
 
-const mendRights = "give the Redis user these rights: ~matchrelay:* &<channels> +hello +ping +eval +evalsha +script|load +hmget +hset +expire +publish +info +pubsub|numsub"
+const (
+	mendRights   = "give the Redis user these rights: ~matchrelay:* &<channels> +hello +evalsha +script|load +hmget +hset +expire +publish (and +info +pubsub|numsub to notice restarts and count subscribers)"
+	mendCommands = "this Redis lacks or renames a command: matchrelay needs EVALSHA, SCRIPT LOAD, HMGET, HSET, EXPIRE, PUBLISH"
+)
 
 // classify tells the classes apart; err is not nil.
 func classify(err error) failure {
 	f := failure{class: Outage, err: err}
 	var reply redis.Error
 	var certificate *tls.CertificateVerificationError
-	var unknownAuthority x509.UnknownAuthorityError
-	var alert tls.AlertError
 	var record tls.RecordHeaderError
 	var dns *net.DNSError
 	switch {
-	case errors.As(err, &certificate), errors.As(err, &unknownAuthority), errors.As(err, &alert), errors.As(err, &record):
+	case errors.As(err, &certificate), errors.As(err, &record), strings.Contains(err.Error(), "remote error: tls:"): // untyped
 		f.class, f.mend = Denied, "check rediss://, REDIS_TLS_CA, REDIS_TLS_CERT and REDIS_TLS_KEY"
 	case errors.As(err, &dns):
 		f.mend = "check the host name in REDIS_URL"
@@ -98,6 +101,16 @@ func classify(err error) failure {
 			}
 		}
 		f.suspect = true
+	}
+	return f
+}
+
+// refused classifies the error of a PUBLISH within the script. No event can be at fault for that one: PUBLISH looks at
+// neither channel nor body. So what is not known is the channel's fault, too.
+func refused(err error) failure {
+	f := classify(err)
+	if f.suspect {
+		f = failure{class: Denied, mend: "Redis takes no PUBLISH from a script: see its log", err: err}
 	}
 	return f
 }

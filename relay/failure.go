@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,21 +30,18 @@ func (l *lane) handle(ctx context.Context, f failure) {
 	}
 	first := !l.failing
 	l.failing, l.ready = true, false
-	state := RedisDown
+	state := Blocked
 	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
 	switch f.class {
 	case Outage:
-		l.outage = true
+		state, l.outage = RedisDown, true
 		if first {
 			delay = 0 // a stale connection: Redis itself may be well
 		}
 	case Denied:
 		delay = l.r.opts.RetryMaxDelay
-		fallthrough
-	default:
-		state = Blocked
 	}
-	if l.status.set(state, f.Error()) {
+	if l.status.set(state, f.class, f.Error()) {
 		l.log.Warn("cannot publish; events wait in the outbox", "state", state, "error", f)
 		if state == Blocked {
 			kind := "redis_refused"
@@ -54,9 +52,7 @@ func (l *lane) handle(ctx context.Context, f failure) {
 				Message: fmt.Sprintf("Redis refuses events of %s, which wait in the outbox: %v", l.topic, f)})
 		}
 	}
-	if delay > 0 {
-		l.pause(ctx, delay)
-	}
+	l.pause(ctx, delay)
 }
 
 // suspect is an event that may be at fault itself for a failure.
@@ -86,14 +82,17 @@ func (l *lane) doubt(ctx context.Context, f failure, entries []outbox.Entry) err
 		}
 		return f
 	}
+	if ctx.Err() != nil {
+		return f
+	}
 	reply, err := l.call(ctx, l.batch())
-	if err != nil || reply.Status != OK {
+	if err != nil || reply.Outcome != OK {
 		return f
 	}
 	s.failure.Attempts++
 	s.failure.Last, s.failure.Class, s.failure.Text = time.Now().UTC(), string(Poison), f.err.Error()
-	l.log.Warn("an event fails by itself", "sequence", first.Sequence, "attempts", s.failure.Attempts, "error", f.err)
 	if s.failure.Attempts < l.r.opts.MaxRetries {
+		l.log.Warn("an event fails by itself; trying again", "sequence", first.Sequence, "attempts", s.failure.Attempts, "error", f.err)
 		l.pause(ctx, min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay))
 		return nil
 	}
@@ -103,19 +102,24 @@ func (l *lane) doubt(ctx context.Context, f failure, entries []outbox.Entry) err
 // setAside parks an event that cannot be published, or waits at it when it must not be parked.
 func (l *lane) setAside(ctx context.Context, sequence uint64, f outbox.Failure) error {
 	if l.r.opts.BlockOnPoison {
-		text := fmt.Sprintf("event #%d of %s cannot be published (%s: %s) and RELAY_ON_POISON=block keeps the topic waiting at it; discard it, or set RELAY_ON_POISON=park", sequence, l.topic, f.Class, f.Text)
-		if l.status.set(Blocked, text) {
+		text := fmt.Sprintf("event #%d of %s cannot be published (%s: %s) and RELAY_ON_POISON=block keeps the topic waiting at it; see it with: matchrelay events show %d; set RELAY_ON_POISON=park to go on without it", sequence, l.topic, f.Class, f.Text, sequence)
+		if l.status.set(Blocked, Class(f.Class), text) {
 			l.r.alerts.raise(ctx, Alert{Kind: "event_blocked", Topic: l.topic, Time: time.Now(), Message: text})
 		}
 		l.pause(ctx, l.r.opts.RetryMaxDelay)
 		return nil
 	}
-	if err := l.r.source.Park(ctx, l.topic, sequence, f); err != nil {
+	err := l.r.source.Park(ctx, l.topic, sequence, f)
+	if errors.Is(err, outbox.ErrNotFound) || errors.Is(err, outbox.ErrInvalid) { // an operator was first
+		l.loaded = false
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	l.sent = sequence
 	l.r.alerts.raise(ctx, Alert{Kind: "event_parked", Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
-		"event #%d of %s is parked after %d attempts (%s: %s); the topic goes on; see it with: matchrelay events show %d",
+		"event #%d of %s is parked after %d attempts (%s: %s); the topic goes on without it; see it with: matchrelay events show %d",
 		sequence, l.topic, f.Attempts, f.Class, f.Text, sequence)})
 	return nil
 }

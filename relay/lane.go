@@ -34,7 +34,14 @@ type lane struct {
 	backoff   *backoff.ExponentialBackOff
 	failing   bool // the last call failed
 	suspect   suspect
+	redoFails int   // how often the tail could not be published again, in a row
+	origins   int64 // Relay.origins when the position was read
+	turns     int   // steps since an event was carried, or the lane rested
 }
+
+// restless is how many steps in a row may lead nowhere before the lane takes a rest: getting ready after the worst outage
+// takes five. Two servers behind one address, or a mark that is evicted at once, would keep it spinning otherwise.
+const restless = 8
 
 func newLane(r *Relay, topic, channel string) *lane {
 	l := &lane{
@@ -60,10 +67,16 @@ var errDone = errors.New("nothing is pending") // ends run with UntilEmpty
 // run carries events until ctx ends, or with UntilEmpty until nothing is pending, and says how many it carried. Errors are
 // those of the source; whatever Redis does is handled within.
 func (l *lane) run(ctx context.Context) (carried int, err error) {
-	l.status.set(Waiting, "")
+	l.status.set(Waiting, "", "")
 	for ctx.Err() == nil {
 		n, err := l.step(ctx)
 		carried += n
+		if l.turns++; n > 0 {
+			l.turns = 0
+		}
+		if l.turns > restless {
+			l.pause(ctx, l.r.opts.RetryDelay)
+		}
 		var f failure
 		switch {
 		case err == nil:
@@ -72,7 +85,9 @@ func (l *lane) run(ctx context.Context) (carried int, err error) {
 		case errors.Is(err, errDone), ctx.Err() != nil:
 			return carried, nil
 		case errors.Is(err, outbox.ErrDiskFull):
-			l.log.Warn("the disk of the outbox is full; trying again", "error", err)
+			if l.status.set(Blocked, diskFull, err.Error()) {
+				l.log.Warn("the disk of the outbox is full; trying again", "error", err)
+			}
 			l.pause(ctx, l.r.opts.RetryMaxDelay)
 		default:
 			return carried, err
@@ -83,7 +98,7 @@ func (l *lane) run(ctx context.Context) (carried int, err error) {
 
 // step does the next thing: get ready, publish what is pending, or wait for more.
 func (l *lane) step(ctx context.Context) (carried int, err error) {
-	if current := l.r.origin.Load(); !l.loaded || current != nil && *current != l.origin {
+	if !l.loaded || l.origins != l.r.origins.Load() {
 		if err := l.load(ctx); err != nil {
 			return 0, err
 		}
@@ -107,6 +122,7 @@ func (l *lane) load(ctx context.Context) error {
 	if err := l.r.source.Flush(ctx); err != nil && !errors.Is(err, outbox.ErrDiskFull) {
 		return err
 	}
+	l.origins = l.r.origins.Load()
 	p, err := l.r.source.Position(ctx, l.topic)
 	if err != nil {
 		return err
@@ -121,7 +137,6 @@ func (l *lane) load(ctx context.Context) error {
 	}
 	l.loaded, l.ready = true, false
 	l.origin, l.sent = p.Origin, p.Cursor
-	l.r.origin.CompareAndSwap(nil, &p.Origin)
 	return nil
 }
 
@@ -140,14 +155,14 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 	var next error // what is to be done after settling what went through
 	for i, reply := range replies {
 		l.heard(reply, began)
-		switch reply.Status {
+		switch reply.Outcome {
 		case OK:
 			carried += l.accept(batches[i].Events, reply)
 		case Refused:
 			carried += l.accept(upTo(batches[i].Events, reply.Mark), reply)
-			next = classify(reply.Err)
-		case Held:
-			next = errHeld
+			next = refused(reply.Err)
+		case TooFew:
+			next = errTooFew
 		default:
 			next = l.surprised(reply)
 		}
@@ -165,7 +180,7 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 	switch {
 	case next == nil:
 		return carried, nil
-	case errors.Is(next, errHeld):
+	case errors.Is(next, errTooFew):
 		return carried, l.hold(ctx)
 	case errors.As(next, &lost):
 		return carried, l.judge(ctx, lost.mark)
@@ -175,7 +190,7 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 	return carried, next
 }
 
-var errHeld = errors.New("too few subscribers")
+var errTooFew = errors.New("too few subscribers")
 
 // lostError: Redis's high-water mark is not what it should be.
 type lostError struct{ mark outbox.Mark }
@@ -185,7 +200,7 @@ func (lostError) Error() string { return "the high-water mark disagrees" }
 // surprised turns a reply that changed nothing into what is to be done about it: nil for another run of Redis, for which
 // the lane gets ready anew.
 func (l *lane) surprised(reply Reply) error {
-	if reply.Status == Lost {
+	if reply.Outcome == Lost {
 		return lostError{reply.Mark}
 	}
 	l.ready, l.outage = false, true
@@ -265,7 +280,7 @@ func (l *lane) accept(events []outbox.Entry, reply Reply) int {
 	if reply.Receivers >= l.r.opts.MinReceivers[l.topic] {
 		l.waived, l.heldSince = false, time.Time{}
 	}
-	l.status.set(Delivering, "")
+	l.status.set(Delivering, "", "")
 	if l.r.opts.Observe != nil {
 		l.r.opts.Observe(l.topic, events)
 	}
@@ -277,14 +292,17 @@ func (l *lane) settle(ctx context.Context) error {
 	l.progress.TailFrom = l.tail.from()
 	err := l.r.source.Settle(context.WithoutCancel(ctx), outbox.Receipt{Topic: l.topic, Through: l.sent, Unheard: l.unheard,
 		Origin: l.origin, Progress: l.progress})
-	l.unheard = nil
+	if err == nil {
+		l.unheard = nil
+	}
 	return err
 }
 
 // idle waits for more. At the pace of the health checks, and once after the last event when Redis must be known to have
 // outlived it, it looks whether Redis is what it was.
 func (l *lane) idle(ctx context.Context) error {
-	l.status.set(Delivering, "")
+	l.turns = 0
+	l.status.set(Delivering, "", "")
 	after := l.r.opts.HealthInterval
 	if l.tail.from() != 0 {
 		after = min(after, max(0, time.Until(l.tail.safe())))
@@ -317,7 +335,7 @@ func (l *lane) idle(ctx context.Context) error {
 // guard asks Redis for the mark, its run and the subscribers; anything but agreement is dealt with.
 func (l *lane) guard(ctx context.Context) (Reply, error) {
 	reply, err := l.call(ctx, l.batch())
-	if err == nil && reply.Status != OK {
+	if err == nil && reply.Outcome != OK {
 		err = l.surprised(reply)
 		var lost lostError
 		if errors.As(err, &lost) {
@@ -340,6 +358,9 @@ func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
 
 // pause waits, unless somebody wants a retry now or ctx ends.
 func (l *lane) pause(ctx context.Context, d time.Duration) {
+	if d > 0 {
+		l.turns = 0
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

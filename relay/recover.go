@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,7 +25,10 @@ func (l *lane) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	if reply.Status == Lost {
+	if reply.Receivers >= 0 {
+		l.progress.Receivers = reply.Receivers // those who did not come back are not waited for again
+	}
+	if reply.Outcome == Lost {
 		origin := l.origin
 		if err := l.judge(ctx, reply.Mark); err != nil {
 			return err
@@ -42,10 +46,7 @@ func (l *lane) connect(ctx context.Context) error {
 		l.log.Info("delivering again", "receivers", reply.Receivers)
 	}
 	l.progress.Run = reply.Run
-	if reply.Receivers >= 0 {
-		l.progress.Receivers = reply.Receivers
-	}
-	l.ready, l.outage = true, false
+	l.ready, l.outage, l.heldSince = true, false, time.Time{}
 	return l.settle(ctx)
 }
 
@@ -54,7 +55,7 @@ func (l *lane) connect(ctx context.Context) error {
 func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 	until := time.Now().Add(l.r.opts.RejoinWait)
 	for reply.Receivers >= 0 && reply.Receivers < l.progress.Receivers && time.Now().Before(until) && ctx.Err() == nil {
-		if l.status.set(Waiting, fmt.Sprintf("%d of %d subscribers are back", reply.Receivers, l.progress.Receivers)) {
+		if l.status.set(Waiting, "", fmt.Sprintf("%d of %d subscribers are back", reply.Receivers, l.progress.Receivers)) {
 			l.log.Info("Redis is back; waiting for its subscribers", "receivers", reply.Receivers, "before", l.progress.Receivers)
 		}
 		l.pause(ctx, receiverPoll)
@@ -78,7 +79,7 @@ func (l *lane) hold(ctx context.Context) error {
 		l.heldSince = time.Now()
 		l.log.Warn("held: too few subscribers", "channel", l.channel, "required", l.required())
 	}
-	l.status.set(HeldState, fmt.Sprintf("channel %s has fewer than %d subscribers; start one, or lower RELAY_MIN_RECEIVERS", l.channel, l.required()))
+	l.status.set(Held, "", fmt.Sprintf("channel %s has fewer than %d subscribers; start one, or lower RELAY_MIN_RECEIVERS", l.channel, l.required()))
 	for ctx.Err() == nil {
 		if most := l.r.opts.HoldMax; most > 0 && time.Since(l.heldSince) >= most {
 			l.log.Warn("publishing to whoever is there: RELAY_HOLD_MAX is over", "channel", l.channel)
@@ -137,12 +138,12 @@ func (l *lane) restore(ctx context.Context, found outbox.Mark) error {
 	if err != nil {
 		return classify(err)
 	}
-	if reply.Status != OK {
+	if reply.Outcome != OK {
 		l.ready = false // somebody else has changed it: look again
 		return nil
 	}
 	l.r.alerts.raise(ctx, Alert{Kind: "redis_amnesia", Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
-		"Redis had forgotten what it accepted of %s: its high-water mark was #%d and is restored to #%d; check its persistence, eviction policy (noeviction) and failovers",
+		"Redis had forgotten what it accepted of %s: its high-water mark was #%d and is restored to #%d; unless REDIS_URL or the channel was changed, check its persistence, eviction policy (noeviction) and failovers",
 		l.topic, found.Sequence, l.progress.Accepted.Sequence)})
 	return nil
 }
@@ -150,17 +151,21 @@ func (l *lane) restore(ctx context.Context, found outbox.Mark) error {
 // newOrigin takes a fresh origin, under which everything that is pending goes out.
 func (l *lane) newOrigin(ctx context.Context, found outbox.Mark) error {
 	alert := Alert{Kind: "outbox_rolled_back", Critical: true, Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
-		"Redis has accepted event #%d of %s, which this outbox file does not know: the file is an older copy. It takes a fresh origin and goes on; events between the copy and now may be missing here or be delivered twice (same message IDs)",
+		"Redis has accepted event #%d of %s, which this outbox file does not know: the file is an older copy. It takes a fresh origin and goes on; events between the copy and now may be missing here or be delivered twice (same message IDs); find out who put the older file there, and let the processor fetch and compare once more",
 		found.Sequence, l.topic)}
 	var events []outbox.Event
 	if e, ok := l.r.alerts.event(alert); ok {
 		events = append(events, e)
 	}
-	origin, err := l.r.source.NewOrigin(ctx, l.origin, events...)
+	_, err := l.r.source.NewOrigin(ctx, l.origin, events...)
+	if len(events) > 0 && (errors.Is(err, outbox.ErrFull) || errors.Is(err, outbox.ErrTooLarge) || errors.Is(err, outbox.ErrInvalid)) {
+		l.log.Error("cannot append the alert event", "alert", alert.Kind, "error", err)
+		_, err = l.r.source.NewOrigin(ctx, l.origin)
+	}
 	if err != nil {
 		return err
 	}
-	l.r.origin.Store(&origin)
+	l.r.origins.Add(1)
 	return l.load(ctx)
 }
 
@@ -193,15 +198,24 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		reply, err := l.r.target.Republish(ctx, b)
 		switch {
 		case err != nil:
-			return false, classify(err)
-		case reply.Status == Refused:
-			return false, classify(reply.Err)
-		case reply.Status != OK:
+			f := classify(err)
+			if f.suspect {
+				if l.redoFails++; l.redoFails >= l.r.opts.MaxRetries {
+					l.log.Error("gives up publishing again what subscribers may have missed when Redis died: Redis takes everything else",
+						"from", b.Events[0].Sequence, "through", through, "error", err)
+					l.tail, l.redoFails = tail{}, 0
+					return true, nil
+				}
+			}
+			return false, f
+		case reply.Outcome == Refused:
+			return false, refused(reply.Err)
+		case reply.Outcome != OK:
 			return false, nil
 		}
 		count += reply.Published
 	}
-	l.tail = tail{}
+	l.tail, l.redoFails = tail{}, 0
 	l.tail.add(from, time.Now())
 	l.log.Info("Redis has died and is back: published again what its subscribers may have missed", "from", from, "through", through, "events", count)
 	return true, nil

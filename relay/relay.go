@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -31,25 +32,26 @@ type Source interface {
 
 // Options of a relay. Only Channels is needed.
 type Options struct {
-	// Channels maps each topic to its Redis Pub/Sub channel. Topics that are not in it are not relayed.
+	// Channels maps each topic to its Redis Pub/Sub channel, no two to the same one. Other topics are not relayed.
 	Channels map[string]string
-	// MinReceivers is, per topic, how many subscribers must be there before anything is published to it.
+	// MinReceivers is, per topic, how many subscribers must be there before anything is published to it; 0 or less means
+	// that nobody is waited for.
 	MinReceivers map[string]int
 	// HoldMax is how long MinReceivers is waited for on a reachable Redis before events are published all the same, and
-	// counted as unheard; 0 means for ever.
+	// counted as unheard; 0 or less means for ever.
 	HoldMax time.Duration
 	// RejoinWait is how long every topic waits after an outage for as many subscribers as it had before, counted from
-	// Redis's first answer; 0 means DefaultRejoinWait, negative not at all.
+	// Redis's first answer; 0 means DefaultRejoinWait, less means not at all.
 	RejoinWait time.Duration
-	// RetryDelay and RetryMaxDelay bound the exponential backoff; 0 means 1 s and 5 s.
+	// RetryDelay and RetryMaxDelay bound the exponential backoff; 0 or less means 1 s and 5 s.
 	RetryDelay, RetryMaxDelay time.Duration
-	// MaxRetries is how often an event that fails by itself is tried before it is parked; 0 means 3.
+	// MaxRetries is how often an event that fails by itself is tried before it is parked; 0 or less means 3.
 	MaxRetries int
 	// BlockOnPoison lets a topic wait at an event that fails by itself, instead of parking it and going on.
 	BlockOnPoison bool
-	// HealthInterval is the time between checks of an idle connection; 0 means 30 s.
+	// HealthInterval is the time between checks of an idle connection, and between prunings; 0 or less means 30 s.
 	HealthInterval time.Duration
-	// UntilEmpty makes Run return once nothing is pending.
+	// UntilEmpty makes Run return once nothing is pending. Held and blocked topics keep it running until ctx ends.
 	UntilEmpty bool
 	// Alert turns what an operator must know into an event, which the relay appends to the outbox; nil only logs it.
 	Alert func(Alert) (outbox.Event, error)
@@ -80,15 +82,17 @@ const (
 
 func (o Options) withDefaults() Options {
 	positive := func(d *time.Duration, fallback time.Duration) {
-		if *d == 0 {
+		if *d <= 0 {
 			*d = fallback
 		}
 	}
-	positive(&o.RejoinWait, DefaultRejoinWait)
+	if o.RejoinWait == 0 {
+		o.RejoinWait = DefaultRejoinWait
+	}
 	positive(&o.RetryDelay, DefaultRetryDelay)
 	positive(&o.RetryMaxDelay, DefaultRetryMaxDelay)
 	positive(&o.HealthInterval, DefaultHealthInterval)
-	if o.MaxRetries == 0 {
+	if o.MaxRetries <= 0 {
 		o.MaxRetries = DefaultMaxRetries
 	}
 	if o.Logger == nil {
@@ -99,12 +103,12 @@ func (o Options) withDefaults() Options {
 
 // Relay drains an outbox to Redis. Make one with New and call Run.
 type Relay struct {
-	source Source
-	target Target
-	opts   Options
-	lanes  []*lane
-	origin atomic.Pointer[string] // the file's, once a lane has read it
-	alerts alerter
+	source  Source
+	target  Target
+	opts    Options
+	lanes   []*lane
+	origins atomic.Int64 // how often a lane has given the file a fresh origin: the others must read it again
+	alerts  alerter
 }
 
 // New makes a relay; nothing starts before Run.
@@ -121,11 +125,18 @@ func New(source Source, target Target, opts Options) *Relay {
 // Run drains the outbox until ctx ends, and then returns nil after settling what Redis has accepted: a call that is under
 // way is waited for, as long as its time limit. Each topic goes its own way: one that waits or is blocked stops no other.
 // An error means that the outbox itself does not work any more (outbox.ErrFailed, outbox.ErrClosed, outbox.ErrDamaged);
-// whatever Redis does is retried for ever. Run may be called once.
+// whatever Redis does is retried for ever. Two topics with the same channel are an error, too. Run may be called once.
 func (r *Relay) Run(ctx context.Context) error {
+	topics := map[string]string{}
+	for _, l := range r.lanes {
+		if other, taken := topics[l.channel]; taken {
+			return fmt.Errorf("relay: topics %s and %s have the same channel %s; give each a channel of its own", other, l.topic, l.channel)
+		}
+		topics[l.channel] = l.topic
+	}
 	defer func() {
 		for _, l := range r.lanes {
-			l.status.set(NotRunning, "")
+			l.status.set(NotRunning, "", "")
 		}
 	}()
 	for {
@@ -158,11 +169,13 @@ func (r *Relay) pass(ctx context.Context) (worked bool, err error) {
 			return err
 		})
 	}
-	group.Go(func() error { // ends when every lane has
-		lanes.Wait()
-		cancel()
-		return nil
-	})
+	if r.opts.UntilEmpty {
+		group.Go(func() error {
+			lanes.Wait()
+			cancel()
+			return nil
+		})
+	}
 	group.Go(func() error { return r.spreadWake(ctx) })
 	group.Go(func() error { return r.prune(ctx) })
 	err = group.Wait()
@@ -183,15 +196,25 @@ func (r *Relay) spreadWake(ctx context.Context) error {
 	}
 }
 
-// prune applies the retention period at the pace of the health checks.
+// prune applies the retention period at the pace of the health checks. It also notices an outbox that has failed while
+// nothing was to be delivered.
 func (r *Relay) prune(ctx context.Context) error {
 	ticker := time.NewTicker(r.opts.HealthInterval)
 	defer ticker.Stop()
+	full := false
 	for {
-		if n, err := r.source.Prune(ctx); err != nil && ctx.Err() == nil {
-			r.opts.Logger.Warn("cannot prune delivered events; trying again later", "error", err)
-		} else if n > 0 {
+		n, err := r.source.Prune(ctx)
+		if n > 0 {
 			r.opts.Logger.Info("pruned delivered events that are over the retention period", "events", n)
+		}
+		wasFull := full
+		full = errors.Is(err, outbox.ErrDiskFull)
+		switch {
+		case err == nil, ctx.Err() != nil, full && wasFull:
+		case full:
+			r.opts.Logger.Warn("cannot prune delivered events; trying again later", "error", err)
+		default:
+			return err
 		}
 		select {
 		case <-ctx.Done():

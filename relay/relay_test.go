@@ -269,8 +269,8 @@ func TestATopicThatRequiresASubscriberIsHeldWhileOthersGoOn(t *testing.T) {
 	r.add("news", 5)
 	r.add("alerts", 5)
 	r.waitDelivered("alerts")
-	eventually(t, "news are held", func() bool { return r.relay.Health().Topics["news"].State == relay.HeldState })
-	require.Equal(t, relay.HeldState, r.relay.Health().State)
+	eventually(t, "news are held", func() bool { return r.relay.Health().Topics["news"].State == relay.Held })
+	require.Equal(t, relay.Held, r.relay.Health().State)
 	require.Equal(t, uint64(5), r.topic("news").Pending)
 
 	sub := r.subscribe(redistest.SubscriberOptions{Channels: []string{"test:news"}})

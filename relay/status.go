@@ -12,13 +12,13 @@ type State string
 const (
 	Delivering State = "delivering"  // publishing, or nothing to publish
 	Waiting    State = "waiting"     // Redis is back: waiting for the subscribers that were there before
-	HeldState  State = "held"        // too few subscribers
+	Held       State = "held"        // too few subscribers
 	RedisDown  State = "redis_down"  // Redis does not answer, or not as a master that takes writes
 	Blocked    State = "blocked"     // needs an operator: rights, memory, or an event that fails by itself
 	NotRunning State = "not_running" // Run was not called, or has returned
 )
 
-var severity = map[State]int{Delivering: 0, Waiting: 1, HeldState: 2, RedisDown: 3, Blocked: 4, NotRunning: 5}
+var severity = map[State]int{Delivering: 0, Waiting: 1, Held: 2, RedisDown: 3, Blocked: 4, NotRunning: 5}
 
 // Health is the relay's state: the worst of its topics'.
 type Health struct {
@@ -40,16 +40,18 @@ type TopicHealth struct {
 type laneStatus struct {
 	mu     sync.Mutex
 	health TopicHealth // guarded by mu
+	class  Class       // guarded by mu: of the failure behind the state, "" for none
 }
 
-func (s *laneStatus) set(state State, lastError string) (changed bool) {
+// set says whether the state, or the kind of failure behind it, is another one than before.
+func (s *laneStatus) set(state State, class Class, lastError string) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed = s.health.State != state
-	if changed {
-		s.health.Since = time.Now()
+	if s.health.State != state {
+		s.health.Since, changed = time.Now(), true
 	}
-	s.health.State, s.health.LastError = state, lastError
+	changed = changed || s.class != class
+	s.health.State, s.health.LastError, s.class = state, lastError, class
 	return changed
 }
 

@@ -15,6 +15,8 @@ import (
 // markTTL is how long Redis keeps a high-water mark that nobody renews; every call and every health check does.
 const markTTL = 180 * 24 * time.Hour
 
+const defaultTimeout = 5 * time.Second
+
 // Target is where events go: Redis. All its calls are idempotent.
 type Target interface {
 	// Load puts the scripts into Redis, which forgets them when it restarts.
@@ -35,25 +37,25 @@ type Batch struct {
 	Origin      string
 	Run         string         // the Redis run_id to insist on; "" accepts any
 	Predecessor outbox.Mark    // what Redis last accepted before the first event
-	Receivers   int            // at least so many subscribers, or Redis answers Held
+	Receivers   int            // at least so many subscribers, or Redis answers TooFew
 	Events      []outbox.Entry // at most some hundred, and about 1 MB
 }
 
-// Status is what Redis made of a batch.
-type Status string
+// Outcome is what Redis made of a batch.
+type Outcome string
 
-// Statuses.
+// Outcomes.
 const (
-	OK       Status = "OK"   // all published, or seen before
-	Held     Status = "HELD" // too few subscribers; nothing changed
-	Lost     Status = "LOST" // the mark is neither the predecessor nor an event of the batch; nothing changed
-	OtherRun Status = "RUN"  // another Redis process than expected; nothing changed
-	Refused  Status = "ERR"  // published up to Mark, then PUBLISH failed with Err
+	OK       Outcome = "OK"   // all published, or seen before
+	TooFew   Outcome = "HELD" // too few subscribers; nothing changed
+	Lost     Outcome = "LOST" // the mark is neither the predecessor nor an event of the batch; nothing changed
+	OtherRun Outcome = "RUN"  // another Redis process than expected; nothing changed
+	Refused  Outcome = "ERR"  // published up to Mark, then PUBLISH failed with Err
 )
 
 // Reply is Redis's answer to a batch.
 type Reply struct {
-	Status    Status
+	Outcome   Outcome
 	Mark      outbox.Mark // the high-water mark as it now is
 	Run       string      // run_id of the answering process, "" where INFO is not to be had
 	Receivers int         // subscribers of the channel, -1 where that is not to be had
@@ -85,9 +87,12 @@ type Redis struct {
 	timeout time.Duration
 }
 
-// NewRedis makes a target of a client from NewClient. timeout bounds a call with little data; a call gets a second more
-// for each megabyte. The client stays the caller's to close.
+// NewRedis makes a target of a client from NewClient. timeout bounds a call with little data (0 or less means 5 s); a call
+// gets a second more for each megabyte. The client stays the caller's to close, after Run has returned.
 func NewRedis(client redis.UniversalClient, timeout time.Duration) *Redis {
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
 	return &Redis{client: client, timeout: timeout}
 }
 
@@ -126,7 +131,7 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 		if err != nil {
 			return replies, err
 		}
-		if replies = append(replies, reply); reply.Status != OK {
+		if replies = append(replies, reply); reply.Outcome != OK {
 			break
 		}
 	}
@@ -183,7 +188,7 @@ func readReply(cmd *redis.Cmd) (Reply, error) {
 	}
 	p := replyParser{}
 	reply := Reply{
-		Status:    Status(p.text(values[0])),
+		Outcome:   Outcome(p.text(values[0])),
 		Mark:      outbox.Mark{Sequence: uint64(p.number(values[1])), MessageID: p.text(values[2])},
 		Run:       p.text(values[3]),
 		Receivers: int(p.number(values[4])),
