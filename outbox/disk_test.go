@@ -57,7 +57,7 @@ func noise(n int) []byte {
 }
 
 func TestAFullDiskRollsBackAndDrainingGoesOn(t *testing.T) {
-	for name, size := range map[string]int{"small events": 1000, "events of some pages": 8000, "large events": 100_000} {
+	for name, size := range map[string]int{"small events": 1000, "events of a page, every fourth of which is parked": 3000, "events of some pages": 8000, "large events": 100_000} {
 		t.Run(name, func(t *testing.T) {
 			onSmallDisk(t, func(dir string) {
 				clock := newClock()
@@ -77,6 +77,13 @@ func TestAFullDiskRollsBackAndDrainingGoesOn(t *testing.T) {
 				for n < 1500 && add(o) == nil { // far more than Prune takes at once
 					n++
 				}
+				parked := uint64(0)
+				for sequence := uint64(4); sequence <= n && size == 3000; sequence += 4 {
+					// Pruning the others will have to rewrite the pages that they share with these: too much for one transaction.
+					settle(t, o, "a", sequence-1)
+					require.NoError(t, o.Park(ctx, "a", sequence, Failure{}))
+					parked++
+				}
 				fillDisk(t, dir)
 				for err = nil; err == nil; n++ {
 					err = add(o)
@@ -89,11 +96,11 @@ func TestAFullDiskRollsBackAndDrainingGoesOn(t *testing.T) {
 				require.Len(t, ids(t, o), int(n), "nothing of the failed ones is there")
 
 				settle(t, o, "a", n)
-				require.EqualValues(t, n, topicStats(t, o, "a").Delivered)
+				require.EqualValues(t, n-parked, topicStats(t, o, "a").Delivered)
 				clock.advance(DefaultRetention + time.Second)
 				pruned, err := o.Prune(ctx)
 				require.NoError(t, err)
-				require.EqualValues(t, n, pruned)
+				require.EqualValues(t, n-parked, pruned)
 				require.NoError(t, add(o), "there is room again")
 				requireClean(t, o)
 				require.NoError(t, o.Close())
