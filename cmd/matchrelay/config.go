@@ -47,7 +47,7 @@ func (a *app) printConfig() error {
 		for _, s := range settings {
 			t.AppendRow([]any{s.Name, s.Value, string(s.Origin)})
 		}
-		fmt.Fprintln(w, t.Render())
+		render(w, t)
 	})
 }
 

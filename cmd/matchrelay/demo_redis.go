@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"time"
 
@@ -40,7 +40,8 @@ func (r *embeddedRedis) start(context.Context) error { return r.server.Start() }
 type realRedis struct {
 	binary, folder string
 	port           int
-	process        *exec.Cmd // nil while it does not run
+	process        *os.Process   // nil while it does not run
+	ended          chan struct{} // closed when the process has ended
 }
 
 // newRealRedis finds the binary and a free port.
@@ -62,34 +63,36 @@ func (r *realRedis) stopped() string { return "Redis is killed (SIGKILL)" }
 func (r *realRedis) addr() string    { return fmt.Sprintf("127.0.0.1:%d", r.port) }
 
 func (r *realRedis) stop() {
-	if r.process == nil {
-		return
+	if r.process != nil {
+		_ = r.process.Kill() // fails only when it has ended by itself
+		<-r.ended
+		r.process = nil
 	}
-	_ = r.process.Process.Kill() // fails only when it has ended by itself
-	_ = r.process.Wait()         // a killed process is no news
-	r.process = nil
 }
 
 // start returns when the server answers.
 func (r *realRedis) start(ctx context.Context) error {
-	r.process = exec.Command(r.binary, "--port", fmt.Sprint(r.port), "--bind", "127.0.0.1", "--dir", r.folder,
+	cmd := exec.Command(r.binary, "--port", fmt.Sprint(r.port), "--bind", "127.0.0.1", "--dir", r.folder,
 		"--save", "", "--appendonly", "yes", "--logfile", "redis.log")
-	if err := r.process.Start(); err != nil {
-		r.process = nil
+	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", r.binary, err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // a killed process is no news
+	}()
+	r.process, r.ended = cmd.Process, ended
 	client := relay.NewClient(relay.ClientOptions{Addrs: []string{r.addr()}})
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	for {
-		err := client.Ping(ctx).Err()
-		if err == nil {
-			return nil
+	for client.Ping(ctx).Err() != nil {
+		select {
+		case <-ended:
+			return fmt.Errorf("%s ended instead of answering on port %d; see whether it starts by hand", r.binary, r.port)
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not answer on port %d: %w", r.binary, r.port, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
 		}
-		if ctx.Err() != nil {
-			return errors.Join(fmt.Errorf("%s does not answer on port %d; see whether it starts by hand", r.binary, r.port), err)
-		}
-		sleep(ctx, 20*time.Millisecond)
 	}
+	return nil
 }

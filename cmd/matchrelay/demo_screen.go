@@ -74,3 +74,33 @@ func pad(text string, width int) string {
 func since(from, to time.Time) string {
 	return fmt.Sprintf("%.1f ms", max(0, float64(to.Sub(from).Microseconds())/1000))
 }
+
+// conclude writes the closing table.
+func (s *screen) conclude(r demoResult, kills bool) {
+	header := []any{"topic", "sent", "received", "missing", "repeated", "out of order"}
+	if kills {
+		header = append(header, "again")
+	}
+	t := newTable(header...)
+	for _, v := range r.Topics {
+		row := []any{v.Topic, v.Sent, v.Received, v.Missing, v.Repeated, v.OutOfOrder}
+		if kills {
+			row = append(row, v.Again)
+		}
+		t.AppendRow(row)
+	}
+	render(s.out, t)
+	if kills {
+		s.line("again: published in the 2 s before the kill, and once more after it, with the same message ID")
+	}
+	s.line("")
+	for _, problem := range r.Problems {
+		s.line(s.colors.red("outbox: " + problem))
+	}
+	if !r.Good {
+		s.line(s.colors.red("NOT every event arrived once and in order"))
+		return
+	}
+	s.line(s.colors.green(fmt.Sprintf("Every one of %d events arrived, in order; the outbox file verifies.", r.Sent)))
+	s.line("Next: make run (the same, staying up), or your own list: matchrelay run --source FILE")
+}

@@ -24,6 +24,9 @@ type devKit struct {
 	ended  sync.WaitGroup
 }
 
+// devPatience is how long the start waits for the subscriber; with --redis-url there may be no Redis yet.
+const devPatience = 2 * time.Second
+
 // startDevKit starts what the flags do not name, and sets them. The environment is left out from here on, so that no
 // setting of a real deployment gets in.
 func (a *app) startDevKit() (*devKit, error) {
@@ -56,19 +59,18 @@ func (k *devKit) listen(a *app, cfg *config.Config) {
 	k.stop = cancel
 	client := newClient(cfg)
 	colors := a.colors(a.stdout)
-	l := listener{
-		client:   client,
-		channels: channelsOf(cfg),
-		delay:    time.Second,
-		received: func(channel string, payload []byte) {
-			fmt.Fprintf(a.stdout, "%s %s %-22s %s\n", colors.faint(time.Now().Format(time.TimeOnly)), colors.green("received"),
-				channel, describe(payload))
-		},
-	}
+	l := newListener(client, channelsOf(cfg), func(channel string, payload []byte) {
+		fmt.Fprintf(a.stdout, "%s %s %-22s %s\n", colors.faint(time.Now().Format(time.TimeOnly)), colors.green("received"),
+			channel, describe(payload))
+	})
 	k.ended.Go(func() {
 		l.run(ctx)
 		_ = client.Close() // it has no connection any more
 	})
+	select {
+	case <-l.subscribed:
+	case <-time.After(devPatience):
+	}
 }
 
 func (k *devKit) close() {

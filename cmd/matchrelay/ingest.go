@@ -75,7 +75,7 @@ func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.M
 		return summary, err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
-	recorder, err := newRecorder(o, cfg, a.logger(cfg))
+	recorder, err := newRecorder(o, cfg, nil)
 	if err != nil {
 		return summary, err
 	}
@@ -92,7 +92,7 @@ func (a *app) preview(ctx context.Context, cfg *config.Config, matches []schema.
 		return summary, err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
-	recorder, err := newRecorder(o, cfg, a.logger(cfg))
+	recorder, err := newRecorder(o, cfg, nil)
 	if err != nil {
 		return summary, err
 	}

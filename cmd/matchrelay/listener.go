@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,6 +16,13 @@ type listener struct {
 	delay    time.Duration
 	// received is called for each message, in order, from the goroutine of run.
 	received func(channel string, payload []byte)
+	// subscribed is closed when all channels are subscribed to for the first time.
+	subscribed chan struct{}
+	once       sync.Once
+}
+
+func newListener(client redis.UniversalClient, channels []string, received func(channel string, payload []byte)) *listener {
+	return &listener{client: client, channels: channels, delay: time.Second, received: received, subscribed: make(chan struct{})}
 }
 
 // run listens until ctx ends.
@@ -36,8 +44,13 @@ func (l *listener) listen(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if message, ok := got.(*redis.Message); ok {
-			l.received(message.Channel, []byte(message.Payload))
+		switch got := got.(type) {
+		case *redis.Message:
+			l.received(got.Channel, []byte(got.Payload))
+		case *redis.Subscription:
+			if got.Count == len(l.channels) {
+				l.once.Do(func() { close(l.subscribed) })
+			}
 		}
 	}
 }

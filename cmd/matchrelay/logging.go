@@ -13,7 +13,7 @@ import (
 func (a *app) logger(cfg *config.Config) *slog.Logger {
 	level := cfg.Processor.LogLevel
 	if a.terminal(a.stderr) {
-		return slog.New(tint.NewHandler(a.stderr, &tint.Options{
+		return slog.New(tint.NewTextHandler(a.stderr, &tint.Options{
 			Level: level, TimeFormat: time.TimeOnly, NoColor: !bool(a.colors(a.stderr)),
 		}))
 	}

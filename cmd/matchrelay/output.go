@@ -70,6 +70,13 @@ func newTable(header ...any) table.Writer {
 	return t
 }
 
+// render writes a table without spaces at the ends of its lines.
+func render(w io.Writer, t table.Writer) {
+	for line := range strings.Lines(t.Render()) {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
+	}
+}
+
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -138,16 +138,16 @@ func writeStatus(w io.Writer, s status, cfg *config.Config) {
 	fmt.Fprintf(w, "outbox  %s, %s, %s\n", s.Database.Path, count(int(s.Database.Events), "event"), byteText(s.Database.Bytes))
 	fmt.Fprintf(w, "origin  %s, epoch %d%s\n", s.Origin, s.Epoch, map[bool]string{true: " (an older copy of the file was put back)"}[s.Epoch > 1])
 	fmt.Fprintf(w, "relay   not running\n\n")
-	t := newTable("TOPIC", "CHANNEL", "LAST", "SETTLED", "PENDING", "OLDEST", "PARKED", "DELIVERED", "UNHEARD")
+	t := newTable("TOPIC", "CHANNEL", "LAST", "PENDING", "OLDEST", "PARKED", "DELIVERED", "UNHEARD")
 	for _, row := range s.Topics {
 		oldest := ""
 		if row.Pending > 0 {
 			oldest = time.Duration(row.OldestPendingSeconds * float64(time.Second)).Round(time.Second).String()
 		}
-		t.AppendRow([]any{row.Topic, row.Channel, row.LastSequence, row.SettledSequence, row.Pending, oldest, row.Parked,
+		t.AppendRow([]any{row.Topic, row.Channel, row.LastSequence, row.Pending, oldest, row.Parked,
 			row.Delivered, row.Unheard})
 	}
-	fmt.Fprintln(w, t.Render())
+	render(w, t)
 	switch pending, parked, unheard := s.totals(); {
 	case parked > 0:
 		fmt.Fprintln(w, "\nlook at what is parked with: matchrelay events list --state parked")
