@@ -183,7 +183,7 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 	case errors.Is(next, errTooFew):
 		return carried, l.hold(ctx)
 	case errors.As(next, &lost):
-		return carried, l.judge(ctx, lost.mark)
+		return carried, l.judge(ctx, lost.reply)
 	case errors.As(next, &f) && f.suspect:
 		return carried, l.doubt(ctx, f, entries[carried:])
 	}
@@ -193,7 +193,7 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 var errTooFew = errors.New("too few subscribers")
 
 // lostError: Redis's high-water mark is not what it should be.
-type lostError struct{ mark outbox.Mark }
+type lostError struct{ reply Reply }
 
 func (lostError) Error() string { return "the high-water mark disagrees" }
 
@@ -201,7 +201,7 @@ func (lostError) Error() string { return "the high-water mark disagrees" }
 // the lane gets ready anew.
 func (l *lane) surprised(reply Reply) error {
 	if reply.Outcome == Lost {
-		return lostError{reply.Mark}
+		return lostError{reply}
 	}
 	l.ready, l.outage = false, true
 	return nil
@@ -339,7 +339,7 @@ func (l *lane) guard(ctx context.Context) (Reply, error) {
 		err = l.surprised(reply)
 		var lost lostError
 		if errors.As(err, &lost) {
-			return reply, l.judge(ctx, lost.mark)
+			return reply, l.judge(ctx, lost.reply)
 		}
 	}
 	return reply, err

@@ -1,10 +1,10 @@
 -- Publishes a batch of events that follow each other, each once.
--- KEYS[1]  high-water mark of (origin, channel): hash of seq, id
+-- KEYS[1]  high-water mark of (origin, channel): hash of seq, id, and unheard: the latest sequences that nobody heard
 -- ARGV     1 channel, 2 run_id to insist on ('' = any), 3 and 4 sequence and message ID of the predecessor,
 --          5 receivers required, 6 receivers known to the caller (-1 = ask this node), 7 seconds to keep the mark,
 --          then sequence, message ID, body of each event
 -- Answers  {status, seq, id, run_id, receivers, published, error, unheard sequences...}; seq and id are the mark after the call
---          (with LOST, RUN and HELD the mark found, nothing was changed)
+--          (with LOST, RUN and HELD the mark found, nothing was changed); unheard are those after the predecessor
 local first, last = 8, #ARGV
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
@@ -13,11 +13,25 @@ if receivers < 0 then
   local numsub = redis.pcall('PUBSUB', 'NUMSUB', ARGV[1])
   receivers = not numsub.err and tonumber(numsub[2]) or -1
 end
-local mark = redis.call('HMGET', KEYS[1], 'seq', 'id')
+local mark = redis.call('HMGET', KEYS[1], 'seq', 'id', 'unheard')
 local seq, id = mark[1] or '0', mark[2] or ''
+-- Who heard an event is known once, when it is published: the answer may be cut off, so that it must be kept.
+local unheard = {}
+for n in string.gmatch(mark[3] or '', '%d+') do
+  unheard[#unheard + 1] = n
+end
+local function answer(status, published, err)
+  local reply = {status, seq, id, run, receivers, published, err}
+  for _, n in ipairs(unheard) do
+    if tonumber(n) > tonumber(ARGV[3]) then
+      reply[#reply + 1] = n
+    end
+  end
+  return reply
+end
 
 if ARGV[2] ~= '' and ARGV[2] ~= run then
-  return {'RUN', seq, id, run, receivers, 0, ''}
+  return answer('RUN', 0, '')
 end
 local from
 if seq == ARGV[3] and id == ARGV[4] then
@@ -31,10 +45,10 @@ else
   end
 end
 if not from then
-  return {'LOST', seq, id, run, receivers, 0, ''}
+  return answer('LOST', 0, '')
 end
 if from <= last and receivers >= 0 and receivers < tonumber(ARGV[5]) then
-  return {'HELD', seq, id, run, receivers, 0, ''}
+  return answer('HELD', 0, '')
 end
 
 -- The mark is written before anything is published: where writing is refused (replica, out of memory, failed disk), a
@@ -45,17 +59,22 @@ else
   redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
 end
 redis.call('EXPIRE', KEYS[1], ARGV[7])
-local reply = {'OK', seq, id, run, receivers, 0, ''}
+local published, known, err = 0, #unheard, ''
 for i = from, last, 3 do
   local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[i + 2])
   if type(heard) == 'table' then
-    redis.call('HSET', KEYS[1], 'seq', reply[2], 'id', reply[3])
-    reply[1], reply[7] = 'ERR', heard.err
-    return reply
+    redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
+    err = heard.err
+    break
   end
-  reply[2], reply[3], reply[6] = ARGV[i], ARGV[i + 1], reply[6] + 1
+  seq, id, published = ARGV[i], ARGV[i + 1], published + 1
   if heard == 0 then
-    reply[#reply + 1] = ARGV[i]
+    unheard[#unheard + 1] = seq
   end
 end
-return reply
+if #unheard > known then
+  redis.call('HSET', KEYS[1], 'unheard', table.concat(unheard, ' ', math.max(1, #unheard - 999)))
+elseif published > 0 and known > 0 then
+  redis.call('HSET', KEYS[1], 'unheard', '')
+end
+return answer(err == '' and 'OK' or 'ERR', published, err)

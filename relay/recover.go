@@ -30,7 +30,7 @@ func (l *lane) connect(ctx context.Context) error {
 	}
 	if reply.Outcome == Lost {
 		origin := l.origin
-		if err := l.judge(ctx, reply.Mark); err != nil {
+		if err := l.judge(ctx, reply); err != nil {
 			return err
 		}
 		if l.origin != origin {
@@ -102,8 +102,8 @@ func (l *lane) hold(ctx context.Context) error {
 // judge finds out what it means that Redis's high-water mark is not the last accepted event of this file: Redis has an
 // event of this file that came later (its answer was lost), or an older one or none (it has forgotten), or something that
 // this file does not know (the file is an older copy of one that went on).
-func (l *lane) judge(ctx context.Context, found outbox.Mark) error {
-	accepted := l.progress.Accepted
+func (l *lane) judge(ctx context.Context, reply Reply) error {
+	found, accepted := reply.Mark, l.progress.Accepted
 	p, err := l.r.source.Position(ctx, l.topic)
 	if err != nil {
 		return err
@@ -122,6 +122,7 @@ func (l *lane) judge(ctx context.Context, found outbox.Mark) error {
 	switch {
 	case known && found.Sequence > accepted.Sequence:
 		l.tail.add(l.sent+1, time.Now())
+		l.unheard = append(l.unheard, reply.Unheard...)
 		l.sent, l.progress.Accepted = max(l.sent, found.Sequence), found
 		return l.settle(ctx)
 	case found.Sequence < accepted.Sequence && (found.Sequence == 0 || known || pruned):

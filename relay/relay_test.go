@@ -78,15 +78,16 @@ func (r *rig) start(opts relay.Options) {
 
 func (r *rig) startTarget(opts relay.Options, target relay.Target) {
 	r.t.Helper()
+	r.startBetween(opts, r.box, target)
+}
+
+func (r *rig) startBetween(opts relay.Options, source relay.Source, target relay.Target) {
+	r.t.Helper()
 	require.Nil(r.t, r.stop, "a relay is running")
-	opts.Alert = func(a relay.Alert) (outbox.Event, error) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.alerts = append(r.alerts, a)
-		e := message("alerts", a.Kind)
-		return e, nil
+	if opts.Alert == nil {
+		opts.Alert = r.alert
 	}
-	r.relay = relay.New(r.box, target, opts)
+	r.relay = relay.New(source, target, opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.relay.Run(ctx) }()
@@ -99,6 +100,14 @@ func (r *rig) startTarget(opts relay.Options, target relay.Target) {
 			return fmt.Errorf("the relay does not stop")
 		}
 	}
+}
+
+// alert keeps the alert and makes it an event.
+func (r *rig) alert(a relay.Alert) (outbox.Event, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.alerts = append(r.alerts, a)
+	return message("alerts", a.Kind), nil
 }
 
 // halt stops the relay as SIGTERM would.

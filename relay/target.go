@@ -60,7 +60,7 @@ type Reply struct {
 	Run       string      // run_id of the answering process, "" where INFO is not to be had
 	Receivers int         // subscribers of the channel, -1 where that is not to be had
 	Published int         // events published by this call, repeats not counted
-	Unheard   []uint64    // those that nobody was subscribed to
+	Unheard   []uint64    // events after the predecessor, up to Mark, that nobody was subscribed to
 	Err       error       // with Refused
 }
 

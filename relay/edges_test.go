@@ -1,0 +1,173 @@
+package relay_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// source is an outbox whose methods fail when they are told to, before they do anything.
+type source struct {
+	*outbox.Outbox
+	mu    sync.Mutex
+	fails map[string]fault // guarded by mu: by method
+}
+
+type fault struct {
+	err   error
+	times int // how often; negative: for ever
+}
+
+func failing(box *outbox.Outbox, method string, err error, times int) *source {
+	return &source{Outbox: box, fails: map[string]fault{method: {err, times}}}
+}
+
+func (s *source) fault(method string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.fails[method]
+	if f.times == 0 {
+		return nil
+	}
+	f.times--
+	s.fails[method] = f
+	return f.err
+}
+
+// left is how often the method is still to fail.
+func (s *source) left(method string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fails[method].times
+}
+
+func (s *source) Position(ctx context.Context, topic string) (outbox.Position, error) {
+	if err := s.fault("Position"); err != nil {
+		return outbox.Position{}, err
+	}
+	return s.Outbox.Position(ctx, topic)
+}
+
+func (s *source) Read(ctx context.Context, r outbox.Range) ([]outbox.Entry, error) {
+	if err := s.fault("Read"); err != nil {
+		return nil, err
+	}
+	return s.Outbox.Read(ctx, r)
+}
+
+func (s *source) MessageID(ctx context.Context, topic string, sequence uint64) (string, error) {
+	if err := s.fault("MessageID"); err != nil {
+		return "", err
+	}
+	return s.Outbox.MessageID(ctx, topic, sequence)
+}
+
+func (s *source) Settle(ctx context.Context, r outbox.Receipt) error {
+	if err := s.fault("Settle"); err != nil {
+		return err
+	}
+	return s.Outbox.Settle(ctx, r)
+}
+
+func (s *source) Flush(ctx context.Context) error {
+	if err := s.fault("Flush"); err != nil {
+		return err
+	}
+	return s.Outbox.Flush(ctx)
+}
+
+func (s *source) Park(ctx context.Context, topic string, sequence uint64, f outbox.Failure) error {
+	if err := s.fault("Park"); err != nil {
+		return err
+	}
+	return s.Outbox.Park(ctx, topic, sequence, f)
+}
+
+func (s *source) Add(ctx context.Context, events ...outbox.Event) ([]uint64, error) {
+	if err := s.fault("Add"); err != nil {
+		return nil, err
+	}
+	return s.Outbox.Add(ctx, events...)
+}
+
+func (s *source) NewOrigin(ctx context.Context, from string, events ...outbox.Event) (string, error) {
+	if err := s.fault("NewOrigin"); err != nil {
+		return "", err
+	}
+	return s.Outbox.NewOrigin(ctx, from, events...)
+}
+
+func (s *source) Prune(ctx context.Context) (int, error) {
+	if err := s.fault("Prune"); err != nil {
+		return 0, err
+	}
+	return s.Outbox.Prune(ctx)
+}
+
+// target is a Redis with something in front of it: each method calls its hook, if there is one, with what would happen.
+type target struct {
+	relay.Target
+	publish   func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error)
+	republish func(next func() (relay.Reply, error)) (relay.Reply, error)
+	restore   func(next func() (relay.Reply, error)) (relay.Reply, error)
+}
+
+func (t *target) Publish(ctx context.Context, batches ...relay.Batch) ([]relay.Reply, error) {
+	next := func() ([]relay.Reply, error) { return t.Target.Publish(ctx, batches...) }
+	if t.publish == nil {
+		return next()
+	}
+	return t.publish(next, batches)
+}
+
+func (t *target) Republish(ctx context.Context, b relay.Batch) (relay.Reply, error) {
+	next := func() (relay.Reply, error) { return t.Target.Republish(ctx, b) }
+	if t.republish == nil {
+		return next()
+	}
+	return t.republish(next)
+}
+
+func (t *target) Restore(ctx context.Context, channel, origin string, reported, mark outbox.Mark) (relay.Reply, error) {
+	next := func() (relay.Reply, error) { return t.Target.Restore(ctx, channel, origin, reported, mark) }
+	if t.restore == nil {
+		return next()
+	}
+	return t.restore(next)
+}
+
+// front puts a target in front of the rig's Redis.
+func (r *rig) front() *target {
+	return &target{Target: relay.NewRedis(r.client, time.Second)}
+}
+
+// logged collects log lines.
+type logged struct {
+	mu sync.Mutex
+	b  strings.Builder // guarded by mu
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// count is the number of lines that contain a text.
+func (l *logged) count(text string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.b.String()) {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }

@@ -1,0 +1,181 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// foreignMark gives Redis a high-water mark that no file knows.
+func (r *rig) foreignMark(topic string) {
+	r.t.Helper()
+	stats, err := r.box.Stats(context.Background())
+	require.NoError(r.t, err)
+	key := "matchrelay:{" + channels[topic] + "}:hwm:" + stats.Origin
+	require.NoError(r.t, r.server.Client().HSet(context.Background(), key, "seq", 77, "id", "another").Err())
+}
+
+// calls are the methods of a source, each with what makes the relay call it while news is delivered.
+var calls = []struct {
+	method  string
+	prepare func(r *rig)
+}{
+	{"Position", func(*rig) {}},
+	{"Read", func(*rig) {}},
+	{"Settle", func(*rig) {}},
+	{"Flush", func(*rig) {}},
+	{"Prune", func(*rig) {}},
+	{"Park", func(r *rig) { r.addOversized() }},
+	{"Add", func(r *rig) { r.addOversized() }}, // an alert
+	{"MessageID", func(r *rig) { r.foreignMark("news") }},
+	{"NewOrigin", func(r *rig) { r.foreignMark("news") }},
+}
+
+func (r *rig) addOversized() {
+	_, err := r.box.Add(context.Background(), oversized())
+	require.NoError(r.t, err)
+}
+
+func TestRunEndsWithTheErrorOfAnOutboxThatHasFailed(t *testing.T) {
+	t.Parallel()
+	for _, call := range calls {
+		if call.method == "Add" { // an alert that cannot be appended ends nothing; the next call does
+			continue
+		}
+		t.Run(call.method, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
+			r.server.Start()
+			r.add("news", 1)
+			call.prepare(r)
+			broken := fmt.Errorf("somewhere: %w", outbox.ErrFailed)
+			opts := quick()
+			opts.RejoinWait = -1
+			err := relay.New(failing(r.box, call.method, broken, -1), r.front(), opts).Run(context.Background())
+			require.ErrorIs(t, err, outbox.ErrFailed)
+		})
+	}
+}
+
+func TestAFullDiskOfTheOutboxDelaysAndEndsNothing(t *testing.T) {
+	t.Parallel()
+	for _, call := range calls {
+		t.Run(call.method, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
+			r.server.Start()
+			sub := r.subscribe(redistest.SubscriberOptions{})
+			r.add("news", 3)
+			call.prepare(r)
+			r.add("news", 3)
+			log := &logged{}
+			opts := quick()
+			opts.Logger = log.logger()
+			source := failing(r.box, call.method, fmt.Errorf("somewhere: %w", outbox.ErrDiskFull), 2)
+			r.startBetween(opts, source, r.front())
+			r.waitDelivered("news")
+			sub.WaitFor(6)
+			eventually(t, "the fault has come and gone", func() bool { return source.left(call.method) == 0 || call.method == "Add" })
+			eventually(t, "all is well", func() bool { return r.relay.Health().State == relay.Delivering })
+			r.requireComplete(sub, nil)
+			require.LessOrEqual(t, log.count("disk"), 2, "no line for each retry")
+		})
+	}
+}
+
+func TestAnAlertThatCannotBeAppendedOrBuiltDoesNotKeepAFileFromItsFreshOrigin(t *testing.T) {
+	t.Parallel()
+	for name, build := range map[string]func(relay.Alert) (outbox.Event, error){
+		"not appended": func(relay.Alert) (outbox.Event, error) { return outbox.Event{Topic: "alerts", MessageID: "no payload"}, nil },
+		"not built":    func(relay.Alert) (outbox.Event, error) { return outbox.Event{}, errors.New("no template") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, redistest.Options{})
+			r.server.Start()
+			sub := r.subscribe(redistest.SubscriberOptions{})
+			r.add("news", 5)
+			r.foreignMark("news")
+			opts := quick()
+			opts.Alert = build
+			r.start(opts)
+			sub.WaitFor(5)
+			r.waitDelivered("news")
+			r.requireComplete(sub, nil)
+			stats, err := r.box.Stats(context.Background())
+			require.NoError(t, err)
+			require.Equal(t, uint64(2), stats.Epoch)
+		})
+	}
+}
+
+func TestAnEventThatSomebodyElseHasDealtWithIsNotParkedAndTheTopicGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, gone := range []error{outbox.ErrNotFound, outbox.ErrInvalid} {
+		r := newRig(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
+		r.server.Start()
+		sub := r.subscribe(redistest.SubscriberOptions{})
+		r.add("news", 2)
+		r.addOversized()
+		r.add("news", 2)
+		opts := quick()
+		opts.MaxRetries = 1
+		r.startBetween(opts, failing(r.box, "Park", gone, 1), r.front())
+		sub.WaitFor(4)
+		r.waitDelivered("news")
+		r.requireComplete(sub, nil)
+	}
+}
+
+func TestDeliveredEventsArePrunedWhileTheRelayRuns(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	require.NoError(t, r.box.Close())
+	var err error
+	r.box, err = outbox.Open(r.path, outbox.Options{Retention: time.Millisecond})
+	require.NoError(t, err)
+	r.server.Start()
+	log := &logged{}
+	opts := quick()
+	opts.Logger = log.logger()
+	r.start(opts)
+	r.add("news", 5)
+	r.waitDelivered("news")
+	eventually(t, "they are gone", func() bool {
+		stats, err := r.box.Stats(context.Background())
+		require.NoError(t, err)
+		return stats.Events == 0
+	})
+	eventually(t, "it is told", func() bool { return log.count("pruned") > 0 })
+	r.add("news", 5)
+	r.waitDelivered("news")
+	require.Empty(t, r.alertKinds(), "a mark whose event is pruned is no sign of anything")
+}
+
+func TestTopicsMustNotShareAChannel(t *testing.T) {
+	t.Parallel()
+	opts := relay.Options{Channels: map[string]string{"news": "all", "alerts": "all"}}
+	err := relay.New(nil, nil, opts).Run(context.Background())
+	require.ErrorContains(t, err, "topics alerts and news have the same channel all; give each")
+}
+
+func TestARelayWithoutTopicsWaitsForItsEnd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	opts := quick()
+	opts.Channels = nil
+	r.start(opts)
+	r.relay.RetryNow()
+	require.Equal(t, relay.NotRunning, r.relay.Health().State)
+	r.add("news", 1)
+	r.halt()
+	require.Equal(t, uint64(1), r.topic("news").Pending)
+}

@@ -1,0 +1,73 @@
+package relay
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+func TestAnswersOfTheScript(t *testing.T) {
+	answer := func(values ...any) *redis.Cmd {
+		cmd := redis.NewCmd(context.Background())
+		cmd.SetVal(values)
+		return cmd
+	}
+	reply, err := readReply(answer("ERR", "42", "id", "run", int64(3), int64(2), "OOM", "40", "41"))
+	require.NoError(t, err)
+	require.Equal(t, Reply{Outcome: Refused, Mark: outbox.Mark{Sequence: 42, MessageID: "id"}, Run: "run", Receivers: 3,
+		Published: 2, Unheard: []uint64{40, 41}, Err: scriptError("OOM")}, reply)
+
+	text := redis.NewCmd(context.Background())
+	text.SetVal("OK")
+	for name, cmd := range map[string]*redis.Cmd{
+		"no list":                       text,
+		"too short":                     answer("OK", "42", "id", "run", int64(3), int64(2)),
+		"a number that is none":         answer("OK", "x", "id", "run", int64(3), int64(2), ""),
+		"a text that is none":           answer("OK", "1", nil, "run", int64(3), int64(2), ""),
+		"a list for a number":           answer("OK", []any{}, "id", "run", int64(3), int64(2), ""),
+		"an unheard event that is none": answer("OK", "42", "id", "run", int64(3), int64(2), "", "forty"),
+	} {
+		_, err := readReply(cmd)
+		require.Error(t, err, name)
+	}
+}
+
+func FuzzAnswersOfTheScript(f *testing.F) {
+	f.Add("OK", "42", "id", int64(3), "", "41")
+	f.Add("", "-1", "", int64(-1), "OOM", "")
+	f.Fuzz(func(t *testing.T, status, seq, id string, receivers int64, text, unheard string) {
+		cmd := redis.NewCmd(context.Background())
+		cmd.SetVal([]any{status, seq, id, "run", receivers, int64(0), text, unheard})
+		if reply, err := readReply(cmd); err == nil {
+			require.Equal(t, Outcome(status), reply.Outcome)
+			require.Len(t, reply.Unheard, 1)
+		}
+	})
+}
+
+func TestATargetHasATimeLimitEvenIfNoneIsGiven(t *testing.T) {
+	require.Equal(t, defaultTimeout, NewRedis(nil, 0).timeout)
+	ctx, cancel := NewRedis(nil, -1).deadline(context.Background(), 3<<20)
+	defer cancel()
+	deadline, ok := ctx.Deadline()
+	require.True(t, ok)
+	require.WithinDuration(t, time.Now().Add(defaultTimeout+3*time.Second), deadline, time.Second, "a second more for each megabyte")
+}
+
+func TestOptionsThatAreNotSet(t *testing.T) {
+	want := Options{RejoinWait: DefaultRejoinWait, RetryDelay: DefaultRetryDelay, RetryMaxDelay: DefaultRetryMaxDelay,
+		MaxRetries: DefaultMaxRetries, HealthInterval: DefaultHealthInterval}
+	got := Options{}.withDefaults()
+	require.NotNil(t, got.Logger)
+	got.Logger = nil
+	require.Equal(t, want, got)
+
+	got = Options{RejoinWait: -1, RetryDelay: -1, RetryMaxDelay: -1, MaxRetries: -1, HealthInterval: -1}.withDefaults()
+	got.Logger, want.RejoinWait = nil, -1
+	require.Equal(t, want, got, "below zero is the default, too, but RejoinWait: no wait")
+}
