@@ -16,6 +16,7 @@ import (
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/schema"
 )
 
 // output is a stream that a test can wait on.
@@ -68,8 +69,7 @@ func TestDevTakesWhatItIsGiven(t *testing.T) {
 	db, list := filepath.Join(folder, "own.db"), filepath.Join(folder, "own.json")
 	require.NoError(t, os.WriteFile(list, []byte("no list"), 0o600))
 	server := redistest.Start(t, redistest.Options{})
-	out := until(t, "error: processing_error", "run", "--dev", "--db", db, "--source", list, "--redis-url", server.URL())
-	require.Contains(t, out, "cycle 1 failed")
+	until(t, "cycle 1 failed", "run", "--dev", "--db", db, "--source", list, "--redis-url", server.URL())
 	require.FileExists(t, db)
 }
 
@@ -156,6 +156,7 @@ func TestAlertsOfTheRelayAreEvents(t *testing.T) {
 }
 
 func TestWhatTheSubscriberOfDevPrints(t *testing.T) {
+	require.Equal(t, "2 changes of 2 kinds", changesText([]schema.DetailedChange{{Category: schema.TimeChange}, {Category: schema.DateChange}}))
 	require.Contains(t, describe([]byte("nonsense")), "not a message: ")
 	for _, kind := range []string{"match_updates", "processing_status", "system_alert"} {
 		broken := `{"message_id":"1","timestamp":"2025-09-21T10:30:00Z","source":"s","version":"1.0","type":"` + kind + `","payload":{"metadata":1,"status":1,"severity":1}}`

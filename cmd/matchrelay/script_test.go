@@ -37,6 +37,7 @@ func TestCommands(t *testing.T) {
 			env.Values["t"] = env.T().(testing.TB)
 			env.Values["subscriber"] = &subscriberBox{}
 			env.Setenv("TMPDIR", env.WorkDir)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector lets each process sleep for a second
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
