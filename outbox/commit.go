@@ -28,36 +28,33 @@ type closure struct {
 	err error // guarded by the write transaction: only the closure's own goroutine gets here
 }
 
-// lead makes one commit after another until nobody waits. It has a goroutine of its own, so that a closure that ends its
-// goroutine takes no caller along.
+// lead commits a group, and has a fresh goroutine commit those who came meanwhile. A lone caller leads by itself, for a
+// switch of goroutines costs about as much as everything else beside the disk. Nobody ever leads for others: one of their
+// closures may end its goroutine (runtime.Goexit), which must take no caller along.
 func (o *Outbox) lead(g *group) {
-	debug.SetPanicOnFault(true) // a page of a damaged file that is not there must not end the process
+	// A page of a damaged file that is not there must not end the process.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	o.leader.Store(goroutineID())
-	ended := false
 	defer func() {
-		if !ended { // a closure called runtime.Goexit: the others of its group go on in a fresh goroutine
+		if g.take() {
 			go o.lead(g)
 		}
 	}()
-	for g.take() {
-		g.commit()
-	}
-	ended = true
+	g.commit()
 }
 
-// take fills the group from the queue. False: there was nothing, and the caller leads no more.
+// take fills the group from the queue. False: there was nothing, and nobody leads any more.
 func (g *group) take() bool {
 	o := g.o
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.leader.Store(0)
 	g.calls, o.queue = append(g.calls, o.queue...), nil
 	if len(g.calls) == 0 {
 		o.leading = false
-		o.leader.Store(0)
 		o.background.Done()
-		return false
 	}
-	return true
+	return o.leading
 }
 
 // commit answers every call of the group.

@@ -40,7 +40,7 @@ type Outbox struct {
 
 	mu         sync.Mutex
 	queue      []*call             // guarded by mu: callers that wait for the next commit
-	leading    bool                // guarded by mu: there is a leader, who will look at the queue again
+	leading    bool                // guarded by mu: somebody commits, and will look at the queue again
 	receipts   map[string]*Receipt // guarded by mu: settled by the relay, not yet written; by topic
 	settling   bool                // guarded by mu: a commit has receipts in hand
 	flushing   bool                // guarded by mu: flushTimer is armed
