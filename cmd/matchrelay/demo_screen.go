@@ -91,7 +91,7 @@ func (s *screen) conclude(r demoResult, kills bool) {
 	}
 	render(s.out, t)
 	if kills {
-		s.line("again: published in the 2 s before the kill, and once more after it, with the same message ID")
+		s.line("again: sent in the last 2 s before the kill, repeated with the same message ID")
 	}
 	s.line("")
 	for _, problem := range r.Problems {
@@ -102,5 +102,5 @@ func (s *screen) conclude(r demoResult, kills bool) {
 		return
 	}
 	s.line(s.colors.green(fmt.Sprintf("Every one of %d events arrived, in order; the outbox file verifies.", r.Sent)))
-	s.line("Next: make run (the same, staying up), or your own list: matchrelay run --source FILE")
+	s.line("Next: make run (stays up), or your own list: matchrelay run --source FILE")
 }

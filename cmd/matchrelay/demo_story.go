@@ -14,9 +14,9 @@ import (
 func (d *demo) tell(ctx context.Context) error {
 	s := d.screen
 	s.line(s.colors.bold("matchrelay demo") + " on " + d.redis.name())
-	s.line("A made-up FOGIS list changes every second. Each change is stored in the outbox as three")
-	s.line("events (started, match update, completed), which the relay publishes and a subscriber")
-	s.line("receives. Times count from when the change was stored.")
+	s.line("A made-up FOGIS list changes every second. Each change is stored in the outbox")
+	s.line("as three events (started, match update, completed); the relay publishes them, a")
+	s.line("subscriber receives them. Times count from when the change was stored.")
 	s.line("")
 	s.header()
 	for range d.plan.before {
