@@ -21,7 +21,8 @@ import (
 //     which comes also when nothing changed;
 //   - when fetch or Record fails, or fetch panics, or ctx is cancelled, a status
 //     "failed" and a processing_error alert are committed instead, with the
-//     error's text. The error is returned; the panic goes on.
+//     error's text (severity error, but info for a cancelled ctx). The error is
+//     returned; the panic goes on.
 //
 // The text of fetch's error goes out to subscribers: of URLs in it, credentials
 // and queries are left out, the rest is the caller's duty. A panic's value is
@@ -93,10 +94,14 @@ func (r *Recorder) finish(ctx context.Context, number uint64, start time.Time, f
 // fail tells of a failed cycle, also when ctx is what made it fail. A full
 // outbox still takes the alert.
 func (r *Recorder) fail(ctx context.Context, number uint64, took time.Duration, cause error) {
+	severity := schema.SeverityError
+	if ctx.Err() != nil { // a processor that is told to stop: nobody needs to get up
+		severity = schema.SeverityInfo
+	}
 	ctx = context.WithoutCancel(ctx)
 	text := redact(cause.Error())
 	alert := schema.Alert{
-		Type: schema.AlertProcessingError, Severity: schema.SeverityError,
+		Type: schema.AlertProcessingError, Severity: severity,
 		Message: fmt.Sprintf("processing cycle %d failed: %s", number, text),
 		Details: map[string]any{"cycle_number": number},
 	}

@@ -117,6 +117,11 @@ func TestACycleThatFailsSaysSoWithoutSecrets(t *testing.T) {
 			alert, err := all[3].Alert()
 			require.NoError(t, err)
 			require.Equal(t, schema.AlertProcessingError, alert.Type)
+			severity := schema.SeverityError
+			if c.is == context.Canceled {
+				severity = schema.SeverityInfo
+			}
+			require.Equal(t, severity, alert.Severity)
 			require.Equal(t, "processing cycle 1 failed: "+c.want, alert.Message)
 			state, err := r.State(ctx)
 			require.NoError(t, err)

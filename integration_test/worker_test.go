@@ -138,7 +138,7 @@ func startWorker(t *testing.T, point, db, addr string, redisPID, steps int, unde
 	command := append(under, self)
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), workerEnv+"="+point, workerDB+"="+db, workerRedis+"="+addr,
-		workerPID+"="+strconv.Itoa(redisPID), workerSteps+"="+strconv.Itoa(steps))
+		"GORACE=atexit_sleep_ms=0", workerPID+"="+strconv.Itoa(redisPID), workerSteps+"="+strconv.Itoa(steps))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())
