@@ -3,7 +3,6 @@ package outbox
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -250,10 +249,7 @@ func sequencesTo(n uint64) (list []uint64) {
 
 func TestPayloadsComeBackByteForByte(t *testing.T) {
 	o := openTemp(t, Options{})
-	noise := make([]byte, 3<<20)
-	for i := range noise {
-		noise[i] = byte(rand.Uint32())
-	}
+	noise := noise(3 << 20)
 	payloads := map[string][]byte{
 		"small":         []byte("x"),
 		"repetitive":    bytes.Repeat([]byte(`{"matchid": 6186203, "lag1namn": "IFK Göteborg"}`), 100_000),

@@ -61,8 +61,8 @@
 //
 // # What it does not do
 //
-// It knows nothing of matches, messages or Redis: payloads are bytes. It does not start goroutines, but for a timer that
-// writes receipts. One process at a time has the file open: bbolt locks it, and Open says who holds it.
+// It knows nothing of matches, messages or Redis: payloads are bytes. It keeps no goroutine running: there is a timer
+// while receipts wait to be written, and a goroutine while more than one caller commits. One process at a time has the file open: bbolt locks it, and Open says who holds it.
 // A transaction that the processor runs by itself on its own database (db.Update, see New) can append too, but shares no
 // commit and is on its own when a commit fails.
 package outbox
