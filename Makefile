@@ -3,6 +3,8 @@
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PACKAGES := ./schema/...,./changes/...,./outbox/...,./relay/...,./config/...
 FUZZTIME ?= 10s
+# Most tests wait for a redis-server of their own, not for a processor.
+TEST     := go test -parallel 8 -timeout 10m
 PKG      ?= ./...
 BENCH    ?= .
 
@@ -24,10 +26,10 @@ build: ## bin/matchrelay
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/matchrelay ./cmd/matchrelay
 
 test: redis-server strace c-compiler ## all tests, against a real redis-server, with the race detector
-	CGO_ENABLED=1 go test -race -timeout 5m ./...
+	CGO_ENABLED=1 $(TEST) -race ./...
 
 race: redis-server strace c-compiler ## the tests of PKG twice, shuffled, with the race detector
-	CGO_ENABLED=1 go test -race -shuffle=on -count=2 $(PKG)
+	CGO_ENABLED=1 $(TEST) -race -shuffle=on -count=2 $(PKG)
 
 lint: ## gofmt, vet, staticcheck, goimports; shellcheck if it is there
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w these:" $$unformatted; exit 1; }
@@ -45,7 +47,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	done
 
 cover: redis-server strace ## statement coverage of the five packages, by all tests
-	go test -timeout 5m -coverpkg=$(PACKAGES) -coverprofile=coverage.out ./...
+	$(TEST) -coverpkg=$(PACKAGES) -coverprofile=coverage.out ./...
 	@go tool cover -func=coverage.out | grep -v '100.0%$$' || true
 	@echo "lines not covered: go tool cover -html=coverage.out"
 
