@@ -39,6 +39,13 @@ func (s *source) fault(method string) error {
 	return f.err
 }
 
+// failNow lets a method that was to fail do so from now on.
+func (s *source) failNow(method string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fails[method] = fault{s.fails[method].err, -1}
+}
+
 // left is how often the method is still to fail.
 func (s *source) left(method string) int {
 	s.mu.Lock()

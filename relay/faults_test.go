@@ -23,6 +23,7 @@ func oversized() outbox.Event {
 }
 
 func TestAnEventThatFailsByItselfIsParkedAndTheRestGoesOn(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -47,6 +48,7 @@ func TestAnEventThatFailsByItselfIsParkedAndTheRestGoesOn(t *testing.T) {
 }
 
 func TestAnEventThatFailsByItselfBlocksItsTopicWhenParkingIsOff(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -69,6 +71,7 @@ func TestAnEventThatFailsByItselfBlocksItsTopicWhenParkingIsOff(t *testing.T) {
 }
 
 func TestADamagedRecordIsParkedAndNeverPublished(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -117,6 +120,7 @@ func (r *rig) halt2() {
 }
 
 func TestFaultsOfTheChannelCostNoEventAnAttempt(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []struct {
 		name     string
 		state    relay.State
@@ -136,12 +140,15 @@ func TestFaultsOfTheChannelCostNoEventAnAttempt(t *testing.T) {
 			cause: []any{"CONFIG", "SET", "requirepass", "new"}, mend: []any{"CONFIG", "SET", "requirepass", ""}},
 		{name: "no right to publish", state: relay.Blocked, says: "+publish", alert: "redis_refused",
 			cause: []any{"ACL", "SETUSER", "default", "-publish"}, mend: []any{"ACL", "SETUSER", "default", "+publish"}},
+		{name: "no right to let marks expire", state: relay.Blocked, says: "+expire", alert: "redis_refused",
+			cause: []any{"ACL", "SETUSER", "default", "-expire"}, mend: []any{"ACL", "SETUSER", "default", "+expire"}},
 		{name: "no right to the channel", state: relay.Blocked, says: "&<channels>", alert: "redis_refused",
 			cause: []any{"ACL", "SETUSER", "default", "resetchannels"}, mend: []any{"ACL", "SETUSER", "default", "allchannels"}},
 		{name: "no right to the keys", state: relay.Blocked, says: "~matchrelay:*", alert: "redis_refused",
 			cause: []any{"ACL", "SETUSER", "default", "resetkeys"}, mend: []any{"ACL", "SETUSER", "default", "allkeys"}},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, redistest.Options{})
 			r.server.Start()
 			admin := r.server.Client()
@@ -180,6 +187,7 @@ func TestFaultsOfTheChannelCostNoEventAnAttempt(t *testing.T) {
 }
 
 func TestAScriptThatRedisForgotIsLoadedAgain(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -195,6 +203,7 @@ func TestAScriptThatRedisForgotIsLoadedAgain(t *testing.T) {
 }
 
 func TestAReplyThatIsCutOffPublishesNothingTwice(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -219,6 +228,7 @@ func TestAReplyThatIsCutOffPublishesNothingTwice(t *testing.T) {
 }
 
 func TestUntilEmptyReturnsWhenEverythingIsDelivered(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -234,6 +244,7 @@ func TestUntilEmptyReturnsWhenEverythingIsDelivered(t *testing.T) {
 }
 
 func TestTwoRelaysOnCopiesOfAFileComeToRest(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -285,6 +296,7 @@ func TestTwoRelaysOnCopiesOfAFileComeToRest(t *testing.T) {
 }
 
 func TestTopicsWaitForTheSubscribersThatWereThereBeforeAnOutage(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	prompt := r.subscribe(redistest.SubscriberOptions{})
@@ -314,6 +326,7 @@ func TestTopicsWaitForTheSubscribersThatWereThereBeforeAnOutage(t *testing.T) {
 }
 
 func TestASubscriberThatNeverComesBackIsWaitedForOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	stays := r.subscribe(redistest.SubscriberOptions{})

@@ -152,58 +152,43 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 	batches := l.batches(entries)
 	began := time.Now()
 	replies, err := l.r.target.Publish(ctx, batches...)
-	var next error // what is to be done after settling what went through
+	last := Reply{Outcome: OK}
 	for i, reply := range replies {
 		l.heard(reply, began)
-		switch reply.Outcome {
+		switch last = reply; reply.Outcome {
 		case OK:
 			carried += l.accept(batches[i].Events, reply)
 		case Refused:
 			carried += l.accept(upTo(batches[i].Events, reply.Mark), reply)
-			next = refused(reply.Err)
-		case TooFew:
-			next = errTooFew
-		default:
-			next = l.surprised(reply)
 		}
-	}
-	if err != nil {
-		next = classify(err)
 	}
 	if carried > 0 {
 		if err := l.settle(ctx); err != nil {
 			return carried, err
 		}
 	}
-	var f failure
-	var lost lostError
-	switch {
-	case next == nil:
-		return carried, nil
-	case errors.Is(next, errTooFew):
-		return carried, l.hold(ctx)
-	case errors.As(next, &lost):
-		return carried, l.judge(ctx, lost.reply)
-	case errors.As(next, &f) && f.suspect:
+	if err == nil {
+		return carried, l.react(ctx, last)
+	}
+	f := classify(err)
+	if f.suspect {
 		return carried, l.doubt(ctx, f, entries[carried:])
 	}
-	return carried, next
+	return carried, f
 }
 
-var errTooFew = errors.New("too few subscribers")
-
-// lostError: Redis's high-water mark is not what it should be.
-type lostError struct{ reply Reply }
-
-func (lostError) Error() string { return "the high-water mark disagrees" }
-
-// surprised turns a reply that changed nothing into what is to be done about it: nil for another run of Redis, for which
-// the lane gets ready anew.
-func (l *lane) surprised(reply Reply) error {
-	if reply.Outcome == Lost {
-		return lostError{reply}
+// react does what the last answer of a call asks for.
+func (l *lane) react(ctx context.Context, reply Reply) error {
+	switch reply.Outcome {
+	case Refused:
+		return refused(reply.Err)
+	case TooFew:
+		return l.hold(ctx)
+	case Lost:
+		return l.judge(ctx, reply)
+	case OtherRun:
+		l.ready, l.outage = false, true
 	}
-	l.ready, l.outage = false, true
 	return nil
 }
 
@@ -335,14 +320,10 @@ func (l *lane) idle(ctx context.Context) error {
 // guard asks Redis for the mark, its run and the subscribers; anything but agreement is dealt with.
 func (l *lane) guard(ctx context.Context) (Reply, error) {
 	reply, err := l.call(ctx, l.batch())
-	if err == nil && reply.Outcome != OK {
-		err = l.surprised(reply)
-		var lost lostError
-		if errors.As(err, &lost) {
-			return reply, l.judge(ctx, lost.reply)
-		}
+	if err != nil {
+		return reply, err
 	}
-	return reply, err
+	return reply, l.react(ctx, reply)
 }
 
 // call sends one guard.

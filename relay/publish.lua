@@ -52,13 +52,13 @@ if from <= last and receivers >= 0 and receivers < tonumber(ARGV[5]) then
 end
 
 -- The mark is written before anything is published: where writing is refused (replica, out of memory, failed disk), a
--- bare PUBLISH would answer OK and lose the message.
+-- bare PUBLISH would answer OK and lose the message. Nothing else may fail between the two, for a script is not rolled
+-- back: hence EXPIRE at the end.
 if from <= last then
   redis.call('HSET', KEYS[1], 'seq', ARGV[last - 2], 'id', ARGV[last - 1])
 else
   redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
 end
-redis.call('EXPIRE', KEYS[1], ARGV[7])
 local published, known, err = 0, #unheard, ''
 for i = from, last, 3 do
   local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[i + 2])
@@ -77,4 +77,5 @@ if #unheard > known then
 elseif published > 0 and known > 0 then
   redis.call('HSET', KEYS[1], 'unheard', '')
 end
+redis.call('EXPIRE', KEYS[1], ARGV[7])
 return answer(err == '' and 'OK' or 'ERR', published, err)

@@ -77,9 +77,11 @@ func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 func (l *lane) hold(ctx context.Context) error {
 	if l.heldSince.IsZero() {
 		l.heldSince = time.Now()
+	}
+	text := fmt.Sprintf("channel %s has fewer than %d subscribers; start one, or lower RELAY_MIN_RECEIVERS", l.channel, l.required())
+	if l.status.set(Held, "", text) {
 		l.log.Warn("held: too few subscribers", "channel", l.channel, "required", l.required())
 	}
-	l.status.set(Held, "", fmt.Sprintf("channel %s has fewer than %d subscribers; start one, or lower RELAY_MIN_RECEIVERS", l.channel, l.required()))
 	for ctx.Err() == nil {
 		if most := l.r.opts.HoldMax; most > 0 && time.Since(l.heldSince) >= most {
 			l.log.Warn("publishing to whoever is there: RELAY_HOLD_MAX is over", "channel", l.channel)

@@ -220,6 +220,7 @@ func (r *rig) alertKinds() (kinds []string) {
 }
 
 func TestEventsAppendedWhileRedisIsAwayArriveOnceAndInOrder(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.start(quick())
 	r.add("news", 50)
@@ -241,6 +242,7 @@ func TestEventsAppendedWhileRedisIsAwayArriveOnceAndInOrder(t *testing.T) {
 }
 
 func TestARunningRelayDeliversEachEventAsItIsAppended(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -253,6 +255,7 @@ func TestARunningRelayDeliversEachEventAsItIsAppended(t *testing.T) {
 }
 
 func TestWhatNobodyHearsIsCountedAndCanBeReplayed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	r.start(quick())
@@ -270,6 +273,7 @@ func TestWhatNobodyHearsIsCountedAndCanBeReplayed(t *testing.T) {
 }
 
 func TestATopicThatRequiresASubscriberIsHeldWhileOthersGoOn(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	opts := quick()
@@ -289,6 +293,7 @@ func TestATopicThatRequiresASubscriberIsHeldWhileOthersGoOn(t *testing.T) {
 }
 
 func TestAHeldTopicIsPublishedUnheardWhenHoldMaxIsOver(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	opts := quick()
@@ -301,8 +306,10 @@ func TestAHeldTopicIsPublishedUnheardWhenHoldMaxIsOver(t *testing.T) {
 }
 
 func TestAFlushedRedisIsGivenItsMarkBackAndNothingIsPublishedTwice(t *testing.T) {
+	t.Parallel()
 	for _, idle := range []bool{false, true} {
 		t.Run(map[bool]string{false: "noticed by the next event", true: "noticed while idle"}[idle], func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, redistest.Options{})
 			r.server.Start()
 			sub := r.subscribe(redistest.SubscriberOptions{})
@@ -331,6 +338,7 @@ func TestAFlushedRedisIsGivenItsMarkBackAndNothingIsPublishedTwice(t *testing.T)
 }
 
 func TestAfterParkingAnEventTheNextIsNoAmnesia(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -350,8 +358,10 @@ func TestAfterParkingAnEventTheNextIsNoAmnesia(t *testing.T) {
 }
 
 func TestKilledRedis(t *testing.T) {
+	t.Parallel()
 	for name, persistence := range map[string]redistest.Persistence{"without persistence": redistest.None, "with AOF": redistest.AOF} {
 		t.Run(name+": the last two seconds come again, nothing else does, nothing is lost", func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, redistest.Options{Persistence: persistence})
 			r.server.Start()
 			sub := r.subscribe(redistest.SubscriberOptions{Reconnect: time.Second})
@@ -381,6 +391,7 @@ func TestKilledRedis(t *testing.T) {
 }
 
 func TestAFrozenRedisCostsNothing(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
@@ -397,6 +408,7 @@ func TestAFrozenRedisCostsNothing(t *testing.T) {
 }
 
 func TestAnOlderCopyOfTheFileTakesAFreshOrigin(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})

@@ -14,7 +14,6 @@ if ARGV[2] ~= run then
 end
 local done = mark[3] == run and mark[4] or '0'
 redis.call('HSET', KEYS[1], 'redo_run', run, 'redo_seq', ARGV[last - 1])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
 for i = first, last, 2 do
   if tonumber(ARGV[i]) > tonumber(done) then
     local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[i + 1])
@@ -27,4 +26,5 @@ for i = first, last, 2 do
     reply[6] = reply[6] + 1
   end
 end
+redis.call('EXPIRE', KEYS[1], ARGV[3]) -- last: an error between HSET and PUBLISH would skip events
 return reply

@@ -94,8 +94,10 @@ func TestAFullDiskOfTheOutboxDelaysAndEndsNothing(t *testing.T) {
 func TestAnAlertThatCannotBeAppendedOrBuiltDoesNotKeepAFileFromItsFreshOrigin(t *testing.T) {
 	t.Parallel()
 	for name, build := range map[string]func(relay.Alert) (outbox.Event, error){
-		"not appended": func(relay.Alert) (outbox.Event, error) { return outbox.Event{Topic: "alerts", MessageID: "no payload"}, nil },
-		"not built":    func(relay.Alert) (outbox.Event, error) { return outbox.Event{}, errors.New("no template") },
+		"not appended": func(relay.Alert) (outbox.Event, error) {
+			return outbox.Event{Topic: "alerts", MessageID: "no payload"}, nil
+		},
+		"not built": func(relay.Alert) (outbox.Event, error) { return outbox.Event{}, errors.New("no template") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -178,4 +180,123 @@ func TestARelayWithoutTopicsWaitsForItsEnd(t *testing.T) {
 	r.add("news", 1)
 	r.halt()
 	require.Equal(t, uint64(1), r.topic("news").Pending)
+}
+
+func TestAnOutboxThatFailsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		method string
+		when   func(batches []relay.Batch) bool
+		lost   bool
+	}{
+		"when a mark disagrees":         {"Position", func(b []relay.Batch) bool { return len(b[0].Events) > 0 }, true},
+		"when Redis has taken a batch":  {"Settle", func(b []relay.Batch) bool { return len(b[0].Events) > 0 }, false},
+		"when the tail is to be reread": {"Read", func(b []relay.Batch) bool { return b[0].Run == "" && b[0].Predecessor.Sequence > 0 }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, redistest.Options{})
+			r.server.Start()
+			r.add("news", 1)
+			source := failing(r.box, c.method, outbox.ErrFailed, 0) // not yet
+			front := r.front()
+			front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+				if !c.when(batches) {
+					return next()
+				}
+				source.failNow(c.method)
+				if c.lost {
+					return []relay.Reply{{Outcome: relay.Lost}}, nil
+				}
+				return next()
+			}
+			opts := quick()
+			opts.UntilEmpty = c.method == "Read"
+			err := relay.New(source, front, opts).Run(context.Background())
+			if c.method == "Read" { // a second relay finds another Redis
+				require.NoError(t, err)
+				require.NoError(t, r.box.Settle(context.Background(), outbox.Receipt{Topic: "news", Through: 1, Origin: r.origin(),
+					Progress: outbox.Progress{Accepted: outbox.Mark{Sequence: 1, MessageID: r.appended[0].MessageID}, Run: "another", TailFrom: 1}}))
+				err = relay.New(source, front, opts).Run(context.Background())
+			}
+			require.ErrorIs(t, err, outbox.ErrFailed)
+		})
+	}
+}
+
+func TestAMarkThatOnlySeemedToDisagree(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	front := r.front()
+	told := false
+	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+		if batches[0].Channel == channels["news"] && len(batches[0].Events) > 0 && !told {
+			told = true
+			return []relay.Reply{{Outcome: relay.Lost, Mark: batches[0].Predecessor, Run: batches[0].Run}}, nil
+		}
+		return next()
+	}
+	r.startTarget(quick(), front)
+	r.add("news", 3)
+	sub.WaitFor(3)
+	r.waitDelivered("news")
+	r.requireComplete(sub, nil)
+	require.Empty(t, r.alertKinds())
+}
+
+func TestAnotherTopicWasFirstToTakeAFreshOrigin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.add("news", 3)
+	r.foreignMark("news")
+	front := r.front()
+	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+		replies, err := next()
+		if err == nil && replies[0].Outcome == relay.Lost {
+			_, err := r.box.NewOrigin(context.Background(), batches[0].Origin)
+			require.NoError(t, err)
+		}
+		return replies, err
+	}
+	r.startTarget(quick(), front)
+	sub.WaitFor(3)
+	r.waitDelivered("news")
+	r.requireComplete(sub, nil)
+	stats, err := r.box.Stats(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, uint64(2), stats.Epoch)
+}
+
+func TestATailThatIsPrunedIsNotPublishedAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	require.NoError(t, r.box.Close())
+	var err error
+	r.box, err = outbox.Open(r.path, outbox.Options{Retention: time.Millisecond})
+	require.NoError(t, err)
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.start(quick())
+	r.add("news", 3)
+	sub.WaitFor(3)
+	r.waitDelivered("news")
+	r.halt()
+	require.NotZero(t, r.topic("news").Progress.TailFrom)
+	_, err = r.box.Prune(context.Background())
+	require.NoError(t, err)
+	stats, err := r.box.Stats(context.Background())
+	require.NoError(t, err)
+	require.Zero(t, stats.Events)
+	r.server.Kill()
+	r.server.Start()
+	sub.WaitSubscribed(2)
+	r.start(quick())
+	r.add("news", 3)
+	r.waitDelivered("news")
+	sub.WaitFor(6)
+	r.requireComplete(sub, nil)
 }

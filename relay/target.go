@@ -2,7 +2,7 @@ package relay
 
 import (
 	"context"
-	"embed"
+	_ "embed"
 	"fmt"
 	"strconv"
 	"time"
@@ -64,21 +64,17 @@ type Reply struct {
 	Err       error       // with Refused
 }
 
-//go:embed *.lua
-var scripts embed.FS
-
-func script(name string) *redis.Script {
-	src, err := scripts.ReadFile(name)
-	if err != nil {
-		panic(err) // embedded at build time
-	}
-	return redis.NewScript(string(src))
-}
-
 var (
-	publishScript   = script("publish.lua")
-	republishScript = script("republish.lua")
-	restoreScript   = script("restore.lua")
+	//go:embed publish.lua
+	publishSource string
+	//go:embed republish.lua
+	republishSource string
+	//go:embed restore.lua
+	restoreSource string
+
+	publishScript   = redis.NewScript(publishSource)
+	republishScript = redis.NewScript(republishSource)
+	restoreScript   = redis.NewScript(restoreSource)
 )
 
 // Redis is the Target.
@@ -124,10 +120,13 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 		}
 		cmds[i] = publishScript.EvalSha(ctx, pipe, []string{markKey(b.Channel, b.Origin)}, args...)
 	}
-	_, _ = pipe.Exec(ctx) // each command holds its own error
+	_, failed := pipe.Exec(ctx)
 	replies := make([]Reply, 0, len(batches))
 	for _, cmd := range cmds {
 		reply, err := readReply(cmd)
+		if err != nil && cmd.Err() == nil && failed != nil {
+			err = failed // no connection: the commands never got an error of their own
+		}
 		if err != nil {
 			return replies, err
 		}

@@ -1,0 +1,170 @@
+package relay_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+const kilobyte = 1024
+
+// counter is a subscriber that does nothing but count messages of a known size, so that it costs the measured side little.
+type counter struct {
+	n    atomic.Int64
+	want atomic.Int64
+	done chan struct{}
+}
+
+func count(b *testing.B, addr, channel string) *counter {
+	b.Helper()
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = conn.Close() })
+	fmt.Fprintf(conn, "SUBSCRIBE %s\r\n", channel)
+	in := bufio.NewReaderSize(conn, 1<<20)
+	for range 6 { // *3 $9 subscribe $n channel :1
+		_, err := in.ReadString('\n')
+		require.NoError(b, err)
+	}
+	c := &counter{done: make(chan struct{}, 1)}
+	size := len(fmt.Sprintf("*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n", len(channel), channel, kilobyte)) + kilobyte + 2
+	go func() {
+		for {
+			if _, err := in.Discard(size); err != nil {
+				return
+			}
+			if c.n.Add(1) == c.want.Load() {
+				c.done <- struct{}{}
+			}
+		}
+	}()
+	return c
+}
+
+// expect says how many more messages wait is to wait for.
+func (c *counter) expect(n int) { c.want.Store(c.n.Load() + int64(n)) }
+func (c *counter) wait()        { <-c.done }
+
+func kilobyteEvents(n int) []outbox.Event {
+	events := make([]outbox.Event, n)
+	for i := range events {
+		events[i] = outbox.Event{Topic: "news", MessageID: uuid.NewString(), Payload: []byte(strings.Repeat("x", kilobyte))}
+	}
+	return events
+}
+
+func benchServer(b *testing.B) *redistest.Server {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		b.Fatal("this benchmark needs redis-server")
+	}
+	return redistest.Start(b, redistest.Options{})
+}
+
+func median(figures []float64) float64 {
+	slices.Sort(figures)
+	return figures[len(figures)/2]
+}
+
+// BenchmarkDrain drains a backlog of events of 1 KB to one subscriber, beside a go-redis pipeline of 512 plain PUBLISH on
+// one connection with the same subscriber, in turns; vs_plain is the ratio of the medians.
+func BenchmarkDrain(b *testing.B) {
+	const events = 50_000
+	server := benchServer(b)
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}})
+	defer client.Close()
+	sub := count(b, server.Addr(), "test:news")
+	box, err := outbox.Open(filepath.Join(b.TempDir(), "outbox.db"), outbox.Options{})
+	require.NoError(b, err)
+	defer box.Close()
+	ctx := context.Background()
+
+	var drained, plain []float64
+	for b.Loop() {
+		for range 50 {
+			_, err := box.Add(ctx, kilobyteEvents(events/50)...)
+			require.NoError(b, err)
+		}
+		sub.expect(events)
+		began := time.Now()
+		run, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() {
+			ended <- relay.New(box, relay.NewRedis(client, 5*time.Second), relay.Options{Channels: map[string]string{"news": "test:news"}}).Run(run)
+		}()
+		sub.wait()
+		drained = append(drained, events/time.Since(began).Seconds())
+		stop()
+		require.NoError(b, <-ended)
+
+		sub.expect(events)
+		payload := []byte(strings.Repeat("x", kilobyte))
+		began = time.Now()
+		for sent := 0; sent < events; {
+			pipe := client.Pipeline()
+			for range min(512, events-sent) {
+				pipe.Publish(ctx, "test:news", payload)
+				sent++
+			}
+			_, err := pipe.Exec(ctx)
+			require.NoError(b, err)
+		}
+		sub.wait()
+		plain = append(plain, events/time.Since(began).Seconds())
+	}
+	b.ReportMetric(median(drained), "drained/s")
+	b.ReportMetric(median(plain), "plain/s")
+	b.ReportMetric(median(drained)/median(plain), "vs_plain")
+}
+
+// BenchmarkLatency is the time from the return of Add to the arrival at the subscriber on an idle system, beside one
+// PUBLISH round trip.
+func BenchmarkLatency(b *testing.B) {
+	server := benchServer(b)
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}})
+	defer client.Close()
+	sub := count(b, server.Addr(), "test:news")
+	box, err := outbox.Open(filepath.Join(b.TempDir(), "outbox.db"), outbox.Options{})
+	require.NoError(b, err)
+	defer box.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- relay.New(box, relay.NewRedis(client, 5*time.Second), relay.Options{Channels: map[string]string{"news": "test:news"}}).Run(ctx)
+	}()
+	payload := []byte(strings.Repeat("x", kilobyte))
+	var arrived, trip []float64
+	for b.Loop() {
+		sub.expect(1)
+		_, err := box.Add(ctx, kilobyteEvents(1)...)
+		require.NoError(b, err)
+		began := time.Now()
+		sub.wait()
+		arrived = append(arrived, float64(time.Since(began).Microseconds()))
+		sub.expect(1)
+		began = time.Now()
+		require.NoError(b, client.Publish(ctx, "test:news", payload).Err())
+		trip = append(trip, float64(time.Since(began).Microseconds()))
+		sub.wait()
+	}
+	stop()
+	require.NoError(b, <-ended)
+	b.ReportMetric(median(arrived), "µs_p50")
+	b.ReportMetric(arrived[len(arrived)*99/100], "µs_p99")
+	b.ReportMetric(median(trip), "µs_publish")
+	b.ReportMetric(median(arrived)/median(trip), "vs_publish")
+}

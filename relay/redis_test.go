@@ -1,0 +1,575 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+func TestWhatNobodyHeardIsKnownEvenWhenTheAnswerWasCutOff(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	front := r.front()
+	var cut atomic.Bool
+	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+		replies, err := next()
+		if len(batches[0].Events) > 0 && cut.Swap(false) {
+			return nil, errors.New("cut off")
+		}
+		return replies, err
+	}
+	r.startTarget(quick(), front)
+	r.add("news", 1)
+	r.waitDelivered("news")
+	cut.Store(true)
+	r.addMany("news", 700) // several batches
+	r.waitDelivered("news")
+	require.Equal(t, uint64(701), r.topic("news").Unheard)
+
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	cut.Store(true)
+	r.addMany("news", 300)
+	r.waitDelivered("news")
+	cut.Store(true)
+	r.add("news", 1)
+	r.waitDelivered("news")
+	sub.WaitFor(301)
+	require.Equal(t, uint64(701), r.topic("news").Unheard, "what was heard is not counted")
+}
+
+func TestNothingMakesTheRelaySpin(t *testing.T) {
+	t.Parallel()
+	for name, odd := range map[string]func(reply *relay.Reply, guard bool, call int) error{
+		"two servers behind one address": func(reply *relay.Reply, guard bool, call int) error {
+			reply.Run = fmt.Sprint("run", call)
+			if !guard {
+				reply.Outcome = relay.OtherRun
+			}
+			return nil
+		},
+		"a mark that is evicted at once": func(reply *relay.Reply, guard bool, _ int) error {
+			if reply.Outcome = relay.Lost; guard {
+				reply.Outcome = relay.OK
+			}
+			reply.Mark = outbox.Mark{}
+			return nil
+		},
+		"a publish that fails in a way that nobody knows": func(_ *relay.Reply, guard bool, _ int) error {
+			if guard {
+				return nil
+			}
+			return errors.New("odd")
+		},
+		"a script that is forgotten again and again": func(_ *relay.Reply, guard bool, _ int) error {
+			if guard {
+				return nil
+			}
+			return redisError("NOSCRIPT No matching script.")
+		},
+		"a subscriber that comes and goes": func(reply *relay.Reply, guard bool, _ int) error {
+			if reply.Receivers = 1; !guard {
+				reply.Outcome = relay.TooFew
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, redistest.Options{})
+			r.server.Start()
+			front := r.front()
+			calls := make(chan struct{}, 10_000)
+			var n atomic.Int64
+			var sane atomic.Bool
+			front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+				guard := len(batches[0].Events) == 0
+				if sane.Load() || batches[0].Channel != channels["news"] {
+					return next()
+				}
+				call := int(n.Add(1))
+				calls <- struct{}{}
+				reply := relay.Reply{Outcome: relay.OK, Mark: batches[0].Predecessor, Run: batches[0].Run}
+				if err := odd(&reply, guard, call); err != nil {
+					return nil, err
+				}
+				return []relay.Reply{reply}, nil
+			}
+			front.restore = func(func() (relay.Reply, error)) (relay.Reply, error) {
+				return relay.Reply{Outcome: relay.Lost}, nil // somebody else was faster, again and again
+			}
+			r.add("news", 1)
+			opts := quick()
+			opts.RetryDelay, opts.RetryMaxDelay = 100*time.Millisecond, 100*time.Millisecond
+			opts.MinReceivers = map[string]int{"news": 1}
+			log := &logged{}
+			opts.Logger = log.logger()
+			if strings.Contains(name, "evicted") {
+				r.settleNews(t)
+			}
+			began := time.Now()
+			r.startTarget(opts, front)
+			for range 60 {
+				<-calls
+			}
+			require.Greater(t, time.Since(began), 350*time.Millisecond, "60 calls without a rest")
+			sane.Store(true)
+			sub := r.subscribe(redistest.SubscriberOptions{})
+			r.waitDelivered("news")
+			require.NotEmpty(t, sub.Messages())
+			require.Zero(t, r.topic("news").Parked)
+			require.LessOrEqual(t, log.count("level=WARN"), 10)
+		})
+	}
+}
+
+// redisError is an answer of Redis.
+type redisError string
+
+func (e redisError) Error() string { return string(e) }
+func (redisError) RedisError()     {}
+
+// settleNews delivers what is there, and adds one more.
+func (r *rig) settleNews(t *testing.T) {
+	opts := quick()
+	opts.UntilEmpty = true
+	require.NoError(t, relay.New(r.box, r.front(), opts).Run(context.Background()))
+	r.add("news", 1)
+}
+
+func TestTheWaitForSubscribersComesOnceEvenWithAFreshOrigin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	stays := r.subscribe(redistest.SubscriberOptions{})
+	leaves := r.subscribe(redistest.SubscriberOptions{})
+	opts := quick()
+	opts.RejoinWait = 1500 * time.Millisecond
+	r.start(opts)
+	r.add("news", 1)
+	stays.WaitFor(1)
+	r.waitDelivered("news")
+	r.server.Kill()
+	leaves.Close()
+	r.add("news", 1)
+	eventually(t, "the outage is seen", func() bool { return r.relay.Health().Topics["news"].State == relay.RedisDown })
+	r.server.Start()
+	r.foreignMark("news")
+	eventually(t, "it waits", func() bool { return r.relay.Health().Topics["news"].State == relay.Waiting })
+	began := time.Now()
+	r.waitDelivered("news")
+	require.Less(t, time.Since(began), 2500*time.Millisecond)
+	require.Contains(t, r.alertKinds(), "outbox_rolled_back")
+}
+
+func TestAHeldTopicOutlivesADeathOfRedis(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	opts := quick()
+	opts.MinReceivers = map[string]int{"news": 1}
+	opts.HoldMax = 3 * time.Second
+	r.add("news", 5)
+	r.start(opts)
+	held := func() bool { return r.relay.Health().Topics["news"].State == relay.Held }
+	eventually(t, "it is held", held)
+	began := time.Now()
+	for range 2 {
+		r.server.Kill()
+		eventually(t, "the outage is seen", func() bool { return r.relay.Health().Topics["news"].State == relay.RedisDown })
+		r.server.Start()
+		eventually(t, "it is held again", held)
+		began = time.Now()
+	}
+	r.waitDelivered("news")
+	require.GreaterOrEqual(t, time.Since(began), 2900*time.Millisecond, "HoldMax counts on a reachable Redis")
+	require.Equal(t, uint64(5), r.topic("news").Unheard)
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.add("news", 5)
+	sub.WaitFor(5)
+}
+
+func TestPoisonAnywhereInAPipelineIsParkedAloneAndOtherTopicsGoOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	for _, n := range []int{0, 30, 300, 0, 0, 5} { // poison first, in the middle, several in a row, and last
+		if n > 0 {
+			r.addMany("news", n)
+		}
+		r.addOversized()
+	}
+	r.addMany("alerts", 1000)
+	r.start(quick())
+	sub.WaitFor(1335)
+	r.waitDelivered("news")
+	r.requireComplete(sub, nil)
+	require.Equal(t, uint64(6), r.topic("news").Parked)
+	require.Equal(t, []string{"event_parked"}, r.alertKinds(), "one alert for all of them")
+}
+
+func TestATimeOutIsNeverAnAttempt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	front := r.front()
+	var fails atomic.Int64
+	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+		if len(batches[0].Events) == 1 && fails.Add(1) <= 10 {
+			return nil, context.DeadlineExceeded
+		}
+		return next()
+	}
+	r.add("news", 1)
+	r.startTarget(quick(), front)
+	r.waitDelivered("news")
+	require.Zero(t, r.topic("news").Parked)
+}
+
+func TestARedisThatTakesNoPublishFromScriptsParksNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Config: []string{`rename-command PUBLISH ""`}})
+	r.server.Start()
+	r.add("news", 3)
+	r.start(quick())
+	eventually(t, "it is told", func() bool {
+		h := r.relay.Health().Topics["news"]
+		return h.State == relay.Blocked && strings.Contains(h.LastError, "lacks or renames a command")
+	})
+	eventually(t, "the alert", func() bool { return len(r.alertKinds()) > 0 })
+	require.Equal(t, "redis_refused", r.alertKinds()[0])
+	r.halt()
+	require.Equal(t, uint64(3), r.topic("news").Pending)
+}
+
+func TestAProcessThatDiesTogetherWithRedisPublishesWhatSubscribersMayHaveMissed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.start(quick())
+	r.add("news", 3)
+	sub.WaitFor(3)
+	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+	r.halt()
+	r.startBetween(quick(), forgetful{r.box}, r.front()) // what it settles dies with it
+	r.add("news", 5)
+	sub.WaitFor(8)
+	r.halt()
+	r.server.Kill()
+	r.server.Start()
+	sub.WaitSubscribed(2)
+	r.start(quick())
+	r.waitDelivered("news")
+	mayRepeat := map[string]bool{}
+	for _, e := range r.appended[3:] {
+		mayRepeat[e.MessageID] = true
+	}
+	eventually(t, "the last five came again", func() bool { return len(r.received(sub)) == 13 })
+	r.requireComplete(sub, mayRepeat)
+}
+
+// forgetful is an outbox whose process dies before anything is settled.
+type forgetful struct{ *outbox.Outbox }
+
+func (forgetful) Settle(context.Context, outbox.Receipt) error { return nil }
+
+func TestARedisThatDiesAgainWhileTheTailIsPublishedAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	front := r.front()
+	var deaths atomic.Int64
+	front.republish = func(next func() (relay.Reply, error)) (relay.Reply, error) {
+		switch deaths.Add(1) {
+		case 1: // before the script runs
+			r.server.Kill()
+			r.server.Start()
+			return next()
+		case 2: // after it has run, its answer lost
+			_, err := next()
+			require.NoError(t, err)
+			r.server.Kill()
+			r.server.Start()
+			return relay.Reply{}, errors.New("cut off")
+		case 3: // the answer is lost, and Redis lives
+			_, err := next()
+			require.NoError(t, err)
+			return relay.Reply{}, errors.New("cut off")
+		case 4: // it has seen them in this run already
+			reply, err := next()
+			require.Zero(t, reply.Published)
+			return reply, err
+		}
+		return next()
+	}
+	r.startTarget(quick(), front)
+	r.add("news", 10)
+	sub.WaitFor(10)
+	r.server.Kill()
+	r.server.Start()
+	r.add("news", 10)
+	r.waitDelivered("news")
+	mayRepeat := map[string]bool{}
+	for _, e := range r.appended {
+		mayRepeat[e.MessageID] = true
+	}
+	eventually(t, "all has arrived", func() bool {
+		got := r.received(sub)
+		return got[len(got)-1] == r.appended[19]
+	})
+	r.requireComplete(sub, mayRepeat)
+	require.Equal(t, int64(4), deaths.Load())
+}
+
+func TestATailThatRedisDoesNotTakeAnyMoreIsGivenUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.add("news", 1)
+	require.NoError(t, r.box.Close())
+	r.open()
+	r.addEvent(large())
+	r.start(quick())
+	r.waitDelivered("news")
+	sub.WaitFor(2)
+	r.server.Kill()
+	r.server.Start()
+	require.NoError(t, r.server.Client().ConfigSet(context.Background(), "proto-max-bulk-len", "1mb").Err())
+	r.add("news", 3)
+	r.waitDelivered("news")
+	require.Zero(t, r.topic("news").Parked)
+}
+
+// large is an event that is oversized for some, and carries its message ID.
+func large() outbox.Event {
+	e := message("news", "")
+	e.Payload = []byte(strings.Replace(string(e.Payload), `"text":""`, `"text":"`+strings.Repeat("x", 2<<20)+`"`, 1))
+	return e
+}
+
+func TestAMarkWhoseEventIsPrunedIsAmnesia(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	require.NoError(t, r.box.Close())
+	var err error
+	r.box, err = outbox.Open(r.path, outbox.Options{Retention: time.Millisecond})
+	require.NoError(t, err)
+	r.server.Start()
+	r.add("news", 3)
+	r.settleNews(t)
+	eventually(t, "the first are pruned", func() bool {
+		_, err := r.box.Prune(context.Background())
+		require.NoError(t, err)
+		p, err := r.box.Position(context.Background(), "news")
+		require.NoError(t, err)
+		return p.PrunedTo == 3
+	})
+	stats, err := r.box.Stats(context.Background())
+	require.NoError(t, err)
+	require.NoError(t, r.server.Client().HSet(context.Background(), "matchrelay:{test:news}:hwm:"+stats.Origin,
+		"seq", 1, "id", r.appended[0].MessageID).Err())
+	r.start(quick())
+	r.waitDelivered("news")
+	require.Equal(t, []string{"redis_amnesia"}, r.alertKinds())
+}
+
+func TestAPublishThatIsRefusedInTheMiddleOfABatchGoesOnThere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	front := r.front()
+	var refused atomic.Bool
+	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+		if len(batches[0].Events) < 5 || refused.Swap(true) {
+			return next()
+		}
+		batches[0].Events = batches[0].Events[:2]
+		replies, err := front.Target.Publish(context.Background(), batches[0])
+		require.NoError(t, err)
+		replies[0].Outcome, replies[0].Err = relay.Refused, redisError("OOM command not allowed")
+		return replies, nil
+	}
+	r.addMany("news", 5)
+	r.startTarget(quick(), front)
+	sub.WaitFor(6)
+	r.waitDelivered("news")
+	r.requireComplete(sub, nil)
+	require.Equal(t, []string{"redis_full"}, r.alertKinds())
+}
+
+func TestAScriptThatCannotBeLoadedIsAFailureLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	require.NoError(t, r.server.Client().Do(context.Background(), "ACL", "SETUSER", "default", "-script").Err())
+	r.add("news", 1)
+	opts := quick()
+	opts.Observe = func(string, []outbox.Entry) {}
+	r.start(opts)
+	eventually(t, "it is told", func() bool {
+		h := r.relay.Health().Topics["news"]
+		return h.State == relay.Blocked && strings.Contains(h.LastError, "+script|load")
+	})
+	require.NoError(t, r.server.Client().Do(context.Background(), "ACL", "SETUSER", "default", "+@all").Err())
+	r.waitDelivered("news")
+}
+
+func TestARedisThatDiesWhileItsSubscribersAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	stays := r.subscribe(redistest.SubscriberOptions{})
+	leaves := r.subscribe(redistest.SubscriberOptions{})
+	r.settleNewsOf(t, 1)
+	leaves.Close()
+	r.server.Kill()
+	opts := quick()
+	opts.RejoinWait = 2 * time.Second
+	r.add("news", 1)
+	r.start(opts)
+	front := func() relay.TopicHealth { return r.relay.Health().Topics["news"] }
+	r.server.Start()
+	eventually(t, "it waits", func() bool { return front().State == relay.Waiting && front().LastError != "" })
+	r.server.Kill()
+	eventually(t, "the outage is seen", func() bool { return front().State == relay.RedisDown })
+	r.server.Start()
+	eventually(t, "it waits again", func() bool { return front().State == relay.Waiting })
+	r.server.Freeze() // and comes back as another process between two looks
+	r.server.Kill()
+	r.server.Start()
+	r.waitDelivered("news")
+	eventually(t, "the last one has arrived", func() bool {
+		got := r.received(stays)
+		return len(got) > 0 && got[len(got)-1] == r.appended[1]
+	})
+}
+
+// settleNewsOf adds n events and delivers them.
+func (r *rig) settleNewsOf(t *testing.T, n int) {
+	r.add("news", n)
+	opts := quick()
+	opts.UntilEmpty = true
+	require.NoError(t, relay.New(r.box, r.front(), opts).Run(context.Background()))
+}
+
+func TestFailuresWhileRedisIsRepaired(t *testing.T) {
+	t.Parallel()
+	cut := func(next func() (relay.Reply, error), n int64) (relay.Reply, error) {
+		reply, err := next()
+		switch n {
+		case 1:
+			return relay.Reply{}, errors.New("cut off")
+		case 2:
+			return relay.Reply{Outcome: relay.Refused, Err: redisError("NOPERM")}, nil
+		case 3:
+			return relay.Reply{Outcome: relay.OtherRun}, nil
+		}
+		return reply, err
+	}
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	front := r.front()
+	var restores, republishes atomic.Int64
+	front.restore = func(next func() (relay.Reply, error)) (relay.Reply, error) { return cut(next, restores.Add(1)) }
+	front.republish = func(next func() (relay.Reply, error)) (relay.Reply, error) { return cut(next, republishes.Add(1)) }
+	r.startTarget(quick(), front)
+	r.add("news", 5)
+	sub.WaitFor(5)
+	r.waitDelivered("news")
+	r.server.Kill() // without persistence: the mark is gone, and the tail has to come again
+	r.server.Start()
+	r.add("news", 5)
+	r.waitDelivered("news")
+	mayRepeat := map[string]bool{}
+	for _, e := range r.appended {
+		mayRepeat[e.MessageID] = true
+	}
+	eventually(t, "all has arrived", func() bool {
+		got := r.received(sub)
+		return got[len(got)-1] == r.appended[9]
+	})
+	r.requireComplete(sub, mayRepeat)
+	require.GreaterOrEqual(t, restores.Load(), int64(1))
+	require.GreaterOrEqual(t, republishes.Load(), int64(4))
+}
+
+func TestADamagedRecordInTheTailIsLeftOut(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprint(n, " events"), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+			r.server.Start()
+			sub := r.subscribe(redistest.SubscriberOptions{})
+			r.start(quick())
+			r.add("news", n)
+			sub.WaitFor(n)
+			r.waitDelivered("news")
+			r.halt()
+			require.NoError(t, r.box.Close())
+			damage(t, r.path, "news", 1)
+			r.open()
+			r.server.Kill()
+			r.server.Start()
+			sub.WaitSubscribed(2)
+			r.start(quick())
+			eventually(t, "the others come again", func() bool { return len(r.received(sub)) == n+n-1 })
+			next := message("news", "next")
+			r.addEvent(next)
+			eventually(t, "it goes on", func() bool { return len(r.received(sub)) == n+n })
+			require.NoError(t, r.stop())
+			r.stop = nil
+			require.NoError(t, r.box.Close())
+			require.NoError(t, os.Remove(r.path)) // damaged on purpose
+			r.open()
+		})
+	}
+}
+
+func TestAnEventIsNotSuspectedWhenTheGuardAfterItFails(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	front := r.front()
+	var fails atomic.Int64
+	down := false
+	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+		if batches[0].Channel != channels["news"] {
+			return next()
+		}
+		if len(batches[0].Events) > 0 && fails.Add(1) <= 20 {
+			down = true
+			return nil, io.EOF
+		}
+		if down { // the guard that follows
+			down = false
+			return nil, io.EOF
+		}
+		return next()
+	}
+	r.add("news", 2)
+	r.startTarget(quick(), front)
+	sub.WaitFor(2)
+	r.waitDelivered("news")
+	require.Zero(t, r.topic("news").Parked)
+	require.Greater(t, fails.Load(), int64(20))
+}
