@@ -95,7 +95,7 @@ func (p *pair) compare() {
 			p.field(g.rating, first, p.describe(g.what, g.fields, first))
 		}
 	}
-	if changed["tid"] && !moved { // otherwise it only follows date and kick-off
+	if changed["tid"] && !moved && !sameInstant(p.prev, p.curr) { // when moved, it only follows date and kick-off
 		r := kickOff
 		if p.instantDay(p.prev) != p.instantDay(p.curr) {
 			r = date

@@ -124,7 +124,7 @@ func (r *Recorder) fail(ctx context.Context, number uint64, took time.Duration, 
 const maxErrorText = 500 // bytes
 
 var (
-	urlLogin = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^\s/"]*@`)
+	urlLogin = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^\s"]*@`)
 	urlQuery = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s?"]*)\?[^\s"]*`)
 )
 

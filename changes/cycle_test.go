@@ -84,6 +84,12 @@ func TestACycleThatFailsSaysSoWithoutSecrets(t *testing.T) {
 			},
 			`fetch: Get "https://…@fogis.example.com/matches?…": EOF`, nil,
 		},
+		"the password has a slash": {
+			func(context.Context) ([]schema.Match, error) {
+				return nil, errors.New(`parse "https://me:s3/cr@t@fogis.example.com/matches": invalid port`)
+			},
+			`fetch: parse "https://…@fogis.example.com/matches": invalid port`, nil,
+		},
 		"the error is endless": {
 			func(context.Context) ([]schema.Match, error) { return nil, errors.New(strings.Repeat("å", 400)) },
 			"fetch: " + strings.Repeat("å", 246) + "…", nil,

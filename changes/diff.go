@@ -24,8 +24,8 @@ var stockholm = sync.OnceValue(func() *time.Location {
 // be played then) is critical; the day is that of Europe/Stockholm.
 //
 // Only what a change means counts: the order of matches, referees and contacts,
-// the order of members, white space, null for absent, and whether an id is a
-// number or a text make no difference.
+// the order of members, white space, null for absent, and whether a number is
+// sent as a text make no difference.
 func Diff(prev, curr []schema.Match, now time.Time) Summary {
 	return differ{now: now, location: stockholm()}.diff(prev, curr)
 }
@@ -103,17 +103,30 @@ func (p *pair) day(m members) string {
 
 var dotNetDate = regexp.MustCompile(`^/Date\((-?\d+)([+-]\d{4})?\)/$`)
 
-// instantDay is the date of play by tid, such as /Date(1746543600000)/.
-func (p *pair) instantDay(m members) string {
+// instant is the time that tid names, such as /Date(1746543600000)/: the
+// milliseconds are UTC, an offset behind them changes nothing.
+func instant(m members) (at time.Time, known bool) {
 	parts := dotNetDate.FindStringSubmatch(m.text("tid"))
 	if parts == nil {
-		return ""
+		return time.Time{}, false
 	}
 	ms, err := strconv.ParseInt(parts[1], 10, 64)
-	if err != nil {
+	return time.UnixMilli(ms), err == nil
+}
+
+func sameInstant(a, b members) bool {
+	was, known := instant(a)
+	is, stillKnown := instant(b)
+	return known && stillKnown && was.Equal(is)
+}
+
+// instantDay is the date of play by tid, "" if unknown.
+func (p *pair) instantDay(m members) string {
+	at, known := instant(m)
+	if !known {
 		return ""
 	}
-	return time.UnixMilli(ms).In(p.location).Format(time.DateOnly)
+	return at.In(p.location).Format(time.DateOnly)
 }
 
 // title names the match for people.

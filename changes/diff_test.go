@@ -82,7 +82,8 @@ func TestEachChangeOfAMatchHasItsCategory(t *testing.T) {
 		"referees who swap roles":         {referees(anna, bo), referees(strings.Replace(strings.Replace(anna, `rollid":1`, `rollid":2`, 1), "Huvuddomare", "Assisterande 1", 1), strings.Replace(strings.Replace(bo, `rollid":2`, `rollid":1`, 1), "Assisterande 1", "Huvuddomare", 1)), []string{"referee_change high referees,coordinators domaruppdraglista: Anna is now Assisterande 1 instead of Huvuddomare", "referee_change high referees,coordinators domaruppdraglista: Bo is now Huvuddomare instead of Assisterande 1"}},
 		"a role that only has a name":     {referees(`{"domareid":1,"domarrollnamn":"Dom","personnamn":"Anna"}`), referees(`{"domareid":2,"domarrollnamn":"Dom","personnamn":"Bo"}`), []string{"referee_change high referees,coordinators domaruppdraglista: Anna replaced by Bo as Dom"}},
 		"an id beyond 2^53":               {base + `,"x":9007199254740993`, base + `,"x":9007199254740992`, []string{`unknown low coordinators x: "x" changed`}},
-		"a number that becomes a text":    {base + `,"antal":5`, base + `,"antal":"5"`, []string{`unknown low coordinators antal: "antal" changed`}},
+		"a text that is no number":        {base + `,"antal":5`, base + `,"antal":"fem"`, []string{`unknown low coordinators antal: "antal" changed`}},
+		"one of two equal assignments":    {referees(bo, bo), referees(bo), []string{"referee_change high referees,coordinators domaruppdraglista: Assisterande 1 Bo removed"}},
 		"a list that gets longer":         {base + `,"x":[1]`, base + `,"x":[1,2]`, []string{`unknown low coordinators x: "x" changed`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,6 +125,9 @@ func TestWhatMeansTheSameIsNoChange(t *testing.T) {
 		"escapes":                       {base + `,"x":"\u00e5\/"`, base + `,"x":"å/"`},
 		"1 and 1.0":                     {base + `,"x":1`, base + `,"x":1.0`},
 		"reordered referees":            {referees(anna, bo), referees(bo, anna)},
+		"numbers as text":               {base + `,"matchlag1mal":5,"anlaggningLatitud":57.7`, base + `,"matchlag1mal":"5","anlaggningLatitud":"57.7"`},
+		"a referee listed twice":        {referees(anna, strings.Replace(anna, "0605", "0699", 1)), referees(strings.Replace(anna, "0605", "0699", 1), anna)},
+		"tid with an offset":            {base, strings.Replace(base, ")/", "+0200)/", 1)},
 		"a referee's ids as text":       {referees(anna), referees(strings.Replace(anna, `"domareid":1`, `"domareid":"1"`, 1))},
 		"no referees and an empty list": {base, referees()},
 		"reordered contacts":            {base + `,"kontaktpersoner":[{"personid":1},{"personid":2}]`, base + `,"kontaktpersoner":[{"personid":2},{"personid":"1"}]`},

@@ -3,7 +3,6 @@ package changes
 import (
 	"bytes"
 	"strconv"
-	"strings"
 
 	"github.com/PitchConnect/matchrelay/schema"
 )
@@ -22,10 +21,10 @@ func membersOf(object []byte) members {
 
 func (m members) text(name string) string { return schema.TextOf(m[name]) }
 
-// same reports whether two values of the named member mean the same: null is
-// as good as absent, the order of members and white space do not matter, nor
-// whether an id is a number or a text.
-func same(name string, a, b []byte) bool {
+// same reports whether two values mean the same: null is as good as absent, the
+// order of members and white space do not matter, nor whether a number is sent
+// as a text, for FOGIS does so with ids, goals and coordinates.
+func same(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
@@ -36,10 +35,10 @@ func same(name string, a, b []byte) bool {
 	case kindA == '{' && kindB == '{':
 		return len(differing(membersOf(a), membersOf(b))) == 0
 	case kindA == '[' && kindB == '[':
-		return sameItems(name, schema.Items(a), schema.Items(b))
+		return sameItems(schema.Items(a), schema.Items(b))
 	case kindA == '0' && kindB == '0':
 		return sameNumber(string(a), string(b))
-	case kindA == kindB || isID(name) && scalar(kindA) && scalar(kindB):
+	case kindA == kindB || scalar(kindA) && scalar(kindB):
 		return schema.TextOf(a) == schema.TextOf(b)
 	}
 	return false
@@ -59,12 +58,6 @@ func kindOf(value []byte) byte {
 
 func scalar(kind byte) bool { return kind == '0' || kind == '"' }
 
-// isID reports whether FOGIS sends the named field now as number, now as text.
-func isID(name string) bool {
-	name = strings.ToLower(name)
-	return strings.HasSuffix(name, "id") || strings.HasSuffix(name, "nr")
-}
-
 // sameNumber compares 1 and 1.0 as equal, as long as a float64 can tell.
 func sameNumber(a, b string) bool {
 	const exact = 15 // digits that survive a float64
@@ -73,9 +66,9 @@ func sameNumber(a, b string) bool {
 	return errX == nil && errY == nil && x == y && len(a) <= exact && len(b) <= exact
 }
 
-func sameItems(name string, a, b [][]byte) bool {
+func sameItems(a, b [][]byte) bool {
 	for i := range a {
-		if len(a) != len(b) || !same(name, a[i], b[i]) {
+		if len(a) != len(b) || !same(a[i], b[i]) {
 			return false
 		}
 	}
@@ -86,12 +79,12 @@ func sameItems(name string, a, b [][]byte) bool {
 func differing(a, b members) map[string]bool {
 	names := map[string]bool{}
 	for name := range a {
-		if !same(name, a[name], b[name]) {
+		if !same(a[name], b[name]) {
 			names[name] = true
 		}
 	}
 	for name := range b {
-		if !same(name, a[name], b[name]) {
+		if !same(a[name], b[name]) {
 			names[name] = true
 		}
 	}

@@ -35,9 +35,10 @@ func (o official) role() string {
 func (o official) name() string     { return o.text("personnamn") }
 func (o official) roleName() string { return o.text("domarrollnamn") }
 
-// compareReferees pairs the referees before and after: first those who kept
-// their role, then those who have another one, then those who took over a role.
-// Whoever is left was removed or added. The order of the list means nothing.
+// compareReferees pairs the referees before and after: first those of whom
+// nothing changed, then those who kept their role, then those who have another
+// one, then those who took over a role. Whoever is left was removed or added.
+// The order of the list means nothing, also when it names somebody twice.
 func (p *pair) compareReferees() {
 	const field = "domaruppdraglista"
 	prev, curr := officialsOf(p.prev), officialsOf(p.curr)
@@ -48,10 +49,10 @@ func (p *pair) compareReferees() {
 	note := func(before, after official, format string, args ...any) {
 		p.add(referee, field, before.raw, after.raw, fmt.Sprintf(format, args...)+": "+p.title(p.curr))
 	}
+	match(&prev, &curr, func(a, b official) bool { return len(differing(a.members, b.members)) == 0 }, func(_, _ official) {})
 	match(&prev, &curr, func(a, b official) bool { return a.id() == b.id() && a.role() == b.role() }, func(a, b official) {
-		if names := differing(a.members, b.members); len(names) > 0 {
-			note(a, b, "%s of %s %s changed", strings.Join(slices.Sorted(maps.Keys(names)), ", "), b.roleName(), b.name())
-		}
+		names := slices.Sorted(maps.Keys(differing(a.members, b.members)))
+		note(a, b, "%s of %s %s changed", strings.Join(names, ", "), b.roleName(), b.name())
 	})
 	match(&prev, &curr, func(a, b official) bool { return a.id() == b.id() && a.id() != "" }, func(a, b official) {
 		note(a, b, "%s is now %s instead of %s", b.name(), b.roleName(), a.roleName())
@@ -89,7 +90,7 @@ func match[T any](a, b *[]T, fit func(a, b T) bool, found func(a, b T)) {
 func (p *pair) compareContacts() {
 	const field = "kontaktpersoner"
 	prev, curr := schema.Items(p.prev[field]), schema.Items(p.curr[field])
-	match(&prev, &curr, func(a, b []byte) bool { return same(field, a, b) }, func(_, _ []byte) {})
+	match(&prev, &curr, func(a, b []byte) bool { return same(a, b) }, func(_, _ []byte) {})
 	if len(prev)+len(curr) > 0 {
 		p.field(contact, field, "team contacts changed: "+p.title(p.curr))
 	}
