@@ -2,6 +2,8 @@ package schema
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -61,6 +63,33 @@ type DetailedChange struct {
 	Current      json.RawMessage `json:"current_value"`  // nil is null
 	Description  string          `json:"change_description"`
 	Time         time.Time       `json:"-"` // the zero time is that of the message
+}
+
+var (
+	categories = []Category{NewAssignment, RefereeChange, TimeChange, DateChange, VenueChange, TeamChange, Cancellation,
+		Postponement, Interruption, StatusChange, CompetitionChange, MatchRemoved, ContactChange, UnknownChange}
+	priorities   = []Priority{Low, Medium, High, Critical}
+	stakeholders = []Stakeholder{Referees, Coordinators, Teams, Everyone}
+)
+
+// wrong names the first field that subscribers could not read, and what is
+// expected there; both are "" if all is well.
+func (c DetailedChange) wrong() (field, want string) {
+	switch {
+	case c.MatchID == "":
+		return "match_id", "a text that is not empty"
+	case !slices.Contains(categories, c.Category):
+		return "category", fmt.Sprintf("one of %v", categories)
+	case !slices.Contains(priorities, c.Priority):
+		return "priority", fmt.Sprintf("one of %v", priorities)
+	case slices.ContainsFunc(c.Stakeholders, func(s Stakeholder) bool { return !slices.Contains(stakeholders, s) }):
+		return "affected_stakeholders", fmt.Sprintf("some of %v", stakeholders)
+	case c.Previous != nil && checkJSON(c.Previous, MaxDepth) != nil:
+		return "previous_value", "JSON"
+	case c.Current != nil && checkJSON(c.Current, MaxDepth) != nil:
+		return "current_value", "JSON"
+	}
+	return "", ""
 }
 
 // A wireChange is a DetailedChange as it is written.

@@ -69,7 +69,11 @@ func (m Message) Validate() error {
 		for len(invalid.Causes) > 0 {
 			invalid = invalid.Causes[0]
 		}
-		return fmt.Errorf("%w: %s: %s", ErrMessage, strings.Join(invalid.InstanceLocation, "."), explain(invalid.ErrorKind))
+		where := strings.Join(invalid.InstanceLocation, ".")
+		if where == "" {
+			where = "envelope"
+		}
+		return fmt.Errorf("%w: %s: %s", ErrMessage, where, explain(invalid.ErrorKind))
 	}
 	// Go's types are narrower than what a schema calls an integer.
 	switch m.Type {

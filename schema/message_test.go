@@ -161,6 +161,11 @@ func TestConstructorsNameTheFieldThatIsWrong(t *testing.T) {
 	u := func(u schema.MatchUpdate) func() (schema.Message, error) {
 		return func() (schema.Message, error) { return schema.NewMatchUpdate(u) }
 	}
+	change := func(spoil func(*schema.DetailedChange)) func() (schema.Message, error) {
+		changes := goldenUpdate(t).Changes
+		spoil(&changes[1])
+		return u(schema.MatchUpdate{Changes: changes})
+	}
 	s := func(s schema.Status) func() (schema.Message, error) {
 		return func() (schema.Message, error) { return schema.NewStatus(s) }
 	}
@@ -168,21 +173,26 @@ func TestConstructorsNameTheFieldThatIsWrong(t *testing.T) {
 		return func() (schema.Message, error) { return schema.NewAlert(a) }
 	}
 	for want, build := range map[string]func() (schema.Message, error){
-		"timestamp: expected a year from 1 to 9999":                                       u(schema.MatchUpdate{Time: far}),
-		"metadata.has_changes is a standard key and cannot be overridden; choose another": u(schema.MatchUpdate{Metadata: map[string]any{"has_changes": false}}),
-		"metadata.x: a chan int that cannot be encoded as JSON":                           u(schema.MatchUpdate{Metadata: map[string]any{"x": make(chan int)}}),
-		"matches[0]: not made by ParseMatches":                                            u(schema.MatchUpdate{Matches: make([]schema.Match, 1)}),
-		"detailed_changes[1].previous_value: expected JSON":                               u(schema.MatchUpdate{Changes: []schema.DetailedChange{{}, {Previous: json.RawMessage("{")}}}),
-		"timestamp: expected a year from 1 to 9999 ":                                      s(schema.Status{Time: far, State: schema.StatusStarted}),
-		"status: expected started, completed or failed":                                   s(schema.Status{State: "begun"}),
-		"processing_duration_ms: expected 0 or more":                                      s(schema.Status{State: schema.StatusStarted, Duration: -1}),
-		"matches_processed: expected 0 or more":                                           s(schema.Status{State: schema.StatusStarted, Matches: -1}),
-		"details.rate: a float64 that cannot be encoded as JSON":                          s(schema.Status{State: schema.StatusStarted, Details: map[string]any{"rate": math.NaN()}}),
-		"timestamp: expected a year from 1 to 9999  ":                                     a(schema.Alert{Time: far}),
-		"alert_type: expected a lower-case name such as processing_error":                 a(schema.Alert{Type: "Oops", Severity: "info", Message: "x"}),
-		"severity: expected info, warning, error or critical":                             a(schema.Alert{Type: "oops", Severity: "bad", Message: "x"}),
-		"message: expected a text that is not empty":                                      a(schema.Alert{Type: "oops", Severity: "info"}),
-		"details.deep: a json.RawMessage that cannot be encoded as JSON":                  a(schema.Alert{Type: "oops", Severity: "info", Message: "x", Details: map[string]any{"deep": json.RawMessage(strings.Repeat("[", 65) + strings.Repeat("]", 65))}}),
+		"timestamp: expected a year from 1 to 9999":                                                     u(schema.MatchUpdate{Time: far}),
+		"metadata.has_changes is a standard key and cannot be overridden; choose another":               u(schema.MatchUpdate{Metadata: map[string]any{"has_changes": false}}),
+		"metadata.x: a chan int that cannot be encoded as JSON":                                         u(schema.MatchUpdate{Metadata: map[string]any{"x": make(chan int)}}),
+		"matches[0]: not made by ParseMatches":                                                          u(schema.MatchUpdate{Matches: make([]schema.Match, 1)}),
+		"detailed_changes[1].previous_value: expected JSON":                                             change(func(c *schema.DetailedChange) { c.Previous = json.RawMessage("{") }),
+		"detailed_changes[1].current_value: expected JSON":                                              change(func(c *schema.DetailedChange) { c.Current = json.RawMessage("NaN") }),
+		"detailed_changes[1].match_id: expected a text that is not empty":                               change(func(c *schema.DetailedChange) { c.MatchID = "" }),
+		"detailed_changes[1].priority: expected one of [low medium high critical]":                      change(func(c *schema.DetailedChange) { c.Priority = "urgent" }),
+		"detailed_changes[1].affected_stakeholders: expected some of [referees coordinators teams all]": change(func(c *schema.DetailedChange) { c.Stakeholders = []schema.Stakeholder{"press"} }),
+		"detailed_changes[1].category: expected one of [new_assignment referee_change time_change date_change venue_change team_change cancellation postponement interruption status_change competition_change match_removed contact_change unknown]": change(func(c *schema.DetailedChange) { c.Category = "tid" }),
+		"timestamp: expected a year from 1 to 9999 ":                      s(schema.Status{Time: far, State: schema.StatusStarted}),
+		"status: expected started, completed or failed":                   s(schema.Status{State: "begun"}),
+		"processing_duration_ms: expected 0 or more":                      s(schema.Status{State: schema.StatusStarted, Duration: -1}),
+		"matches_processed: expected 0 or more":                           s(schema.Status{State: schema.StatusStarted, Matches: -1}),
+		"details.rate: a float64 that cannot be encoded as JSON":          s(schema.Status{State: schema.StatusStarted, Details: map[string]any{"rate": math.NaN()}}),
+		"timestamp: expected a year from 1 to 9999  ":                     a(schema.Alert{Time: far}),
+		"alert_type: expected a lower-case name such as processing_error": a(schema.Alert{Type: "Oops", Severity: "info", Message: "x"}),
+		"severity: expected info, warning, error or critical":             a(schema.Alert{Type: "oops", Severity: "bad", Message: "x"}),
+		"message: expected a text that is not empty":                      a(schema.Alert{Type: "oops", Severity: "info"}),
+		"details.deep: a json.RawMessage that cannot be encoded as JSON":  a(schema.Alert{Type: "oops", Severity: "info", Message: "x", Details: map[string]any{"deep": json.RawMessage(strings.Repeat("[", 65) + strings.Repeat("]", 65))}}),
 	} {
 		t.Run(want, func(t *testing.T) {
 			_, err := build()
@@ -190,6 +200,14 @@ func TestConstructorsNameTheFieldThatIsWrong(t *testing.T) {
 			require.EqualError(t, err, "invalid message: "+strings.TrimSpace(want))
 		})
 	}
+}
+
+func TestAChangeBeyondTheYear9999IsRefused(t *testing.T) {
+	changes := goldenUpdate(t).Changes
+	changes[1].Time = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+	_, err := schema.NewMatchUpdate(schema.MatchUpdate{Changes: changes})
+	require.ErrorIs(t, err, schema.ErrMessage)
+	require.EqualError(t, err, "detailed_changes[1]: invalid message: timestamp: expected a year from 1 to 9999")
 }
 
 func TestWhateverIsBuiltIsValid(t *testing.T) {
@@ -247,7 +265,7 @@ func TestValidateAndTheJSONSchemaAgreeOnBadMessages(t *testing.T) {
 		"a negative cycle":                 {"processing_status", `"cycle_number":42`, `"cycle_number":-1`, "payload.cycle_number: breaks the rule minimum"},
 		"a count as text":                  {"processing_status", `"matches_processed":15`, `"matches_processed":"15"`, "payload.matches_processed: expected integer"},
 		"errors that are null":             {"processing_status", `"errors":[]`, `"errors":null`, "payload.errors: expected array"},
-		"no schema_version at the top":     {"match_updates", `"schema_version":"2.0","payload"`, `"payload"`, ": missing schema_version"},
+		"no schema_version at the top":     {"match_updates", `"schema_version":"2.0","payload"`, `"payload"`, "envelope: missing schema_version"},
 		"no schema_version in the payload": {"match_updates", `"schema_version":"2.0","detailed`, `"detailed`, "payload: missing schema_version"},
 		"schema_version as a number":       {"match_updates", `"schema_version":"2.0"`, `"schema_version":2.0`, "schema_version: expected 2.0"},
 		"another category":                 {"match_updates", `"category":"time_change"`, `"category":"tid"`, "payload.detailed_changes.1.category: expected one of"},

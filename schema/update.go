@@ -117,14 +117,15 @@ func wireChanges(changes []DetailedChange, at time.Time) ([]wireChange, []Catego
 	wire := make([]wireChange, len(changes))
 	types := []Category{}
 	for i, c := range changes {
-		for name, value := range map[string]json.RawMessage{"previous_value": c.Previous, "current_value": c.Current} {
-			if value != nil && checkJSON(value, MaxDepth) != nil {
-				return nil, nil, fmt.Errorf("%w: detailed_changes[%d].%s: expected JSON", ErrMessage, i, name)
-			}
+		if field, want := c.wrong(); field != "" {
+			return nil, nil, fmt.Errorf("%w: detailed_changes[%d].%s: expected %s", ErrMessage, i, field, want)
 		}
 		when := at
 		if !c.Time.IsZero() {
-			when = c.Time
+			var err error
+			if when, err = clock(c.Time); err != nil {
+				return nil, nil, fmt.Errorf("detailed_changes[%d]: %w", i, err)
+			}
 		}
 		c.Stakeholders = notNil(c.Stakeholders)
 		wire[i] = wireChange{c, timestamp(when)}
