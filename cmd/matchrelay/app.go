@@ -81,6 +81,17 @@ func group(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// input is standard input until ctx ends: a read that waits for a terminal or a pipe would otherwise outlive Ctrl-C.
+func (a *app) input(ctx context.Context) io.ReadCloser {
+	out, in := io.Pipe()
+	go func() {
+		_, err := io.Copy(in, a.stdin)
+		_ = in.CloseWithError(err) // nil is the end of the input; never fails
+	}()
+	context.AfterFunc(ctx, func() { _ = in.CloseWithError(ctx.Err()) })
+	return out
+}
+
 // load reads the configuration. overrides are values of the command's own flags, by variable name; "" is not set.
 func (a *app) load(overrides map[string]string) (*config.Config, error) {
 	opts := config.Options{Environ: a.environ, EnvFile: a.envFile, Overrides: map[string]string{"MATCHRELAY_DB": a.db, "REDIS_URL": a.redisURL}}

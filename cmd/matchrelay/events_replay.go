@@ -76,7 +76,7 @@ func (a *app) replay(ctx context.Context, s selection, flags replayFlags) (err e
 		return errors.Join(a.print(plan, func(w io.Writer) { writePlan(w, plan) }), refused(plan, flags.dryRun))
 	}
 	if !flags.yes {
-		if err := a.confirm(plan); err != nil {
+		if err := a.confirm(ctx, plan); err != nil {
 			return err
 		}
 	}
@@ -135,13 +135,18 @@ func refused(r outbox.ReplayResult, dryRun bool) error {
 }
 
 // confirm asks on a terminal.
-func (a *app) confirm(plan outbox.ReplayResult) error {
+func (a *app) confirm(ctx context.Context, plan outbox.ReplayResult) error {
 	if !a.terminal(a.stdin) {
 		writePlan(a.stderr, plan)
 		return usageError(errors.New("there is no terminal to ask on; add --yes to do it"))
 	}
 	fmt.Fprintf(a.stderr, "Append %s again, to be delivered once more? [y/N] ", count(plan.Eligible, "event"))
-	answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	input := a.input(ctx)
+	defer input.Close()
+	answer, _ := bufio.NewReader(input).ReadString('\n')
+	if ctx.Err() != nil {
+		return fmt.Errorf("nothing was done: %w", ctx.Err())
+	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
 		return exit(exitFailure, errors.New("nothing was done"))
 	}

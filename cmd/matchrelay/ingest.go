@@ -20,8 +20,8 @@ func (a *app) ingestCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ingest FILE|URL|-",
 		Short: "Record one match list",
-		Long: `Ingest compares a match list (a file, an http:// or https:// URL, or - for standard input) with the recorded one and writes the new state and the events that follow from it to
-the outbox, in one transaction. A relay delivers them.
+		Long: `Ingest compares a match list (a file, an http:// or https:// URL, or - for standard input) with the recorded one and
+writes the new state and the events that follow from it to the outbox, in one transaction. A relay delivers them.
 
 An empty list after one with matches is refused, for a failing source looks like that, unless --allow-empty is given.`,
 		Args: cobra.ExactArgs(1),
@@ -56,7 +56,9 @@ func (a *app) ingest(ctx context.Context, file string, dryRun bool, meta changes
 
 func (a *app) readInput(ctx context.Context, name string, cfg *config.Config) ([]schema.Match, error) {
 	if name == "-" {
-		matches, err := schema.DecodeMatches(a.stdin)
+		input := a.input(ctx)
+		defer input.Close()
+		matches, err := schema.DecodeMatches(input)
 		if err != nil {
 			return nil, fmt.Errorf("match list on standard input: %w", err)
 		}
@@ -86,7 +88,7 @@ func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.M
 func (a *app) preview(ctx context.Context, cfg *config.Config, matches []schema.Match, meta changes.Metadata) (summary changes.Summary, err error) {
 	o, err := openOutbox(cfg, a.logger(cfg), true)
 	if errors.Is(err, outbox.ErrNotFound) {
-		return changes.Diff(nil, matches, time.Now().In(cfg.Processor.Location)), nil
+		return changes.Diff(nil, matches, time.Now()), nil
 	}
 	if err != nil {
 		return summary, err

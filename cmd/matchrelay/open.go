@@ -2,7 +2,6 @@ package main
 
 import (
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -33,21 +32,22 @@ func newRecorder(o *outbox.Outbox, cfg *config.Config, log *slog.Logger) (*chang
 }
 
 // newClient makes a client of the Redis that the configuration names; the caller closes it.
-func newClient(cfg *config.Config) redis.UniversalClient {
+func newClient(cfg *config.Config) redis.UniversalClient { return relay.NewClient(clientOptions(cfg)) }
+
+// clientOptions are those of the configuration.
+func clientOptions(cfg *config.Config) relay.ClientOptions {
 	server := cfg.Redis.Server
-	opts := relay.ClientOptions{
-		Addrs:          server.Addrs,
-		DB:             server.DB,
-		Username:       server.Username,
-		Password:       string(server.Password),
-		SentinelMaster: server.SentinelMaster,
-		TLS:            server.TLS,
-		DialTimeout:    cfg.Redis.ConnTimeout,
+	return relay.ClientOptions{
+		Addrs:            server.Addrs,
+		DB:               server.DB,
+		Username:         server.Username,
+		Password:         string(server.Password),
+		SentinelMaster:   server.SentinelMaster,
+		SentinelUsername: server.SentinelUsername,
+		SentinelPassword: string(server.SentinelPassword),
+		TLS:              server.TLS,
+		DialTimeout:      cfg.Redis.ConnTimeout,
 	}
-	if strings.Contains(string(cfg.Redis.URL), "@") { // the login in a list of Sentinels is also theirs
-		opts.SentinelUsername, opts.SentinelPassword = opts.Username, opts.Password
-	}
-	return relay.NewClient(opts)
 }
 
 // relayOptions are those of the configuration.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -36,11 +37,15 @@ func (*format) Type() string { return "format" }
 
 // print writes one result: as JSON, or as the text that table makes.
 func (a *app) print(v any, text func(w io.Writer)) error {
-	if a.output == formatTable {
-		text(a.stdout)
-		return nil
+	if a.output != formatTable {
+		return a.printJSON(v)
 	}
-	return a.printJSON(v)
+	var b bytes.Buffer
+	text(&b)
+	if _, err := a.stdout.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
 }
 
 func (a *app) printJSON(v any) error {

@@ -40,6 +40,23 @@ func TestReplayAsksOnATerminal(t *testing.T) {
 	}
 }
 
+func TestASignalEndsTheWaitForInput(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "test.db")
+	makeOutbox(t, db)
+	for _, args := range []string{"ingest -", "events replay --state parked"} {
+		stdin, typing := io.Pipe() // nobody ever types
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		code, _, stderr := call(t, ctx, func(a *app) {
+			a.stdin = stdin
+			a.terminal = func(any) bool { return true }
+		}, append(strings.Fields(args), "--db", db)...)
+		require.NoError(t, typing.Close())
+		require.Equal(t, exitFailure, code, args)
+		require.Contains(t, stderr, "it was interrupted: run it again", args)
+	}
+}
+
 func TestPagesOfEventsReachTheirLimit(t *testing.T) {
 	o, err := outbox.Open(filepath.Join(t.TempDir(), "test.db"), outbox.Options{})
 	require.NoError(t, err)
@@ -73,7 +90,7 @@ func (full) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "test.db")
 	makeOutbox(t, db)
-	for _, args := range []string{"events list", "events list -o json", "events list -o jsonl", "status -o json",
+	for _, args := range []string{"events list", "events list -o json", "events list -o jsonl", "status", "status -o json",
 		"events show 1 --payload", "config print -o jsonl"} {
 		code, _, stderr := call(t, t.Context(), func(a *app) { a.stdout = full{} }, append(strings.Fields(args), "--db", db)...)
 		require.Equal(t, exitFailure, code, args)

@@ -40,7 +40,12 @@ environment or .env, so that it meets no real Redis by accident.`,
 		Example: `  matchrelay run --dev
   matchrelay run --source my-list.json --redis-url redis://localhost:6379`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runProcessor(cmd.Context(), opts) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if opts.interval <= 0 && cmd.Flags().Changed("interval") {
+				return usageError(errors.New("--interval: expected more than 0, such as 5m"))
+			}
+			return a.runProcessor(cmd.Context(), opts)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&opts.source, "source", "", "match list: a file, or the full http:// or https:// URL")

@@ -137,9 +137,16 @@ func TestTheConfigurationReachesTheRelay(t *testing.T) {
 	require.Equal(t, 3*time.Second, opts.HoldMax)
 	require.Equal(t, map[string]int{"match_updates": 1}, opts.MinReceivers)
 
-	// A login in the URL of Sentinels is used for them, too.
-	client := newClient(load(map[string]string{"REDIS_URL": "redis://me:secret@a:1,redis://b:1", "REDIS_SENTINEL_MASTER": "main"}))
-	require.NoError(t, client.Close())
+	// The login in the URL of Sentinels is theirs, and the master's unless that has one of its own.
+	sentinels := map[string]string{"REDIS_URL": "redis://me:secret@a:1,redis://b:1", "REDIS_SENTINEL_MASTER": "main"}
+	client := clientOptions(load(sentinels))
+	require.Equal(t, []string{"a:1", "b:1"}, client.Addrs)
+	require.Equal(t, []string{"me", "secret", "me", "secret"},
+		[]string{client.SentinelUsername, client.SentinelPassword, client.Username, client.Password})
+	sentinels["REDIS_USERNAME"], sentinels["REDIS_PASSWORD"] = "app", "other"
+	client = clientOptions(load(sentinels))
+	require.Equal(t, []string{"me", "secret", "app", "other"},
+		[]string{client.SentinelUsername, client.SentinelPassword, client.Username, client.Password})
 }
 
 func TestAlertsOfTheRelayAreEvents(t *testing.T) {

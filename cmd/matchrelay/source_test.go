@@ -51,6 +51,10 @@ func TestAListFromAServer(t *testing.T) {
 		}, ""},
 		{"redirects in a circle", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
 			"stopped after 10 redirects"},
+		{"a redirect to nowhere", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://me:hunter4@[/list?token=hunter5")
+			w.WriteHeader(http.StatusFound)
+		}, "it redirects to what is no URL"},
 		{"an error of the server", answer(500, "[]"), "status 500 Internal Server Error, expected 200"},
 		{"no content", answer(204, ""), "status 204 No Content, expected 200"},
 		{"an empty answer is no empty list", answer(200, ""), "no JSON value found"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/schema"
@@ -55,6 +56,9 @@ func (s *urlSource) get(ctx context.Context) ([]schema.Match, error) {
 	request.Close = true
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
+		if strings.Contains(err.Error(), "failed to parse Location header") { // it quotes the header, login and all
+			return nil, errors.New("it redirects to what is no URL")
+		}
 		return nil, err
 	}
 	defer response.Body.Close()
