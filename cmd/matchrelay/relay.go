@@ -119,6 +119,6 @@ func leftover(stats outbox.Stats, health <-chan relay.Health) error {
 		}
 	default:
 	}
-	return exit(code, fmt.Errorf("%s wait in the outbox, where they are safe (%s); deliver them with: matchrelay relay --until-empty",
+	return exit(code, fmt.Errorf("%s left in the outbox, where nothing is lost (%s); deliver with: matchrelay relay --until-empty",
 		count(pending, "event"), why))
 }

@@ -108,7 +108,7 @@ func TestWhatIsLeftAfterDraining(t *testing.T) {
 		says   string
 	}{
 		{"nothing", outbox.Stats{}, nil, exitOK, ""},
-		{"Redis was away", stats, after(relay.Health{State: relay.RedisDown, LastError: "refused"}), exitUnreachable, "3 events wait in the outbox, where they are safe (the time is up: refused)"},
+		{"Redis was away", stats, after(relay.Health{State: relay.RedisDown, LastError: "refused"}), exitUnreachable, "3 events left in the outbox, where nothing is lost (the time is up: refused)"},
 		{"nobody was subscribed", stats, after(relay.Health{State: relay.Held}), exitPartly, "(the time is up)"},
 		{"it was interrupted", stats, nil, exitPartly, "(it was interrupted)"},
 	} {
