@@ -56,7 +56,7 @@ var endings = []struct {
 	{changes.ErrEmptyList, exitFailure, "nothing was recorded; add --allow-empty"},
 	{changes.ErrState, exitUnverified, "restore a backup"},
 	{schema.ErrMatchList, exitFailure, "correct the list; nothing was recorded"},
-	{schema.ErrTooLarge, exitFailure, "split the list; nothing was recorded"},
+	{schema.ErrTooLarge, exitFailure, "let the source list fewer matches; nothing was recorded"},
 	{fs.ErrNotExist, exitNotFound, "check the path"},
 	{fs.ErrPermission, exitFailure, "run as the user who owns it"},
 	{context.Canceled, exitFailure, "it was interrupted: run it again"},
