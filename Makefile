@@ -17,10 +17,11 @@ help: ## list the targets
 demo: build ## the main job with an outage in the middle, in under 30 s
 	@bin/matchrelay demo
 
-# REDIS_URL reaches the program through its environment, so that its password
-# is in no list of processes.
+# REDIS_URL reaches the program through its environment. One with a password
+# is better set in the environment of make, too (REDIS_URL=... make run), or in
+# .env: everybody sees a command line.
 run: build ## a processor that stays up; SOURCE=my-list.json REDIS_URL=redis://... for your own
-	@bin/matchrelay run $(if $(SOURCE),--source "$$SOURCE",$(if $(REDIS_URL),,--dev))
+	@exec bin/matchrelay run $(if $(SOURCE),--source "$$SOURCE",$(if $(REDIS_URL),,--dev))
 
 build: ## bin/matchrelay
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/matchrelay ./cmd/matchrelay

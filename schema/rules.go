@@ -79,12 +79,12 @@ var (
 		"personnamn": textRule, "namn": textRule,
 		"domarrollid": idRule, "domarrollnamn": textRule, "domarrollkortnamn": textRule,
 		"domaruppdragstatusnamn": textRule,
-		"mobiltelefon":           textRule, "telefon": textRule, "epostadress": textRule,
+		"mobiltelefon":           idRule, "telefon": idRule, "epostadress": textRule,
 		"adress": textRule, "postnr": idRule, "postort": textRule, "land": textRule,
 	})
 	contactRule = objectRule(map[string]*rule{
 		"lagid": idRule, "lagnamn": textRule, "personid": idRule, "personnamn": textRule,
-		"telefon": textRule, "mobiltelefon": textRule, "epostadress": textRule,
+		"telefon": idRule, "mobiltelefon": idRule, "epostadress": textRule,
 		"adress": textRule, "postnr": idRule, "postort": textRule,
 		"reserv": boolRule, "foreningId": idRule,
 	})
