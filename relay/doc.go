@@ -39,7 +39,15 @@
 //
 // Pub/Sub forgets a message that nobody hears. A topic can require a number of subscribers (Options.MinReceivers); while
 // fewer are there its events are held, and other topics go on. What was published to nobody is counted as unheard and can
-// be replayed. Subscribers are counted with PUBSUB NUMSUB: those by pattern (PSUBSCRIBE) do not count.
+// be replayed; Redis keeps that beside the mark, in case the answer is cut off. Subscribers are counted with PUBSUB NUMSUB:
+// those by pattern (PSUBSCRIBE) do not count.
+//
+// # What it asks of Redis
+//
+// A user with these rights is enough: ~matchrelay:* &<channels> +hello +evalsha +script|load +hmget +hset +expire +publish.
+// Two more are optional, and events are delivered without them: +info, without which a death of Redis is not told from a
+// broken connection and nothing is published again; and +pubsub|numsub, without which subscribers cannot be counted and
+// nobody waits for any. Two topics must not share a channel. Redis should not evict keys (maxmemory-policy noeviction).
 //
 // # Files
 //

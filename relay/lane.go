@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -23,6 +24,8 @@ type lane struct {
 
 	loaded    bool
 	origin    string
+	ahead     []outbox.Entry // what follows aheadOf, read while a round trip was under way
+	aheadOf   uint64
 	sent      uint64          // every event up to here is accepted, parked or discarded
 	progress  outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
 	unheard   []uint64        // accepted, but heard by nobody; not settled yet
@@ -106,15 +109,23 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 	if !l.ready {
 		return 0, l.connect(ctx)
 	}
-	entries, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: l.sent,
-		Events: pipelineDepth * batchEvents, Bytes: pipelineDepth * batchBytes})
-	if err != nil {
-		return 0, err
+	entries := l.ahead
+	l.ahead = nil
+	if len(entries) == 0 || l.aheadOf != l.sent {
+		if entries, err = l.read(ctx, l.sent); err != nil {
+			return 0, err
+		}
 	}
 	if len(entries) == 0 {
 		return 0, l.idle(ctx)
 	}
 	return l.publish(ctx, entries)
+}
+
+// read returns what one round trip takes.
+func (l *lane) read(ctx context.Context, after uint64) ([]outbox.Entry, error) {
+	return l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after,
+		Events: pipelineDepth * batchEvents, Bytes: pipelineDepth * batchBytes})
 }
 
 // load reads where the topic stands.
@@ -150,8 +161,14 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 		entries = entries[:1]
 	}
 	batches := l.batches(entries)
+	var reading sync.WaitGroup
+	if final := batches[len(batches)-1].Events; len(batches) > 1 { // a backlog: more will follow
+		l.aheadOf = final[len(final)-1].Sequence
+		reading.Go(func() { l.ahead, _ = l.read(ctx, l.aheadOf) }) // an error comes again in the next step
+	}
 	began := time.Now()
 	replies, err := l.r.target.Publish(ctx, batches...)
+	reading.Wait()
 	last := Reply{Outcome: OK}
 	for i, reply := range replies {
 		l.heard(reply, began)

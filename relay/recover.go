@@ -175,11 +175,11 @@ func (l *lane) newOrigin(ctx context.Context, found outbox.Mark) error {
 // republish publishes the tail again, after Redis died with it; done is false when Redis died once more.
 func (l *lane) republish(ctx context.Context, run string) (done bool, err error) {
 	from, through := l.tail.from(), l.progress.Accepted.Sequence
-	if from == 0 {
+	if from == 0 || from > through {
 		return true, nil
 	}
 	count := 0
-	for after := from - 1; after < through; {
+	for after := from - 1; ; {
 		entries, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
 		if err != nil {
 			return false, err

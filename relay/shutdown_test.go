@@ -2,7 +2,6 @@ package relay_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -144,7 +143,7 @@ func TestAnOutageIsToldOncePerTopic(t *testing.T) {
 	r.waitDelivered("news")
 	eventually(t, "both are back", func() bool { return log.count("delivering again") == 2 })
 	require.Equal(t, 2, log.count("level=WARN"), "one line for each of the two topics")
-	require.Empty(t, r.alertKinds(), fmt.Sprint("nothing for an operator to do"))
+	require.Empty(t, r.alertKinds(), "nothing for an operator to do")
 }
 
 func TestRetryNowEndsABackoff(t *testing.T) {

@@ -270,33 +270,3 @@ func TestAnotherTopicWasFirstToTakeAFreshOrigin(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, uint64(2), stats.Epoch)
 }
-
-func TestATailThatIsPrunedIsNotPublishedAgain(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	require.NoError(t, r.box.Close())
-	var err error
-	r.box, err = outbox.Open(r.path, outbox.Options{Retention: time.Millisecond})
-	require.NoError(t, err)
-	r.server.Start()
-	sub := r.subscribe(redistest.SubscriberOptions{})
-	r.start(quick())
-	r.add("news", 3)
-	sub.WaitFor(3)
-	r.waitDelivered("news")
-	r.halt()
-	require.NotZero(t, r.topic("news").Progress.TailFrom)
-	_, err = r.box.Prune(context.Background())
-	require.NoError(t, err)
-	stats, err := r.box.Stats(context.Background())
-	require.NoError(t, err)
-	require.Zero(t, stats.Events)
-	r.server.Kill()
-	r.server.Start()
-	sub.WaitSubscribed(2)
-	r.start(quick())
-	r.add("news", 3)
-	r.waitDelivered("news")
-	sub.WaitFor(6)
-	r.requireComplete(sub, nil)
-}
