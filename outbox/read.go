@@ -86,7 +86,8 @@ func readEntry(topic string, sequence uint64, v []byte) Entry {
 	}
 }
 
-// MessageID returns the message ID of one event of a topic, and "" when the topic has no such event (any more).
+// MessageID returns the message ID of one event of a topic, and "" when the topic has no such event (any more), or its
+// record is damaged beyond reading.
 func (o *Outbox) MessageID(_ context.Context, topic string, sequence uint64) (string, error) {
 	var id string
 	err := o.read(func(l *ledger) error {
@@ -94,9 +95,10 @@ func (o *Outbox) MessageID(_ context.Context, topic string, sequence uint64) (st
 		if v == nil {
 			return nil
 		}
-		r, _, err := decodeHeader(v)
-		id = r.messageID
-		return err
+		if r, _, err := decodeHeader(v); err == nil {
+			id = r.messageID
+		}
+		return nil
 	})
 	if err != nil {
 		return "", fmt.Errorf("look up %s #%d: %w", topic, sequence, err)

@@ -109,22 +109,28 @@ func (o *Outbox) View(fn func(tx *bolt.Tx) error) error {
 	return closedError(o.db.View(fn))
 }
 
-// read is View for the package's own reading: what bbolt panics about in a damaged file is an error, and so is a page that
-// cannot be read at all.
-func (o *Outbox) read(fn func(l *ledger) error) (err error) {
+// read is View for the package's own reading.
+func (o *Outbox) read(fn func(l *ledger) error) error {
+	return survive(func() error {
+		return o.View(func(tx *bolt.Tx) error {
+			l := openLedger(tx)
+			if err := fn(l); err != nil {
+				return err
+			}
+			return l.err
+		})
+	})
+}
+
+// survive turns what bbolt panics about in a damaged file into an error, and a page that cannot be read at all.
+func survive(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%w: %v; restore a backup", ErrDamaged, r)
 		}
 	}()
-	return o.View(func(tx *bolt.Tx) error {
-		l := openLedger(tx)
-		if err := fn(l); err != nil {
-			return err
-		}
-		return l.err
-	})
+	return fn()
 }
 
 // closedError makes ErrClosed of bbolt's error: the caller of New may have closed the database.

@@ -15,27 +15,27 @@ type Report struct {
 	Problems []string `json:"problems"` // empty when all is well; sentences without payloads
 }
 
-// Verify reads the whole file within one read transaction: the checksum of every record, gaps in the sequences, every
-// counter against what is there, cursors, indexes, and the pages of bbolt itself. An error means that it could not be
-// read; what was found wrong is in the report. Damage within a page of bbolt can lead bbolt
-// in circles: verify a file that is suspect in a process of its own, with a time limit.
+// Verify reads the whole file: the pages of bbolt, while writers wait; then, in one read transaction, the checksum of every
+// record, gaps in the sequences, every counter against what is there, cursors and indexes. An error means that it could
+// not be read; what was found wrong is in the report. Damage within a page of bbolt can lead bbolt in circles: verify a
+// file that is suspect in a process of its own, with a time limit.
 func (o *Outbox) Verify(ctx context.Context) (Report, error) {
 	v := verifier{report: Report{Problems: []string{}}}
 	_ = o.Flush(ctx) // without it the counters are older, not wrong
-	err := o.read(func(l *ledger) error {
-		v.l = l
-		if v.pages(); len(v.report.Problems) > 0 {
-			return nil // what stands on damaged pages means nothing, and reading it may lead in circles
-		}
-		for _, topic := range l.names() {
-			if err := v.topic(ctx, topic); err != nil {
-				return err
+	err := o.verifyPages(&v)
+	if err == nil && len(v.report.Problems) == 0 { // what stands on damaged pages means nothing, and reading it may lead in circles
+		err = o.read(func(l *ledger) error {
+			v.l = l
+			for _, topic := range l.names() {
+				if err := v.topic(ctx, topic); err != nil {
+					return err
+				}
 			}
-		}
-		v.totals()
-		v.keys()
-		return nil
-	})
+			v.totals()
+			v.keys()
+			return nil
+		})
+	}
 	if errors.Is(err, ErrDamaged) {
 		v.problem("%v", err)
 		err = nil
@@ -44,6 +44,22 @@ func (o *Outbox) Verify(ctx context.Context) (Report, error) {
 		return v.report, fmt.Errorf("verify: %w", err)
 	}
 	return v.report, nil
+}
+
+// verifyPages keeps writers away, for bbolt compares the pages with its list of free ones in memory, which they change.
+func (o *Outbox) verifyPages(v *verifier) error {
+	if o.inClosure() {
+		return ErrNested
+	}
+	tx, err := o.db.Begin(true)
+	if err != nil {
+		return closedError(err)
+	}
+	defer tx.Rollback()
+	return survive(func() error {
+		v.pages(tx)
+		return nil
+	})
 }
 
 type verifier struct {
@@ -155,8 +171,7 @@ func (v *verifier) keys() {
 // pages reads everything, also what is not the outbox's own, and has bbolt check its pages. bbolt does that in a goroutine,
 // where a page that cannot be read would end the process, and goes through as many pages as a damaged header claims, if it
 // are billions: hence both are looked at here before.
-func (v *verifier) pages() {
-	tx := v.l.tx
+func (v *verifier) pages(tx *bolt.Tx) {
 	pages := int(tx.Size()) / tx.DB().Info().PageSize
 	types := map[uint64]string{}
 	for id := 0; id < pages; id++ {
