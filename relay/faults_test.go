@@ -281,6 +281,7 @@ func TestTwoRelaysOnCopiesOfAFileComeToRest(t *testing.T) {
 	other.waitDelivered("news")
 	require.Equal(t, uint64(3), epochs(), "and there it ends")
 
+	r.waitArrived(sub, append(r.appended[:len(r.appended):len(r.appended)], other.appended...))
 	got := map[string]int{}
 	for _, m := range sub.Messages() {
 		got[redistest.EnvelopeID(m.Payload)]++

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -167,7 +168,20 @@ func (r *rig) subscribe(opts redistest.SubscriberOptions) *redistest.Subscriber 
 // requireComplete checks what a subscriber got against all that was appended by the test itself.
 func (r *rig) requireComplete(sub *redistest.Subscriber, mayRepeat map[string]bool) {
 	r.t.Helper()
+	r.waitArrived(sub, r.appended)
 	require.Empty(r.t, redistest.Check(r.appended, r.received(sub), mayRepeat))
+}
+
+// waitArrived waits for what Redis has pushed already, but the subscriber may not have read yet.
+func (r *rig) waitArrived(sub *redistest.Subscriber, events []redistest.Event) {
+	r.t.Helper()
+	eventually(r.t, "every event has arrived", func() bool {
+		arrived := map[string]bool{}
+		for _, m := range sub.Messages() {
+			arrived[redistest.EnvelopeID(m.Payload)] = true
+		}
+		return !slices.ContainsFunc(events, func(e redistest.Event) bool { return !arrived[e.MessageID] })
+	})
 }
 
 // received leaves out the alerts that the relay itself has appended.
