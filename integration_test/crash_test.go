@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -108,9 +107,12 @@ func TestFiftyKillsAtRandomMomentsUnderLoad(t *testing.T) {
 	random := rand.New(rand.NewPCG(uint64(seed), 0))
 	for range 50 {
 		w := startWorker(t, dieNever, db, server.Addr(), 0, 1_000_000)
-		<-time.After(time.Duration(20+random.IntN(280)) * time.Millisecond)
+		if random.IntN(10) > 0 { // else it may die while it starts, too
+			w.waitWorking()
+		}
+		<-time.After(time.Duration(random.IntN(200)) * time.Millisecond)
 		w.kill()
 	}
 	state := requireAgreement(t, db, server, sub, nil)
-	require.Greater(t, len(state), 100, fmt.Sprint("the workers got something done: ", len(state)))
+	require.Greater(t, len(state), 50, "the workers got something done")
 }

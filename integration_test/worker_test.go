@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -85,6 +86,9 @@ func work() int {
 			fmt.Fprintln(os.Stderr, err)
 			return exitFailed
 		}
+		if step == 1 {
+			fmt.Println("working")
+		}
 		time.Sleep(time.Millisecond) // the pace of the load
 	}
 	cancel()
@@ -126,8 +130,9 @@ func killRedis() {
 
 // worker is a running copy of the test binary.
 type worker struct {
-	t   *testing.T
-	cmd *exec.Cmd
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout io.Reader
 }
 
 // startWorker runs a worker, under another program if one is given.
@@ -141,15 +146,25 @@ func startWorker(t *testing.T, point, db, addr string, redisPID, steps int, unde
 		"GORACE=atexit_sleep_ms=0", workerPID+"="+strconv.Itoa(redisPID), workerSteps+"="+strconv.Itoa(steps))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	w := &worker{t, cmd}
+	w := &worker{t, cmd, stdout}
 	t.Cleanup(func() {
 		w.kill()
-		if t.Failed() {
-			t.Log("worker: ", stderr.String())
+		if t.Failed() && stderr.Len() > 0 {
+			t.Log("worker: " + stderr.String())
 		}
 	})
 	return w
+}
+
+// waitWorking waits until the worker has committed its first step.
+func (w *worker) waitWorking() {
+	w.t.Helper()
+	line := make([]byte, len("working"))
+	_, err := io.ReadFull(w.stdout, line)
+	require.NoError(w.t, err)
 }
 
 // kill ends the worker with SIGKILL, if it still runs.

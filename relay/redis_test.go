@@ -206,7 +206,7 @@ func TestPoisonAnywhereInAPipelineIsParkedAloneAndOtherTopicsGoOn(t *testing.T) 
 	r := newRig(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
-	for _, n := range []int{0, 30, 300, 0, 0, 5} { // poison first, in the middle, several in a row, and last
+	for _, n := range []int{0, 30, 100, 0, 0, 5} { // poison first, in the middle, several in a row, and last
 		if n > 0 {
 			r.addMany("news", n)
 		}
@@ -214,7 +214,7 @@ func TestPoisonAnywhereInAPipelineIsParkedAloneAndOtherTopicsGoOn(t *testing.T) 
 	}
 	r.addMany("alerts", 1000)
 	r.start(quick())
-	sub.WaitFor(1335)
+	sub.WaitFor(1135)
 	r.waitDelivered("news")
 	r.requireComplete(sub, nil)
 	require.Equal(t, uint64(6), r.topic("news").Parked)
