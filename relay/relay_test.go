@@ -22,8 +22,7 @@ import (
 
 func TestMain(m *testing.M) {
 	relay.QuietClientLog()
-	// A link of toxiproxy that is reset while its connection closes can wait for ever.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"))
+	goleak.VerifyTestMain(m, redistest.Leaks()...)
 }
 
 // channels of the topics under test; the names are not those of the topics.

@@ -7,12 +7,23 @@ import (
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
 )
 
 // Proxy stands between a client and a server and does to their connections what networks do.
 type Proxy struct {
 	t     testing.TB
 	proxy *toxiproxy.Proxy
+}
+
+// Leaks is what a TestMain whose tests use proxies passes to goleak, with
+// options of its own: it excuses the goroutines that toxiproxy leaves behind
+// when a connection breaks while a toxic is removed.
+func Leaks(more ...goleak.Option) []goleak.Option {
+	for _, function := range []string{".(*ToxicLink).read", ".(*ToxicLink).write", "/toxics.(*ToxicStub).Run"} {
+		more = append(more, goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2"+function))
+	}
+	return more
 }
 
 // NewProxy forwards a port of its own to a server.
