@@ -1,0 +1,197 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+func TestAProcessThatDiesTogetherWithRedisPublishesWhatSubscribersMayHaveMissed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.start(quick())
+	r.add("news", 3)
+	sub.WaitFor(3)
+	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+	r.halt()
+	r.startBetween(quick(), forgetful{r.box}, r.front()) // what it settles dies with it
+	r.add("news", 5)
+	sub.WaitFor(8)
+	r.halt()
+	r.server.Kill()
+	r.server.Start()
+	sub.WaitSubscribed(2)
+	r.start(quick())
+	r.waitDelivered("news")
+	mayRepeat := map[string]bool{}
+	for _, e := range r.appended[3:] {
+		mayRepeat[e.MessageID] = true
+	}
+	eventually(t, "the last five came again", func() bool { return len(r.received(sub)) == 13 })
+	r.requireComplete(sub, mayRepeat)
+}
+
+// forgetful is an outbox whose process dies before anything is settled.
+type forgetful struct{ *outbox.Outbox }
+
+func (forgetful) Settle(context.Context, outbox.Receipt) error { return nil }
+
+func TestARedisThatDiesAgainWhileTheTailIsPublishedAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	front := r.front()
+	var deaths atomic.Int64
+	front.republish = func(next func() (relay.Reply, error)) (relay.Reply, error) {
+		switch deaths.Add(1) {
+		case 1: // before the script runs
+			r.server.Kill()
+			r.server.Start()
+			return next()
+		case 2: // after it has run, its answer lost
+			_, err := next()
+			require.NoError(t, err)
+			r.server.Kill()
+			r.server.Start()
+			return relay.Reply{}, errors.New("cut off")
+		case 3: // the answer is lost, and Redis lives
+			_, err := next()
+			require.NoError(t, err)
+			return relay.Reply{}, errors.New("cut off")
+		case 4: // it has seen them in this run already
+			reply, err := next()
+			require.Zero(t, reply.Published)
+			return reply, err
+		}
+		return next()
+	}
+	r.startTarget(quick(), front)
+	r.add("news", 10)
+	sub.WaitFor(10)
+	r.server.Kill()
+	r.server.Start()
+	r.add("news", 10)
+	r.waitDelivered("news")
+	mayRepeat := map[string]bool{}
+	for _, e := range r.appended {
+		mayRepeat[e.MessageID] = true
+	}
+	eventually(t, "all has arrived", func() bool {
+		got := r.received(sub)
+		return got[len(got)-1] == r.appended[19]
+	})
+	r.requireComplete(sub, mayRepeat)
+	require.Equal(t, int64(4), deaths.Load())
+}
+
+func TestATailThatRedisDoesNotTakeAnyMoreIsGivenUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.add("news", 1)
+	require.NoError(t, r.box.Close())
+	r.open()
+	r.addEvent(large())
+	r.start(quick())
+	r.waitDelivered("news")
+	sub.WaitFor(2)
+	r.server.Kill()
+	r.server.Start()
+	require.NoError(t, r.server.Client().ConfigSet(context.Background(), "proto-max-bulk-len", "1mb").Err())
+	r.add("news", 3)
+	r.waitDelivered("news")
+	require.Zero(t, r.topic("news").Parked)
+}
+
+// large is an event that is oversized for some, and carries its message ID.
+func large() outbox.Event {
+	e := message("news", "")
+	e.Payload = []byte(strings.Replace(string(e.Payload), `"text":""`, `"text":"`+strings.Repeat("x", 2<<20)+`"`, 1))
+	return e
+}
+
+func TestARedisThatDiesWhileItsSubscribersAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	stays := r.subscribe(redistest.SubscriberOptions{})
+	leaves := r.subscribe(redistest.SubscriberOptions{})
+	r.settleNewsOf(t, 1)
+	leaves.Close()
+	r.server.Kill()
+	opts := quick()
+	opts.RejoinWait = 2 * time.Second
+	r.add("news", 1)
+	r.start(opts)
+	front := func() relay.TopicHealth { return r.relay.Health().Topics["news"] }
+	r.server.Start()
+	eventually(t, "it waits", func() bool { return front().State == relay.Waiting && front().LastError != "" })
+	r.server.Kill()
+	eventually(t, "the outage is seen", func() bool { return front().State == relay.RedisDown })
+	r.server.Start()
+	eventually(t, "it waits again", func() bool { return front().State == relay.Waiting })
+	r.server.Freeze() // and comes back as another process between two looks
+	r.server.Kill()
+	r.server.Start()
+	r.waitDelivered("news")
+	eventually(t, "the last one has arrived", func() bool {
+		got := r.received(stays)
+		return len(got) > 0 && got[len(got)-1] == r.appended[1]
+	})
+}
+
+// settleNewsOf adds n events and delivers them.
+func (r *rig) settleNewsOf(t *testing.T, n int) {
+	r.add("news", n)
+	opts := quick()
+	opts.UntilEmpty = true
+	require.NoError(t, relay.New(r.box, r.front(), opts).Run(context.Background()))
+}
+
+func TestADamagedRecordInTheTailIsLeftOut(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprint(n, " events"), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+			r.server.Start()
+			sub := r.subscribe(redistest.SubscriberOptions{})
+			r.start(quick())
+			r.add("news", n)
+			sub.WaitFor(n)
+			r.waitDelivered("news")
+			r.halt()
+			require.NoError(t, r.box.Close())
+			damage(t, r.path, "news", 1)
+			r.open()
+			r.server.Kill()
+			r.server.Start()
+			sub.WaitSubscribed(2)
+			r.start(quick())
+			eventually(t, "the others come again", func() bool { return len(r.received(sub)) == n+n-1 })
+			next := message("news", "next")
+			r.addEvent(next)
+			eventually(t, "it goes on", func() bool { return len(r.received(sub)) == n+n })
+			require.NoError(t, r.stop())
+			r.stop = nil
+			require.NoError(t, r.box.Close())
+			require.NoError(t, os.Remove(r.path)) // damaged on purpose
+			r.open()
+		})
+	}
+}

@@ -1,0 +1,228 @@
+package relay_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// channels of the topics under test; the names are not those of the topics.
+var channels = map[string]string{"news": "test:news", "alerts": "test:alerts"}
+
+var topicOf = map[string]string{"test:news": "news", "test:alerts": "alerts"}
+
+// rig is an outbox, a redis-server, and a relay between them.
+type rig struct {
+	t        *testing.T
+	path     string
+	box      *outbox.Outbox
+	server   *redistest.Server
+	client   redis.UniversalClient
+	relay    *relay.Relay
+	appended []redistest.Event
+	stop     func() error
+
+	mu     sync.Mutex
+	alerts []relay.Alert // guarded by mu
+}
+
+func newRig(t *testing.T, opts redistest.Options) *rig {
+	r := &rig{t: t, path: filepath.Join(t.TempDir(), "outbox.db"), server: redistest.New(t, opts)}
+	r.open()
+	r.client = relay.NewClient(relay.ClientOptions{Addrs: []string{r.server.Addr()}, DialTimeout: time.Second})
+	t.Cleanup(func() {
+		r.halt()
+		report, err := r.box.Verify(context.Background())
+		require.NoError(t, err)
+		require.Empty(t, report.Problems)
+		require.NoError(t, r.box.Close())
+		require.NoError(t, r.client.Close())
+	})
+	return r
+}
+
+func (r *rig) open() {
+	var err error
+	r.box, err = outbox.Open(r.path, outbox.Options{})
+	require.NoError(r.t, err)
+}
+
+// quick are options for tests: short waits, otherwise the defaults.
+func quick() relay.Options {
+	return relay.Options{Channels: channels, RetryDelay: 20 * time.Millisecond, RetryMaxDelay: 200 * time.Millisecond,
+		RejoinWait: 20 * time.Second, HealthInterval: 500 * time.Millisecond}
+}
+
+// start runs a relay until halt.
+func (r *rig) start(opts relay.Options) {
+	r.startTarget(opts, relay.NewRedis(r.client, time.Second))
+}
+
+func (r *rig) startTarget(opts relay.Options, target relay.Target) {
+	r.t.Helper()
+	r.startBetween(opts, r.box, target)
+}
+
+func (r *rig) startBetween(opts relay.Options, source relay.Source, target relay.Target) {
+	r.t.Helper()
+	require.Nil(r.t, r.stop, "a relay is running")
+	if opts.Alert == nil {
+		opts.Alert = r.alert
+	}
+	r.relay = relay.New(source, target, opts)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.relay.Run(ctx) }()
+	r.stop = func() error {
+		cancel()
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(redistest.Patience):
+			return fmt.Errorf("the relay does not stop")
+		}
+	}
+}
+
+// alert keeps the alert and makes it an event.
+func (r *rig) alert(a relay.Alert) (outbox.Event, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.alerts = append(r.alerts, a)
+	return message("alerts", a.Kind), nil
+}
+
+// halt stops the relay as SIGTERM would.
+func (r *rig) halt() {
+	r.t.Helper()
+	if r.stop != nil {
+		require.NoError(r.t, r.stop())
+		r.stop = nil
+	}
+}
+
+func message(topic, text string) outbox.Event {
+	id := uuid.NewString()
+	body, _ := json.Marshal(map[string]string{"message_id": id, "text": text})
+	return outbox.Event{Topic: topic, MessageID: id, Payload: body}
+}
+
+// add appends n events to a topic, each in a commit of its own.
+func (r *rig) add(topic string, n int) (sequences []uint64) {
+	r.t.Helper()
+	for i := range n {
+		sequences = append(sequences, r.addEvent(message(topic, fmt.Sprint(topic, " ", i))))
+	}
+	return sequences
+}
+
+// addMany appends n events in one commit.
+func (r *rig) addMany(topic string, n int) {
+	r.t.Helper()
+	events := make([]outbox.Event, n)
+	for i := range events {
+		events[i] = message(topic, fmt.Sprint(topic, " ", i))
+		r.appended = append(r.appended, redistest.Event{Topic: topic, MessageID: events[i].MessageID})
+	}
+	_, err := r.box.Add(context.Background(), events...)
+	require.NoError(r.t, err)
+}
+
+func (r *rig) addEvent(e outbox.Event) uint64 {
+	r.t.Helper()
+	sequences, err := r.box.Add(context.Background(), e)
+	require.NoError(r.t, err)
+	r.appended = append(r.appended, redistest.Event{Topic: e.Topic, MessageID: e.MessageID})
+	return sequences[0]
+}
+
+func (r *rig) subscribe(opts redistest.SubscriberOptions) *redistest.Subscriber {
+	if opts.Channels == nil {
+		opts.Channels = []string{"test:news", "test:alerts"}
+	}
+	sub := redistest.Subscribe(r.t, r.server.Addr(), opts)
+	sub.WaitSubscribed(1)
+	return sub
+}
+
+// requireComplete checks what a subscriber got against all that was appended by the test itself.
+func (r *rig) requireComplete(sub *redistest.Subscriber, mayRepeat map[string]bool) {
+	r.t.Helper()
+	r.waitArrived(sub, r.appended)
+	require.Empty(r.t, redistest.Check(r.appended, r.received(sub), mayRepeat))
+}
+
+// waitArrived waits for what Redis has pushed already, but the subscriber may not have read yet.
+func (r *rig) waitArrived(sub *redistest.Subscriber, events []redistest.Event) {
+	r.t.Helper()
+	eventually(r.t, "every event has arrived", func() bool {
+		arrived := map[string]bool{}
+		for _, m := range sub.Messages() {
+			arrived[redistest.EnvelopeID(m.Payload)] = true
+		}
+		return !slices.ContainsFunc(events, func(e redistest.Event) bool { return !arrived[e.MessageID] })
+	})
+}
+
+// received leaves out the alerts that the relay itself has appended.
+func (r *rig) received(sub *redistest.Subscriber) []redistest.Event {
+	own := map[string]bool{}
+	for _, e := range r.appended {
+		own[e.MessageID] = true
+	}
+	var events []redistest.Event
+	for _, e := range redistest.Events(sub.Messages(), topicOf, redistest.EnvelopeID) {
+		if e.Topic != "alerts" || own[e.MessageID] {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+func (r *rig) topic(name string) outbox.TopicStats {
+	r.t.Helper()
+	stats, err := r.box.Stats(context.Background())
+	require.NoError(r.t, err)
+	for _, t := range stats.Topics {
+		if t.Topic == name {
+			return t
+		}
+	}
+	return outbox.TopicStats{}
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	require.Eventually(t, condition, redistest.Patience, 5*time.Millisecond, what)
+}
+
+func (r *rig) waitDelivered(topic string) {
+	r.t.Helper()
+	eventually(r.t, "everything of "+topic+" is settled", func() bool {
+		s := r.topic(topic)
+		return s.Pending == 0
+	})
+}
+
+func (r *rig) alertKinds() (kinds []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.alerts {
+		kinds = append(kinds, a.Kind)
+	}
+	return kinds
+}
