@@ -14,7 +14,7 @@ import (
 // Buckets, all at the top level of the file and under one prefix, so that a processor can keep its own beside them.
 const (
 	bucketPrefix  = "matchrelay/"
-	metaBucket    = bucketPrefix + "meta"     // format, origin, epoch, last, bytes, topic/<name>
+	metaBucket    = bucketPrefix + "meta"     // format, origin, previous, epoch, last, bytes, topic/<name>
 	logPrefix     = bucketPrefix + "log/"     // <topic>: sequence -> record
 	parkedPrefix  = bucketPrefix + "parked/"  // <topic>: sequence -> Failure as JSON
 	unheardPrefix = bucketPrefix + "unheard/" // <topic>: sequence -> nothing
@@ -26,6 +26,7 @@ const (
 const (
 	keyFormat   = "format"
 	keyOrigin   = "origin"
+	keyPrevious = "previous" // origin; there is none in a file of the first epoch
 	keyEpoch    = "epoch"
 	keyLast     = "last"
 	keyBytes    = "bytes"

@@ -68,6 +68,7 @@ func (o *Outbox) NewOrigin(ctx context.Context, from string, events ...Event) (o
 		}
 		origin = fresh
 		l.put(metaBucket, []byte(keyOrigin), []byte(fresh))
+		l.put(metaBucket, []byte(keyPrevious), []byte(from))
 		l.setNumber(keyEpoch, l.number(keyEpoch)+1)
 		for _, name := range l.names() {
 			s := l.topic(name)

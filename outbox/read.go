@@ -23,6 +23,7 @@ type Entry struct {
 // Position is where one topic stands.
 type Position struct {
 	Origin   string // of the file
+	Previous string // the origin before it, "" for a file that has its first one
 	Cursor   uint64 // highest settled sequence
 	Last     uint64 // highest sequence of the topic
 	PrunedTo uint64 // highest sequence of the topic that retention has removed
@@ -34,7 +35,7 @@ func (o *Outbox) Position(_ context.Context, topic string) (Position, error) {
 	var p Position
 	err := o.read(func(l *ledger) error {
 		s := l.topic(topic)
-		p = Position{Origin: l.origin(), Cursor: s.cursor, Last: s.last, PrunedTo: s.prunedTo, Progress: s.Progress}
+		p = Position{Origin: l.origin(), Previous: string(l.get(metaBucket, []byte(keyPrevious))), Cursor: s.cursor, Last: s.last, PrunedTo: s.prunedTo, Progress: s.Progress}
 		return nil
 	})
 	if err != nil {
@@ -84,6 +85,33 @@ func readEntry(topic string, sequence uint64, v []byte) Entry {
 		Topic: topic, Sequence: sequence, MessageID: r.messageID, Payload: r.payload, AppendedAt: r.appended,
 		ReplayOf: r.replayOf, Snapshot: r.snapshot(), TraceParent: r.trace, Err: err,
 	}
+}
+
+// Back returns the sequence behind which the last n events of a topic begin, counted back from and including through:
+// the topic has n events after it up to through, or fewer when it is 0.
+func (o *Outbox) Back(_ context.Context, topic string, through uint64, n int) (after uint64, err error) {
+	err = o.read(func(l *ledger) error {
+		b := l.tx.Bucket([]byte(logPrefix + topic))
+		if b == nil {
+			return nil
+		}
+		c := b.Cursor()
+		k, _ := c.Seek(sequenceKey(through + 1))
+		if k == nil {
+			k, _ = c.Last()
+		} else {
+			k, _ = c.Prev()
+		}
+		for ; n > 0 && k != nil; n-- {
+			k, _ = c.Prev()
+		}
+		after = keySequence(k)
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count back %s events: %w", topic, err)
+	}
+	return after, nil
 }
 
 // MessageID returns the message ID of one event of a topic, and "" when the topic has no such event (any more), or its

@@ -66,15 +66,15 @@ var byText = []struct {
 	{"NOPERM", Denied, mendRights},
 	{"user executing the script can't", Denied, mendRights},
 	{"ACL failure in script", Denied, mendRights},
-	{"WRONGTYPE", Denied, "a key named matchrelay:* is something else: rename or delete it in Redis"},
+	{"WRONGTYPE", Denied, "a key named matchrelay:* or {<channel>}:stream is something else: rename or delete it in Redis"},
 	{"CROSSSLOT", Denied, "this Redis spreads keys in a way that scripts cannot follow"},
 	{"unknown command", Denied, mendCommands},
 	{"Unknown Redis command called from", Denied, mendCommands},
 }
 
 const (
-	mendRights   = "give the Redis user these rights: ~matchrelay:* &<channels> +hello +evalsha +script|load +hmget +hset +expire +publish (and +info +pubsub|numsub to notice restarts and count subscribers)"
-	mendCommands = "this Redis lacks or renames a command: matchrelay needs EVALSHA, SCRIPT LOAD, HMGET, HSET, EXPIRE, PUBLISH"
+	mendRights   = "give the Redis user these rights: ~matchrelay:* &<channels> +hello +evalsha +script|load +hmget +hset +expire +publish (with streams also ~{*}:stream +xadd +exists +xrevrange; with RELAY_WAIT_REPLICAS +wait; and +info +pubsub|numsub +client|list to notice restarts, to count subscribers, and to wait for slow ones)"
+	mendCommands = "this Redis lacks or renames a command: matchrelay needs EVALSHA, SCRIPT LOAD, HMGET, HSET, EXPIRE, PUBLISH, and for streams XADD, EXISTS, XREVRANGE"
 )
 
 // classify tells the classes apart; err is not nil.
@@ -84,7 +84,10 @@ func classify(err error) failure {
 	var certificate *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	var dns *net.DNSError
+	var replicas *ReplicasError
 	switch {
+	case errors.As(err, &replicas):
+		f.mend = "check Redis's replicas, or lower RELAY_WAIT_REPLICAS"
 	case errors.As(err, &certificate), errors.As(err, &record), strings.Contains(err.Error(), "remote error: tls:"): // untyped
 		f.class, f.mend = Denied, "check rediss://, REDIS_TLS_CA, REDIS_TLS_CERT and REDIS_TLS_KEY"
 	case errors.As(err, &dns):
@@ -105,12 +108,12 @@ func classify(err error) failure {
 	return f
 }
 
-// refused classifies the error of a PUBLISH within the script. No event can be at fault for that one: PUBLISH looks at
+// refused classifies the error of a PUBLISH or XADD within the script. No event can be at fault for that one: they look at
 // neither channel nor body. So what is not known is the channel's fault, too.
 func refused(err error) failure {
 	f := classify(err)
 	if f.suspect {
-		f = failure{class: Denied, mend: "Redis takes no PUBLISH from a script: see its log", err: err}
+		f = failure{class: Denied, mend: "Redis takes no PUBLISH or XADD from a script: see its log", err: err}
 	}
 	return f
 }

@@ -140,8 +140,8 @@ func (t *target) Republish(ctx context.Context, b relay.Batch) (relay.Reply, err
 	return t.republish(next)
 }
 
-func (t *target) Restore(ctx context.Context, channel, origin string, reported, mark outbox.Mark) (relay.Reply, error) {
-	next := func() (relay.Reply, error) { return t.Target.Restore(ctx, channel, origin, reported, mark) }
+func (t *target) Restore(ctx context.Context, r relay.Repair) (relay.Reply, error) {
+	next := func() (relay.Reply, error) { return t.Target.Restore(ctx, r) }
 	if t.restore == nil {
 		return next()
 	}

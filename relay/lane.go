@@ -24,11 +24,15 @@ type lane struct {
 
 	loaded    bool
 	origin    string
+	previous  string         // origin, if nothing was accepted under the present one yet
 	ahead     []outbox.Entry // what follows aheadOf, read while a round trip was under way
 	aheadOf   uint64
 	sent      uint64          // every event up to here is accepted, parked or discarded
 	progress  outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
 	unheard   []uint64        // accepted, but heard by nobody; not settled yet
+	added     outbox.Mark     // what the stream has beyond progress.Accepted; the file knows it
+	stream    *Stream         // nil: no stream
+	express   int64           // see flow
 	tail      tail
 	ready     bool // a guard has succeeded since the last failure
 	outage    bool // Redis was away since the lane was last ready
@@ -43,7 +47,7 @@ type lane struct {
 }
 
 // restless is how many steps in a row may lead nowhere before the lane takes a rest: getting ready after the worst outage
-// takes five. Two servers behind one address, or a mark that is evicted at once, would keep it spinning otherwise.
+// takes six. Two servers behind one address, or a mark that is evicted at once, would keep it spinning otherwise.
 const restless = 8
 
 func newLane(r *Relay, topic, channel string) *lane {
@@ -53,6 +57,9 @@ func newLane(r *Relay, topic, channel string) *lane {
 		backoff: backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(r.opts.RetryDelay), backoff.WithMaxInterval(r.opts.RetryMaxDelay),
 			backoff.WithMaxElapsedTime(0), backoff.WithRandomizationFactor(0.3)),
+	}
+	if r.opts.Streams {
+		l.stream = &Stream{MaxLen: r.opts.StreamMaxLen, Source: r.opts.Source, Topic: topic, Schema: r.opts.Schemas[topic]}
 	}
 	l.status.health = TopicHealth{State: NotRunning, Since: time.Now(), Receivers: -1}
 	return l
@@ -147,7 +154,7 @@ func (l *lane) load(ctx context.Context) error {
 		}
 	}
 	l.loaded, l.ready = true, false
-	l.origin, l.sent = p.Origin, p.Cursor
+	l.origin, l.previous, l.sent, l.added = p.Origin, p.Previous, p.Cursor, outbox.Mark{}
 	return nil
 }
 
@@ -165,6 +172,11 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 	if final := batches[len(batches)-1].Events; len(batches) > 1 { // a backlog: more will follow
 		l.aheadOf = final[len(final)-1].Sequence
 		reading.Go(func() { l.ahead, _ = l.read(ctx, l.aheadOf) }) // an error comes again in the next step
+	}
+	err = l.r.flow.take(ctx, sizes(batches), &l.express, l.slowed)
+	if err != nil || ctx.Err() != nil {
+		reading.Wait()
+		return 0, err
 	}
 	began := time.Now()
 	replies, err := l.r.target.Publish(ctx, batches...)
@@ -194,6 +206,23 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 	return carried, f
 }
 
+// slowed tells that the lane waits for a subscriber that reads slowly.
+func (l *lane) slowed(reason string) {
+	if l.status.set(Waiting, "", reason) {
+		l.log.Debug("slowed down", "reason", reason)
+	}
+}
+
+// sizes is about how many bytes the batches take in a subscriber's output buffer.
+func sizes(batches []Batch) (bytes int64) {
+	for _, b := range batches {
+		for _, e := range b.Events {
+			bytes += int64(len(e.Payload) + len(b.Channel) + 32)
+		}
+	}
+	return bytes
+}
+
 // react does what the last answer of a call asks for.
 func (l *lane) react(ctx context.Context, reply Reply) error {
 	switch reply.Outcome {
@@ -201,7 +230,7 @@ func (l *lane) react(ctx context.Context, reply Reply) error {
 		return refused(reply.Err)
 	case TooFew:
 		return l.hold(ctx)
-	case Lost:
+	case Lost, Gone:
 		return l.judge(ctx, reply)
 	case OtherRun:
 		l.ready, l.outage = false, true
@@ -246,7 +275,16 @@ func upTo(events []outbox.Entry, m outbox.Mark) []outbox.Entry {
 
 // batch is a guard: a batch without events.
 func (l *lane) batch() Batch {
-	return Batch{Channel: l.channel, Origin: l.origin, Run: l.progress.Run, Predecessor: l.progress.Accepted}
+	return Batch{Channel: l.channel, Origin: l.origin, Run: l.progress.Run, Predecessor: l.progress.Accepted, Added: l.added,
+		Stream: l.stream, Wait: Wait{Replicas: l.r.opts.WaitReplicas, Timeout: l.waitTimeout()}}
+}
+
+// waitTimeout is how long a call takes longer because it waits for replicas.
+func (l *lane) waitTimeout() time.Duration {
+	if l.r.opts.WaitReplicas <= 0 {
+		return 0
+	}
+	return l.r.opts.WaitTimeout
 }
 
 // required is how many subscribers a batch insists on.

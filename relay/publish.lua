@@ -1,27 +1,39 @@
--- Publishes a batch of events that follow each other, each once.
--- KEYS[1]  high-water mark of (origin, channel): hash of seq, id, and unheard: the latest sequences that nobody heard
+-- Publishes a batch of events that follow each other, each once, and adds each to the stream, once, if there is one.
+-- KEYS[1]  high-water mark of (origin, channel): hash of seq and id: the last event that was published; stream_seq and
+--          stream_id: the last one that the stream was given; unheard: the latest sequences that nobody heard
+-- KEYS[2]  the stream, if events are added to one
 -- ARGV     1 channel, 2 run_id to insist on ('' = any), 3 and 4 sequence and message ID of the predecessor,
---          5 receivers required, 6 receivers known to the caller (-1 = ask this node), 7 seconds to keep the mark,
---          then sequence, message ID, body of each event
--- Answers  {status, seq, id, run_id, receivers, published, error, unheard sequences...}; seq and id are the mark after the call
---          (with LOST, RUN and HELD the mark found, nothing was changed); unheard are those after the predecessor
-local first, last = 8, #ARGV
+--          5 receivers required, 6 receivers known to the caller (-1 = ask this node, -2 = not known),
+--          7 seconds to keep the mark, 8 and 9 stream_seq and stream_id that may be ahead of seq and id,
+--          10 entries that the stream keeps, 11 source, 12 topic, 13 schema of the data, 14 origin (10 to 14 for the stream),
+--          then sequence, message ID, body of each event, and with a stream its time
+-- Answers  {status, seq, id, run_id, receivers, published, error, stream_seq, stream_id, unheard sequences...}; seq and id are
+--          the mark after the call (with LOST, GONE, RUN and HELD the mark found, nothing was changed); unheard are those
+--          after the predecessor
+local first, last, step = 15, #ARGV, KEYS[2] and 4 or 3
+local newest = last - step + 1 -- of the events, if there are any
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
-local receivers = tonumber(ARGV[6])
-if receivers < 0 then
+local told = tonumber(ARGV[6])
+local receivers = math.max(told, -1)
+if told == -1 then
   local numsub = redis.pcall('PUBSUB', 'NUMSUB', ARGV[1])
   receivers = not numsub.err and tonumber(numsub[2]) or -1
 end
-local mark = redis.call('HMGET', KEYS[1], 'seq', 'id', 'unheard')
+local mark = redis.call('HMGET', KEYS[1], 'seq', 'id', 'unheard', 'stream_seq', 'stream_id')
 local seq, id = mark[1] or '0', mark[2] or ''
+local sseq, sid = mark[4] or '0', mark[5] or ''
+local gone = KEYS[2] and sseq ~= '0' and redis.call('EXISTS', KEYS[2]) == 0
+if gone then
+  sseq, sid = '0', ''
+end
 -- Who heard an event is known once, when it is published: the answer may be cut off, so that it must be kept.
 local unheard = {}
 for n in string.gmatch(mark[3] or '', '%d+') do
   unheard[#unheard + 1] = n
 end
 local function answer(status, published, err)
-  local reply = {status, seq, id, run, receivers, published, err}
+  local reply = {status, seq, id, run, receivers, published, err, sseq, sid}
   for _, n in ipairs(unheard) do
     if tonumber(n) > tonumber(ARGV[3]) then
       reply[#reply + 1] = n
@@ -37,40 +49,65 @@ local from
 if seq == ARGV[3] and id == ARGV[4] then
   from = first
 else
-  for i = first, last, 3 do
+  for i = first, last, step do
     if ARGV[i] == seq and ARGV[i + 1] == id then
-      from = i + 3
+      from = i + step
       break
     end
   end
 end
-if not from then
+-- The stream may be ahead: by the event whose PUBLISH failed, or by what another origin of the same file has added. But
+-- nothing is skipped as added before unless the caller knows the event.
+local ahead = KEYS[2] and tonumber(sseq) > tonumber(seq)
+if not from or ahead and not (sseq == ARGV[8] and sid == ARGV[9]) then
   return answer('LOST', 0, '')
+end
+if gone then
+  return answer('GONE', 0, '')
 end
 if from <= last and receivers >= 0 and receivers < tonumber(ARGV[5]) then
   return answer('HELD', 0, '')
 end
 
--- The mark is written before anything is published: where writing is refused (replica, out of memory, failed disk), a
+-- The mark is written before anything is added or published: where writing is refused (replica, out of memory, failed disk), a
 -- bare PUBLISH would answer OK and lose the message. Nothing else may fail between the two, for a script is not rolled
 -- back: hence EXPIRE at the end.
-if from <= last then
-  redis.call('HSET', KEYS[1], 'seq', ARGV[last - 2], 'id', ARGV[last - 1])
-else
-  redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
+local upto = ahead and tonumber(sseq) or 0 -- the stream has every event up to here
+local function write(seq, id, sseq, sid)
+  if KEYS[2] then
+    return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id, 'stream_seq', sseq, 'stream_id', sid)
+  end
+  return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
 end
-local published, known, err = 0, #unheard, ''
-for i = from, last, 3 do
+if from > last then
+  redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
+elseif upto >= tonumber(ARGV[newest]) then
+  write(ARGV[newest], ARGV[newest + 1], sseq, sid)
+else
+  write(ARGV[newest], ARGV[newest + 1], ARGV[newest], ARGV[newest + 1])
+end
+local add = KEYS[2] and adder(KEYS[2], ARGV[10], ARGV[11], ARGV[12], ARGV[1], ARGV[13], ARGV[14])
+local published, known, err = 0, #unheard, nil
+for i = from, last, step do
+  if add and tonumber(ARGV[i]) > upto then
+    err = add(ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 2])
+    if err then
+      break
+    end
+    sseq, sid = ARGV[i], ARGV[i + 1]
+  end
   local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[i + 2])
   if type(heard) == 'table' then
-    redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
     err = heard.err
     break
   end
   seq, id, published = ARGV[i], ARGV[i + 1], published + 1
-  if heard == 0 then
+  if heard == 0 and told <= 0 then -- PUBLISH does not count the subscribers at other nodes of a Cluster
     unheard[#unheard + 1] = seq
   end
+end
+if err then
+  write(seq, id, sseq, sid)
 end
 if #unheard > known then
   redis.call('HSET', KEYS[1], 'unheard', table.concat(unheard, ' ', math.max(1, #unheard - 999)))
@@ -78,4 +115,4 @@ elseif published > 0 and known > 0 then
   redis.call('HSET', KEYS[1], 'unheard', '')
 end
 redis.call('EXPIRE', KEYS[1], ARGV[7])
-return answer(err == '' and 'OK' or 'ERR', published, err)
+return answer(err and 'ERR' or 'OK', published, err or '')

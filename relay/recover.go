@@ -28,13 +28,12 @@ func (l *lane) connect(ctx context.Context) error {
 	if reply.Receivers >= 0 {
 		l.progress.Receivers = reply.Receivers // those who did not come back are not waited for again
 	}
-	if reply.Outcome == Lost {
-		origin := l.origin
-		if err := l.judge(ctx, reply); err != nil {
+	if reply.Outcome != OK {
+		return l.judge(ctx, reply) // and begin anew with what it found
+	}
+	if l.stream != nil && l.previous != "" && reply.Mark.Sequence == 0 && reply.Added.Sequence == 0 {
+		if done, err := l.inherit(ctx); err != nil || !done {
 			return err
-		}
-		if l.origin != origin {
-			return nil // begin anew under the fresh origin
 		}
 	}
 	if restarted() {
@@ -101,10 +100,12 @@ func (l *lane) hold(ctx context.Context) error {
 	return nil
 }
 
-// judge finds out what it means that Redis's high-water mark is not the last accepted event of this file: Redis has an
-// event of this file that came later (its answer was lost), or an older one or none (it has forgotten), or something that
-// this file does not know (the file is an older copy of one that went on).
+// judge finds out what it means that Redis's high-water mark is not the last accepted event of this file, and leaves the
+// lane to get ready again. Redis has an event of this file that came later (its answer was lost), or an older one or none (it
+// has forgotten), or its stream is gone, or it has something that this file does not know (the file is an older copy of one
+// that went on).
 func (l *lane) judge(ctx context.Context, reply Reply) error {
+	l.ready = false
 	found, accepted := reply.Mark, l.progress.Accepted
 	p, err := l.r.source.Position(ctx, l.topic)
 	if err != nil {
@@ -113,45 +114,41 @@ func (l *lane) judge(ctx context.Context, reply Reply) error {
 	if p.Origin != l.origin { // another topic has seen it first
 		return l.load(ctx)
 	}
-	id := ""
-	if found.Sequence != 0 {
-		if id, err = l.r.source.MessageID(ctx, l.topic, found.Sequence); err != nil {
-			return err
-		}
+	known, err := l.knows(ctx, found, p)
+	if err != nil {
+		return err
 	}
-	known := id != "" && id == found.MessageID
-	pruned := id == "" && found.Sequence <= p.PrunedTo
 	switch {
-	case known && found.Sequence > accepted.Sequence:
+	case !known:
+		return l.newOrigin(ctx, found)
+	case found.Sequence > accepted.Sequence:
 		l.tail.add(l.sent+1, time.Now())
 		l.unheard = append(l.unheard, reply.Unheard...)
 		l.sent, l.progress.Accepted = max(l.sent, found.Sequence), found
-		return l.settle(ctx)
-	case found.Sequence < accepted.Sequence && (found.Sequence == 0 || known || pruned):
-		return l.restore(ctx, found)
-	case found == accepted:
-		return nil
+	case found.Sequence < accepted.Sequence || reply.Outcome == Gone:
+		return l.restore(ctx, reply, p)
+	case reply.ahead() && reply.Added != l.added:
+		if known, err = l.knows(ctx, reply.Added, p); err != nil {
+			return err
+		}
+		if !known {
+			return l.newOrigin(ctx, reply.Added)
+		}
+		l.added = reply.Added
 	}
-	return l.newOrigin(ctx, found)
-}
-
-// restore gives Redis back the mark that it has lost.
-func (l *lane) restore(ctx context.Context, found outbox.Mark) error {
-	reply, err := l.r.target.Restore(ctx, l.channel, l.origin, found, l.progress.Accepted)
-	if err != nil {
-		return classify(err)
-	}
-	if reply.Outcome != OK {
-		l.ready = false // somebody else has changed it: look again
-		return nil
-	}
-	l.r.alerts.raise(ctx, Alert{Kind: "redis_amnesia", Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
-		"Redis had forgotten what it accepted of %s: its high-water mark was #%d and is restored to #%d; unless REDIS_URL or the channel was changed, check its persistence, eviction policy (noeviction) and failovers",
-		l.topic, found.Sequence, l.progress.Accepted.Sequence)})
 	return nil
 }
 
-// newOrigin takes a fresh origin, under which everything that is pending goes out.
+// knows says whether the file has the event of a mark, or had it: what retention has removed cannot be compared.
+func (l *lane) knows(ctx context.Context, m outbox.Mark, p outbox.Position) (bool, error) {
+	if m.Sequence == 0 || m == l.progress.Accepted {
+		return true, nil
+	}
+	id, err := l.r.source.MessageID(ctx, l.topic, m.Sequence)
+	return id == m.MessageID || id == "" && m.Sequence <= p.PrunedTo && m.Sequence < l.progress.Accepted.Sequence, err
+}
+
+// newOrigin takes// newOrigin takes a fresh origin, under which everything that is pending goes out.
 func (l *lane) newOrigin(ctx context.Context, found outbox.Mark) error {
 	alert := Alert{Kind: "outbox_rolled_back", Critical: true, Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
 		"Redis has accepted event #%d of %s, which this outbox file does not know: the file is an older copy. It takes a fresh origin and goes on; events between the copy and now may be missing here or be delivered twice (same message IDs); find out who put the older file there, and let the processor fetch and compare once more",

@@ -20,6 +20,7 @@ import (
 type Source interface {
 	Position(ctx context.Context, topic string) (outbox.Position, error)
 	Read(ctx context.Context, r outbox.Range) ([]outbox.Entry, error)
+	Back(ctx context.Context, topic string, through uint64, n int) (uint64, error)
 	MessageID(ctx context.Context, topic string, sequence uint64) (string, error)
 	Settle(ctx context.Context, r outbox.Receipt) error
 	Flush(ctx context.Context) error
@@ -51,6 +52,23 @@ type Options struct {
 	BlockOnPoison bool
 	// HealthInterval is the time between checks of an idle connection, and between prunings; 0 or less means 30 s.
 	HealthInterval time.Duration
+	// Streams adds each event to a Redis Stream beside its channel, named by StreamKey, which keeps about StreamMaxLen entries
+	// (0 or less means 1000). The fields of an entry are the CloudEvents attributes specversion, id (the message ID), source,
+	// type (the topic), time (of the append), subject (the channel), dataschema, then sequence, origin and data (the payload).
+	Streams      bool
+	StreamMaxLen int
+	// Source and Schemas (by topic) are the attributes source and dataschema of stream entries: URIs. An empty source means
+	// "matchrelay", a topic without a schema gets none.
+	Source  string
+	Schemas map[string]string
+	// WaitReplicas is how many replicas must have confirmed an event before it is settled; WaitTimeout is how long they are
+	// waited for before that is an outage (0 or less means 1 s).
+	WaitReplicas int
+	WaitTimeout  time.Duration
+	// MaxBuffer is how many bytes may wait in the output buffer of the slowest subscriber before the relay waits for it; it may
+	// get twice as many. 0 means 4 MiB, less turns flow control off. BytesPerSecond is the pace where Redis does not tell
+	// (CLIENT LIST is not permitted); 0 or less means 8 MiB.
+	MaxBuffer, BytesPerSecond int
 	// UntilEmpty makes Run return once nothing is pending. Held and blocked topics keep it running until ctx ends.
 	UntilEmpty bool
 	// Alert turns what an operator must know into an event, which the relay appends to the outbox; nil only logs it.
@@ -68,6 +86,10 @@ const (
 	DefaultRetryMaxDelay  = 5 * time.Second
 	DefaultMaxRetries     = 3
 	DefaultHealthInterval = 30 * time.Second
+	DefaultStreamMaxLen   = 1000
+	DefaultWaitTimeout    = time.Second
+	DefaultMaxBuffer      = 4 << 20
+	DefaultBytesPerSecond = 8 << 20
 )
 
 const (
@@ -92,8 +114,17 @@ func (o Options) withDefaults() Options {
 	positive(&o.RetryDelay, DefaultRetryDelay)
 	positive(&o.RetryMaxDelay, DefaultRetryMaxDelay)
 	positive(&o.HealthInterval, DefaultHealthInterval)
-	if o.MaxRetries <= 0 {
-		o.MaxRetries = DefaultMaxRetries
+	positive(&o.WaitTimeout, DefaultWaitTimeout)
+	for n, fallback := range map[*int]int{&o.MaxRetries: DefaultMaxRetries, &o.StreamMaxLen: DefaultStreamMaxLen, &o.BytesPerSecond: DefaultBytesPerSecond} {
+		if *n <= 0 {
+			*n = fallback
+		}
+	}
+	if o.MaxBuffer == 0 {
+		o.MaxBuffer = DefaultMaxBuffer
+	}
+	if o.Source == "" {
+		o.Source = "matchrelay"
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -108,12 +139,14 @@ type Relay struct {
 	opts    Options
 	lanes   []*lane
 	origins atomic.Int64 // how often a lane has given the file a fresh origin: the others must read it again
+	flow    *flow
 	alerts  alerter
 }
 
 // New makes a relay; nothing starts before Run.
 func New(source Source, target Target, opts Options) *Relay {
 	r := &Relay{source: source, target: target, opts: opts.withDefaults()}
+	r.flow = newFlow(target, r.opts)
 	r.alerts.source, r.alerts.build, r.alerts.log, r.alerts.last = source, r.opts.Alert, r.opts.Logger, map[string]time.Time{}
 	for topic, channel := range r.opts.Channels {
 		r.lanes = append(r.lanes, newLane(r, topic, channel))

@@ -2,12 +2,12 @@
 -- its own in the same hash, bound to the run_id, sees to it that a repeated call publishes nothing twice.
 -- KEYS[1]  high-water mark of (origin, channel): hash of redo_run, redo_seq among others
 -- ARGV     1 channel, 2 run_id to insist on, 3 seconds to keep the mark, then sequence and body of each event
--- Answers  {status, seq, id, run_id, receivers, published, error}
+-- Answers  {status, seq, id, run_id, receivers, published, error, '0', ''}
 local first, last = 4, #ARGV
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local mark = redis.call('HMGET', KEYS[1], 'seq', 'id', 'redo_run', 'redo_seq')
-local reply = {'OK', mark[1] or '0', mark[2] or '', run, -1, 0, ''}
+local reply = {'OK', mark[1] or '0', mark[2] or '', run, -1, 0, '', '0', ''}
 if ARGV[2] ~= run then
   reply[1] = 'RUN'
   return reply

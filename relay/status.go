@@ -34,6 +34,9 @@ type TopicHealth struct {
 	Since     time.Time
 	LastError string
 	Receivers int // subscribers of its channel when last asked, -1 when that is not known
+	// Amnesias is how often Redis was found to have forgotten what it had accepted, and Readded how many events were added to
+	// the stream again for that reason, since the relay was made.
+	Amnesias, Readded int
 }
 
 // laneStatus is what a lane tells the world.
@@ -59,6 +62,13 @@ func (s *laneStatus) setReceivers(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.health.Receivers = n
+}
+
+func (s *laneStatus) forgot(readded int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.health.Amnesias++
+	s.health.Readded += readded
 }
 
 func (s *laneStatus) get() TopicHealth {

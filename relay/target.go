@@ -21,14 +21,20 @@ const defaultTimeout = 5 * time.Second
 type Target interface {
 	// Load puts the scripts into Redis, which forgets them when it restarts.
 	Load(ctx context.Context) error
-	// Publish sends batches that follow each other in one round trip. The first reply that is not OK ends what was done:
-	// every later batch finds its predecessor missing and changes nothing. A batch without events is a guard: it writes
-	// the mark again and tells run and receivers.
+	// Publish sends batches of one channel that follow each other in one round trip. The first reply that is not OK ends what
+	// was done: every later batch finds its predecessor missing and changes nothing. A batch without events is a guard: it
+	// writes the mark again and tells run and receivers. The error is a *ReplicasError when Redis did everything but too few
+	// replicas have confirmed it in time.
 	Publish(ctx context.Context, batches ...Batch) ([]Reply, error)
 	// Republish publishes the batch's events once more within a run of Redis, whatever the mark says.
 	Republish(ctx context.Context, b Batch) (Reply, error)
-	// Restore replaces a mark that Redis has lost, if it still is what was reported.
-	Restore(ctx context.Context, channel, origin string, reported, mark outbox.Mark) (Reply, error)
+	// Restore replaces a mark that Redis has lost, and adds events to the stream, if it still is what was reported.
+	Restore(ctx context.Context, r Repair) (Reply, error)
+	// Newest finds the newest entry of an origin in the channel's stream, going back from the entry with the ID before, or from
+	// the end if that is "". The zero Mark means that there is none.
+	Newest(ctx context.Context, channel, origin, before string) (m outbox.Mark, entry string, err error)
+	// Buffers lists the output buffers of all subscribers.
+	Buffers(ctx context.Context) ([]Buffer, error)
 }
 
 // Batch is a run of events of one topic in order.
@@ -37,8 +43,40 @@ type Batch struct {
 	Origin      string
 	Run         string         // the Redis run_id to insist on; "" accepts any
 	Predecessor outbox.Mark    // what Redis last accepted before the first event
+	Added       outbox.Mark    // what the stream may have been given beyond that; nothing else is skipped as added before
 	Receivers   int            // at least so many subscribers, or Redis answers TooFew
+	Stream      *Stream        // nil: no stream
+	Wait        Wait           // for replicas; that of the first batch holds for the whole call
 	Events      []outbox.Entry // at most some hundred, and about 1 MB
+}
+
+// Stream says how events are added to the stream of a channel.
+type Stream struct {
+	MaxLen int // about how many entries it keeps
+	// Source, Topic and Schema are the CloudEvents attributes source, type and dataschema.
+	Source, Topic, Schema string
+}
+
+// Wait says for how many replicas a call waits, and how long.
+type Wait struct {
+	Replicas int
+	Timeout  time.Duration
+}
+
+// Repair is what Redis has lost of one channel.
+type Repair struct {
+	Channel, Origin string
+	Reported        outbox.Mark // by Redis: when it has another one, nothing changes
+	Gone            bool        // the stream is gone: when it is there, nothing changes
+	Mark, Added     outbox.Mark // to set, after the events have been added
+	Stream          *Stream     // nil: no stream
+	Events          []outbox.Entry
+}
+
+// Buffer is the output buffer of one subscriber's connection.
+type Buffer struct {
+	Client string // its address
+	Bytes  int64
 }
 
 // Outcome is what Redis made of a batch.
@@ -49,14 +87,16 @@ const (
 	OK       Outcome = "OK"   // all published, or seen before
 	TooFew   Outcome = "HELD" // too few subscribers; nothing changed
 	Lost     Outcome = "LOST" // the mark is neither the predecessor nor an event of the batch; nothing changed
+	Gone     Outcome = "GONE" // the mark is right, but the stream is not there any more; nothing changed
 	OtherRun Outcome = "RUN"  // another Redis process than expected; nothing changed
-	Refused  Outcome = "ERR"  // published up to Mark, then PUBLISH failed with Err
+	Refused  Outcome = "ERR"  // published up to Mark, then PUBLISH or XADD failed with Err
 )
 
 // Reply is Redis's answer to a batch.
 type Reply struct {
 	Outcome   Outcome
 	Mark      outbox.Mark // the high-water mark as it now is
+	Added     outbox.Mark // the same of the stream
 	Run       string      // run_id of the answering process, "" where INFO is not to be had
 	Receivers int         // subscribers of the channel, -1 where that is not to be had
 	Published int         // events published by this call, repeats not counted
@@ -64,17 +104,25 @@ type Reply struct {
 	Err       error       // with Refused
 }
 
+// ahead says whether the stream has more than what was published.
+func (r Reply) ahead() bool { return r.Added.Sequence > r.Mark.Sequence }
+
 var (
+	//go:embed entry.lua
+	entrySource string
 	//go:embed publish.lua
 	publishSource string
 	//go:embed republish.lua
 	republishSource string
 	//go:embed restore.lua
 	restoreSource string
+	//go:embed newest.lua
+	newestSource string
 
-	publishScript   = redis.NewScript(publishSource)
+	publishScript   = redis.NewScript(entrySource + publishSource)
 	republishScript = redis.NewScript(republishSource)
-	restoreScript   = redis.NewScript(restoreSource)
+	restoreScript   = redis.NewScript(entrySource + restoreSource)
+	newestScript    = redis.NewScript(newestSource)
 )
 
 // Redis is the Target.
@@ -97,28 +145,65 @@ func markKey(channel, origin string) string {
 	return "matchrelay:{" + channel + "}:hwm:" + origin
 }
 
+// keys of a script that may add to a stream.
+func keys(channel, origin string, s *Stream) []string {
+	if s == nil {
+		return []string{markKey(channel, origin)}
+	}
+	return []string{markKey(channel, origin), StreamKey(channel)}
+}
+
+// StreamKey names the stream of a channel.
+func StreamKey(channel string) string { return "{" + channel + "}:stream" }
+
 func sequenceArg(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// streamArgs are the arguments 10 to 14 of the scripts that add to a stream.
+func streamArgs(origin string, s *Stream) []any {
+	if s == nil {
+		return []any{"", "", "", "", ""}
+	}
+	return []any{s.MaxLen, s.Source, s.Topic, s.Schema, origin}
+}
+
+func eventArgs(args []any, e outbox.Entry, s *Stream) []any {
+	args = append(args, sequenceArg(e.Sequence), e.MessageID, e.Payload)
+	if s != nil {
+		args = append(args, e.AppendedAt.Format(time.RFC3339Nano))
+	}
+	return args
+}
+
+func ttlArg() int { return int(markTTL / time.Second) }
 
 // Publish implements Target.
 func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) {
 	size := 0
 	for _, b := range batches {
-		for _, e := range b.Events {
-			size += len(e.Payload)
-		}
+		size += sizeOf(b.Events)
 	}
-	ctx, cancel := r.deadline(ctx, size)
+	wait := batches[0].Wait
+	ctx, cancel := r.deadline(ctx, size, wait.Timeout)
 	defer cancel()
-	pipe := r.client.Pipeline()
+	pipe, err := r.pipeline(ctx, batches[0])
+	if err != nil {
+		return nil, err
+	}
+	receivers := r.receivers(ctx, batches[0].Channel)
 	cmds := make([]*redis.Cmd, len(batches))
 	for i, b := range batches {
-		args := make([]any, 0, 7+3*len(b.Events))
-		args = append(args, b.Channel, b.Run, sequenceArg(b.Predecessor.Sequence), b.Predecessor.MessageID, b.Receivers, -1,
-			int(markTTL/time.Second))
+		args := make([]any, 0, 14+4*len(b.Events))
+		args = append(args, b.Channel, b.Run, sequenceArg(b.Predecessor.Sequence), b.Predecessor.MessageID, b.Receivers, receivers,
+			ttlArg(), sequenceArg(b.Added.Sequence), b.Added.MessageID)
+		args = append(args, streamArgs(b.Origin, b.Stream)...)
 		for _, e := range b.Events {
-			args = append(args, sequenceArg(e.Sequence), e.MessageID, e.Payload)
+			args = eventArgs(args, e, b.Stream)
 		}
-		cmds[i] = publishScript.EvalSha(ctx, pipe, []string{markKey(b.Channel, b.Origin)}, args...)
+		cmds[i] = publishScript.EvalSha(ctx, pipe, keys(b.Channel, b.Origin, b.Stream), args...)
+	}
+	var replicas *redis.Cmd
+	if wait.Replicas > 0 {
+		replicas = pipe.Do(ctx, "WAIT", wait.Replicas, wait.Timeout.Milliseconds())
 	}
 	_, failed := pipe.Exec(ctx)
 	replies := make([]Reply, 0, len(batches))
@@ -128,62 +213,111 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 			err = failed // no connection: the commands never got an error of their own
 		}
 		if err != nil {
+			r.topologyChanged()
 			return replies, err
 		}
 		if replies = append(replies, reply); reply.Outcome != OK {
 			break
 		}
 	}
+	if replicas != nil {
+		if n, err := replicas.Int(); err != nil {
+			return nil, err
+		} else if n < wait.Replicas {
+			return nil, &ReplicasError{Want: wait.Replicas, Have: n, Within: wait.Timeout}
+		}
+	}
 	return replies, nil
+}
+
+// sizeOf is the number of bytes of the events' payloads.
+func sizeOf(events []outbox.Entry) (size int) {
+	for _, e := range events {
+		size += len(e.Payload)
+	}
+	return size
+}
+
+// ReplicasError says that fewer replicas than wanted have confirmed a call.
+type ReplicasError struct {
+	Want, Have int
+	Within     time.Duration
+}
+
+func (e *ReplicasError) Error() string {
+	return fmt.Sprintf("%d of %d replicas have confirmed within %v", e.Have, e.Want, e.Within)
 }
 
 // Republish implements Target.
 func (r *Redis) Republish(ctx context.Context, b Batch) (Reply, error) {
-	args := []any{b.Channel, b.Run, int(markTTL / time.Second)}
-	size := 0
+	args := []any{b.Channel, b.Run, ttlArg()}
 	for _, e := range b.Events {
 		args = append(args, sequenceArg(e.Sequence), e.Payload)
-		size += len(e.Payload)
 	}
-	ctx, cancel := r.deadline(ctx, size)
+	ctx, cancel := r.deadline(ctx, sizeOf(b.Events), 0)
 	defer cancel()
 	return readReply(republishScript.EvalSha(ctx, r.client, []string{markKey(b.Channel, b.Origin)}, args...))
 }
 
 // Restore implements Target.
-func (r *Redis) Restore(ctx context.Context, channel, origin string, reported, mark outbox.Mark) (Reply, error) {
-	ctx, cancel := r.deadline(ctx, 0)
+func (r *Redis) Restore(ctx context.Context, p Repair) (Reply, error) {
+	ctx, cancel := r.deadline(ctx, sizeOf(p.Events), 0)
 	defer cancel()
-	return readReply(restoreScript.EvalSha(ctx, r.client, []string{markKey(channel, origin)},
-		sequenceArg(reported.Sequence), reported.MessageID, sequenceArg(mark.Sequence), mark.MessageID, int(markTTL/time.Second)))
-}
-
-// Load puts the scripts into Redis, which forgets them when it restarts.
-func (r *Redis) Load(ctx context.Context) error {
-	ctx, cancel := r.deadline(ctx, 0)
-	defer cancel()
-	for _, s := range []*redis.Script{publishScript, republishScript, restoreScript} {
-		if err := s.Load(ctx, r.client).Err(); err != nil {
-			return fmt.Errorf("load script: %w", err)
-		}
+	there := ""
+	if p.Stream != nil && p.Gone {
+		there = "0"
 	}
-	return nil
+	args := []any{sequenceArg(p.Reported.Sequence), p.Reported.MessageID, there, sequenceArg(p.Mark.Sequence), p.Mark.MessageID,
+		sequenceArg(p.Added.Sequence), p.Added.MessageID, ttlArg(), p.Channel}
+	args = append(args, streamArgs(p.Origin, p.Stream)...)
+	for _, e := range p.Events {
+		args = eventArgs(args, e, p.Stream)
+	}
+	return readReply(restoreScript.EvalSha(ctx, r.client, keys(p.Channel, p.Origin, p.Stream), args...))
 }
 
-// deadline bounds a call by its size. It outlives the cancellation of ctx: what was sent is waited for, so that a clean
+// Newest implements Target.
+func (r *Redis) Newest(ctx context.Context, channel, origin, before string) (outbox.Mark, string, error) {
+	from := "+"
+	if before != "" {
+		from = "(" + before
+	}
+	for {
+		callCtx, cancel := r.deadline(ctx, batchBytes, 0)
+		values, err := newestScript.EvalSha(callCtx, r.client, []string{StreamKey(channel)}, origin, from, batchEvents, batchBytes).StringSlice()
+		cancel()
+		switch {
+		case err != nil:
+			return outbox.Mark{}, "", err
+		case values[0] == "FOUND":
+			sequence, err := strconv.ParseUint(values[2], 10, 64)
+			if err != nil {
+				return outbox.Mark{}, "", fmt.Errorf("stream %s, entry %s: the sequence is not a number; delete the entry", StreamKey(channel), values[1])
+			}
+			return outbox.Mark{Sequence: sequence, MessageID: values[3]}, values[1], nil
+		case values[0] == "END":
+			return outbox.Mark{}, "", nil
+		case ctx.Err() != nil:
+			return outbox.Mark{}, "", ctx.Err()
+		}
+		from = "(" + values[1]
+	}
+}
+
+// deadline bounds a call by its size and what it waits for beyond. It outlives the cancellation of ctx: what was sent is waited for, so that a clean
 // shutdown settles what Redis accepted.
-func (r *Redis) deadline(ctx context.Context, size int) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), r.timeout+time.Duration(size>>20)*time.Second)
+func (r *Redis) deadline(ctx context.Context, size int, more time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), r.timeout+time.Duration(size>>20)*time.Second+more)
 }
 
-// readReply parses {status, seq, id, run_id, receivers, published, error, unheard...}.
+// readReply parses {status, seq, id, run_id, receivers, published, error, stream_seq, stream_id, unheard...}.
 func readReply(cmd *redis.Cmd) (Reply, error) {
 	values, err := cmd.Slice()
 	if err != nil {
 		return Reply{}, err
 	}
-	if len(values) < 7 {
-		return Reply{}, fmt.Errorf("script answered %d values, expected at least 7", len(values))
+	if len(values) < 9 {
+		return Reply{}, fmt.Errorf("script answered %d values, expected at least 9", len(values))
 	}
 	p := replyParser{}
 	reply := Reply{
@@ -192,11 +326,12 @@ func readReply(cmd *redis.Cmd) (Reply, error) {
 		Run:       p.text(values[3]),
 		Receivers: int(p.number(values[4])),
 		Published: int(p.number(values[5])),
+		Added:     outbox.Mark{Sequence: uint64(p.number(values[7])), MessageID: p.text(values[8])},
 	}
 	if text := p.text(values[6]); text != "" {
 		reply.Err = scriptError(text)
 	}
-	for _, v := range values[7:] {
+	for _, v := range values[9:] {
 		reply.Unheard = append(reply.Unheard, uint64(p.number(v)))
 	}
 	return reply, p.err

@@ -1,0 +1,175 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// flowPatience is how long a subscriber may read nothing at all before the others are not kept waiting for it any more:
+	// Redis itself disconnects one that stays over 8 MB for as long.
+	flowPatience = 60 * time.Second
+	// expressBytes is what a topic may send past the others' backlog: an alert need not wait for it.
+	expressBytes = 256 << 10
+	// flowPause is between two looks at a buffer that is too full: the first one, and the longest.
+	flowPause, flowPauseMax = time.Millisecond, 50 * time.Millisecond
+)
+
+// flow keeps what all topics send together from filling the subscribers' output buffers in Redis, which disconnects one whose
+// buffer is over client-output-buffer-limit pubsub. After every limit bytes it looks at the fullest buffer, and waits
+// while that holds more than limit: so no buffer gets over twice the limit, a single larger event apart. Where Redis does
+// not tell, it sends at a fixed pace.
+type flow struct {
+	target Target
+	limit  int64 // bytes; less than 1 turns flow control off
+	pace   int64 // bytes per second
+	log    *slog.Logger
+	turn   chan struct{} // holds a token while somebody uses what is below
+
+	sent    int64     // since the last look
+	blind   bool      // Redis does not tell: pace
+	warned  bool      // of that
+	free    time.Time // blind: when everything sent so far is paid for
+	waiting map[string]*laggard
+}
+
+// laggard is a subscriber whose buffer is too full.
+type laggard struct {
+	bytes int64
+	since time.Time // when it last read something
+	given bool      // up: nobody waits for it
+}
+
+func newFlow(target Target, opts Options) *flow {
+	return &flow{target: target, limit: int64(opts.MaxBuffer), pace: int64(opts.BytesPerSecond), log: opts.Logger,
+		turn: make(chan struct{}, 1), waiting: map[string]*laggard{}}
+}
+
+// take waits until size bytes more may be sent, or ctx ends. express is what the topic has sent since it last waited its
+// turn; told is called when the wait takes longer than a moment, with the reason. The error is Redis's.
+func (f *flow) take(ctx context.Context, size int64, express *int64, told func(reason string)) error {
+	if f.limit <= 0 {
+		return nil
+	}
+	if *express+size <= expressBytes {
+		*express += size
+		return nil
+	}
+	select {
+	case f.turn <- struct{}{}:
+		defer func() { <-f.turn }()
+	case <-ctx.Done():
+		return nil
+	}
+	size += *express
+	*express = 0
+	if f.sent+size <= f.limit {
+		f.sent += size
+		return nil
+	}
+	if f.blind {
+		f.paced(ctx, size, told)
+		return nil
+	}
+	return f.look(ctx, size, told)
+}
+
+// look waits until every buffer is below the limit.
+func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
+	for pause, began := flowPause, time.Now(); ctx.Err() == nil; pause = min(2*pause, flowPauseMax) {
+		buffers, err := f.target.Buffers(ctx)
+		if err != nil {
+			var reply redis.Error
+			if failed := classify(err); !errors.As(err, &reply) || failed.class == Outage && !failed.suspect {
+				return failed
+			}
+			if f.blind = true; !f.warned {
+				f.warned = true
+				f.log.Warn("Redis does not tell how far behind subscribers are: sending at a fixed pace", "bytes_per_second", f.pace, "error", err,
+					"mend", "give the Redis user +client|list, or set RELAY_MAX_BYTES_PER_SECOND to what the slowest subscriber reads")
+			}
+			f.paced(ctx, size, told)
+			return nil
+		}
+		slowest := f.slowest(buffers)
+		if slowest.Bytes <= f.limit {
+			f.sent = size
+			return nil
+		}
+		if time.Since(began) > time.Second {
+			told(fmt.Sprintf("waits for the subscriber at %s to read: %d bytes are in its output buffer", slowest.Client, slowest.Bytes))
+		}
+		sleep(ctx, pause)
+	}
+	return nil
+}
+
+// slowest returns the fullest buffer, but for those of subscribers that have not read anything for a long time.
+func (f *flow) slowest(buffers []Buffer) (slowest Buffer) {
+	now := time.Now()
+	still := map[string]*laggard{}
+	for _, b := range buffers {
+		if b.Bytes <= f.limit {
+			continue
+		}
+		l := f.waiting[b.Client]
+		switch {
+		case l == nil:
+			l = &laggard{bytes: b.Bytes, since: now}
+		case b.Bytes < l.bytes:
+			l.since, l.given = now, false
+		case !l.given && now.Sub(l.since) > flowPatience:
+			l.given = true
+			f.log.Warn("a subscriber reads nothing; the others are not kept waiting for it any longer, and Redis may disconnect it",
+				"subscriber", b.Client, "buffer_bytes", b.Bytes, "for", flowPatience)
+		}
+		l.bytes = b.Bytes
+		if still[b.Client] = l; !l.given && b.Bytes > slowest.Bytes {
+			slowest = b
+		}
+	}
+	f.waiting = still
+	return slowest
+}
+
+// paced waits until the bytes sent before are paid for, but for a burst of limit.
+func (f *flow) paced(ctx context.Context, size int64, told func(string)) {
+	worth := func(bytes int64) time.Duration {
+		return time.Duration(float64(bytes) / float64(f.pace) * float64(time.Second))
+	}
+	if earliest := time.Now().Add(-worth(f.limit)); f.free.Before(earliest) {
+		f.free = earliest
+	}
+	f.free = f.free.Add(worth(size))
+	if wait := time.Until(f.free); wait > 0 {
+		if wait > time.Second {
+			told("sends at a fixed pace (RELAY_MAX_BYTES_PER_SECOND): Redis does not tell how far behind subscribers are")
+		}
+		sleep(ctx, wait)
+	}
+}
+
+// again looks at the buffers anew after an outage: rights may have been given, and connections are others.
+func (f *flow) again(ctx context.Context) {
+	select {
+	case f.turn <- struct{}{}:
+		f.blind, f.waiting = false, map[string]*laggard{}
+		<-f.turn
+	case <-ctx.Done():
+	}
+}
+
+// sleep returns after d, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
