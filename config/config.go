@@ -63,12 +63,12 @@ type Relay struct {
 	MinReceivers      Receivers     `env:"RELAY_MIN_RECEIVERS" envDefault:"match_updates=1" meaning:"subscribers that a topic waits for, per topic; 0 (or left out) publishes to nobody rather than wait"`
 	RejoinWait        time.Duration `env:"RELAY_REJOIN_WAIT" envDefault:"90s" meaning:"after an outage, how long every topic waits for as many subscribers as before; counted on a reachable Redis"`
 	HoldMax           time.Duration `env:"RELAY_HOLD_MAX" envDefault:"0" meaning:"how long the minimum above is waited for on a reachable Redis before publishing anyway, as unheard; 0 = for ever"`
-	Streams           bool          `env:"RELAY_STREAMS" envDefault:"off" meaning:"on: add each event to a Redis Stream beside the channel" inert:"streams are not built yet"`
-	StreamMaxLen      int           `env:"RELAY_STREAM_MAXLEN" envDefault:"1000" meaning:"entries that a stream keeps" inert:"streams are not built yet"`
+	Streams           bool          `env:"RELAY_STREAMS" envDefault:"off" meaning:"on: add each event to a Redis Stream beside the channel, {<channel>}:stream"`
+	StreamMaxLen      int           `env:"RELAY_STREAM_MAXLEN" envDefault:"1000" meaning:"about how many entries a stream keeps; match lists are large: mind the memory of Redis"`
 	OnPoison          PoisonPolicy  `env:"RELAY_ON_POISON" envDefault:"park" meaning:"park sets aside an event that cannot be published and goes on; block stops its topic instead"`
-	WaitReplicas      int           `env:"RELAY_WAIT_REPLICAS" envDefault:"0" meaning:"settle an event only after this many replicas have it" inert:"waiting for replicas is not built yet"`
-	WaitTimeout       time.Duration `env:"RELAY_WAIT_TIMEOUT" envDefault:"1s" meaning:"how long to wait for them" inert:"waiting for replicas is not built yet"`
-	MaxBytesPerSecond Size          `env:"RELAY_MAX_BYTES_PER_SECOND" envDefault:"8MiB" meaning:"pace where CLIENT LIST is not permitted" inert:"flow control is not built yet"`
+	WaitReplicas      int           `env:"RELAY_WAIT_REPLICAS" envDefault:"0" meaning:"settle an event only after this many replicas have it"`
+	WaitTimeout       time.Duration `env:"RELAY_WAIT_TIMEOUT" envDefault:"1s" meaning:"how long to wait for them before that is an outage"`
+	MaxBytesPerSecond Size          `env:"RELAY_MAX_BYTES_PER_SECOND" envDefault:"8MiB" meaning:"pace of a backlog where CLIENT LIST is not permitted, which tells how far behind subscribers are"`
 }
 
 // Outbox says where the file is, and how much it keeps.

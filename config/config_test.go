@@ -249,16 +249,15 @@ func TestNoSecretIsEverShown(t *testing.T) {
 }
 
 func TestNotesTellOfVariablesWithoutEffectAndOfMisspeltNames(t *testing.T) {
-	c := mustLoad(t, "REDIS_DECODE_RESPONSES=true", "RELAY_STREAMS=on", "RELAY_STREAM_MAXLEN=1000", "RELAY_WAIT_TIMEOUT=1000ms",
+	c := mustLoad(t, "REDIS_DECODE_RESPONSES=true", "MATCHRELAY_HTTP_ADDR=localhost:8000", "PREVIOUS_MATCHES_FILE=previous_matches.json",
 		"MATCHRELAY_SOCKET=/run/x.sock", "REDIS_MAX_RETRYS=topsecret", "RELAY_ONPOISON=block", "HOME=/root")
 	require.Equal(t, []string{
 		"REDIS_DECODE_RESPONSES has no effect: accepted for the sake of existing .env files",
-		"RELAY_STREAMS has no effect in this version: streams are not built yet",
 		"MATCHRELAY_SOCKET has no effect in this version: the control socket is not built yet",
+		"MATCHRELAY_HTTP_ADDR has no effect in this version: the HTTP server is not built yet",
 		"REDIS_MAX_RETRYS is not a variable of matchrelay: the nearest name is REDIS_MAX_RETRIES",
 		"RELAY_ONPOISON is not a variable of matchrelay: the nearest name is RELAY_ON_POISON",
 	}, c.Notes())
-	require.Empty(t, mustLoad(t, "RELAY_STREAMS=false").Notes(), "another way to write the default")
 }
 
 func TestSettingsShowTheEffectiveValue(t *testing.T) {

@@ -16,7 +16,6 @@ type Variable struct {
 	Inert   string // not empty: why setting it has no effect in this version
 
 	field   string // Go field, unique in the whole table: env's errors name only it
-	kind    reflect.Type
 	secret  string // "", "all" or "url"
 	ignored string // like Inert, for one that never had an effect here
 }
@@ -25,17 +24,6 @@ var variables = tableOf(reflect.TypeFor[Config]())
 
 // Variables returns the table of all variables, in the order to show them.
 func Variables() []Variable { return slices.Clone(variables) }
-
-// isDefault compares what is meant, not how it is written: off is false.
-func (v Variable) isDefault(value string) bool {
-	parse, ok := parsers[v.kind]
-	if !ok {
-		return value == v.Default
-	}
-	got, _ := parse(value)
-	want, _ := parse(v.Default)
-	return reflect.DeepEqual(got, want)
-}
 
 func tableOf(config reflect.Type) []Variable {
 	var table []Variable
@@ -50,7 +38,7 @@ func tableOf(config reflect.Type) []Variable {
 				table = append(table, Variable{
 					Group: group.Tag.Get("title"), Name: name, Default: field.Tag.Get("envDefault"),
 					Meaning: field.Tag.Get("meaning"), Inert: field.Tag.Get("inert"),
-					field: field.Name, kind: field.Type, secret: field.Tag.Get("secret"), ignored: field.Tag.Get("ignored"),
+					field: field.Name, secret: field.Tag.Get("secret"), ignored: field.Tag.Get("ignored"),
 				})
 			}
 		}
@@ -105,7 +93,7 @@ func (c *Config) Notes() []string {
 		switch {
 		case set && v.ignored != "":
 			notes = append(notes, fmt.Sprintf("%s has no effect: %s", v.Name, v.ignored))
-		case set && v.Inert != "" && !v.isDefault(g.value):
+		case set && v.Inert != "" && g.value != v.Default:
 			notes = append(notes, fmt.Sprintf("%s has no effect in this version: %s", v.Name, v.Inert))
 		}
 	}

@@ -38,16 +38,17 @@ var compiled = sync.OnceValue(func() map[string]*jsonschema.Schema {
 	for _, name := range JSONSchemas() {
 		file, _ := JSONSchema(name)
 		doc, _ := jsonschema.UnmarshalJSON(bytes.NewReader(file))
-		_ = c.AddResource(schemaURL(name), doc)
+		_ = c.AddResource(URL(name), doc)
 	}
 	schemas := map[string]*jsonschema.Schema{}
 	for _, name := range []string{TypeMatchUpdates, TypeProcessingStatus, TypeSystemAlert} {
-		schemas[name] = c.MustCompile(schemaURL(name))
+		schemas[name] = c.MustCompile(URL(name))
 	}
 	return schemas
 })
 
-func schemaURL(name string) string {
+// URL is the $id of a named JSON Schema.
+func URL(name string) string {
 	return "https://github.com/PitchConnect/matchrelay/schema/" + name + ".json"
 }
 

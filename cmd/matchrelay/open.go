@@ -56,6 +56,10 @@ func relayOptions(cfg *config.Config, log *slog.Logger) relay.Options {
 	if rejoin == 0 {
 		rejoin = -time.Second // not at all
 	}
+	schemas := map[string]string{}
+	for _, topic := range config.Topics {
+		schemas[topic] = schema.URL(topic)
+	}
 	return relay.Options{
 		Channels:       cfg.Redis.Channels(),
 		MinReceivers:   cfg.Relay.MinReceivers,
@@ -66,6 +70,13 @@ func relayOptions(cfg *config.Config, log *slog.Logger) relay.Options {
 		MaxRetries:     cfg.Redis.MaxRetries,
 		BlockOnPoison:  cfg.Relay.OnPoison == config.Block,
 		HealthInterval: cfg.Redis.HealthCheck,
+		Streams:        cfg.Relay.Streams,
+		StreamMaxLen:   cfg.Relay.StreamMaxLen,
+		Source:         schema.DefaultSource,
+		Schemas:        schemas,
+		WaitReplicas:   cfg.Relay.WaitReplicas,
+		WaitTimeout:    cfg.Relay.WaitTimeout,
+		BytesPerSecond: int(cfg.Relay.MaxBytesPerSecond),
 		Alert:          alertEvent,
 		Logger:         log,
 	}
