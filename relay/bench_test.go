@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
@@ -80,67 +81,114 @@ func median(figures []float64) float64 {
 	return figures[len(figures)/2]
 }
 
+// bench is an outbox, a Redis, and a subscriber that reads as fast as it can.
+type bench struct {
+	*testing.B
+	box    *outbox.Outbox
+	client redis.UniversalClient
+	sub    *counter
+}
+
+func newBench(b *testing.B) *bench {
+	server := benchServer(b)
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}})
+	b.Cleanup(func() { _ = client.Close() })
+	box, err := outbox.Open(filepath.Join(b.TempDir(), "outbox.db"), outbox.Options{})
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = box.Close() })
+	return &bench{b, box, client, count(b, server.Addr(), "test:news")}
+}
+
+// drain appends events of 1 KB and returns how many a second reach the subscriber.
+func (b *bench) drain(events int, opts relay.Options) float64 {
+	b.Helper()
+	for range 50 {
+		_, err := b.box.Add(context.Background(), kilobyteEvents(events/50)...)
+		require.NoError(b, err)
+	}
+	b.sub.expect(events)
+	began := time.Now()
+	run, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	opts.Channels = map[string]string{"news": "test:news"}
+	go func() { ended <- relay.New(b.box, relay.NewRedis(b.client, 5*time.Second), opts).Run(run) }()
+	b.sub.wait()
+	took := time.Since(began)
+	stop()
+	require.NoError(b, <-ended)
+	return float64(events) / took.Seconds()
+}
+
+// pipelined sends as many messages in pipelines of 512 commands, made by command for each message.
+func (b *bench) pipelined(events int, command func(redis.Pipeliner, []byte)) float64 {
+	b.Helper()
+	b.sub.expect(events)
+	payload := []byte(strings.Repeat("x", kilobyte))
+	began := time.Now()
+	for sent := 0; sent < events; {
+		pipe := b.client.Pipeline()
+		for ; pipe.Len() < 512 && sent < events; sent++ {
+			command(pipe, payload)
+		}
+		_, err := pipe.Exec(context.Background())
+		require.NoError(b, err)
+	}
+	b.sub.wait()
+	return float64(events) / time.Since(began).Seconds()
+}
+
+const drainEvents = 50_000
+
 // BenchmarkDrain drains a backlog of events of 1 KB to one subscriber, beside a go-redis pipeline of 512 plain PUBLISH on
 // one connection with the same subscriber, in turns; vs_plain is the ratio of the medians.
 func BenchmarkDrain(b *testing.B) {
-	const events = 50_000
-	server := benchServer(b)
-	client := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}})
-	defer client.Close()
-	sub := count(b, server.Addr(), "test:news")
-	box, err := outbox.Open(filepath.Join(b.TempDir(), "outbox.db"), outbox.Options{})
-	require.NoError(b, err)
-	defer box.Close()
-	ctx := context.Background()
-
+	bench := newBench(b)
 	var drained, plain []float64
 	for b.Loop() {
-		for range 50 {
-			_, err := box.Add(ctx, kilobyteEvents(events/50)...)
-			require.NoError(b, err)
-		}
-		sub.expect(events)
-		began := time.Now()
-		run, stop := context.WithCancel(ctx)
-		ended := make(chan error, 1)
-		go func() {
-			ended <- relay.New(box, relay.NewRedis(client, 5*time.Second), relay.Options{Channels: map[string]string{"news": "test:news"}}).Run(run)
-		}()
-		sub.wait()
-		drained = append(drained, events/time.Since(began).Seconds())
-		stop()
-		require.NoError(b, <-ended)
-
-		sub.expect(events)
-		payload := []byte(strings.Repeat("x", kilobyte))
-		began = time.Now()
-		for sent := 0; sent < events; {
-			pipe := client.Pipeline()
-			for range min(512, events-sent) {
-				pipe.Publish(ctx, "test:news", payload)
-				sent++
-			}
-			_, err := pipe.Exec(ctx)
-			require.NoError(b, err)
-		}
-		sub.wait()
-		plain = append(plain, events/time.Since(began).Seconds())
+		drained = append(drained, bench.drain(drainEvents, relay.Options{}))
+		plain = append(plain, bench.pipelined(drainEvents, func(pipe redis.Pipeliner, payload []byte) {
+			pipe.Publish(context.Background(), "test:news", payload)
+		}))
 	}
 	b.ReportMetric(median(drained), "drained/s")
 	b.ReportMetric(median(plain), "plain/s")
 	b.ReportMetric(median(drained)/median(plain), "vs_plain")
 }
 
+// BenchmarkDrainStream is the same with a stream, beside a pipeline of plain XADD and PUBLISH.
+func BenchmarkDrainStream(b *testing.B) {
+	bench := newBench(b)
+	var drained, plain []float64
+	for b.Loop() {
+		drained = append(drained, bench.drain(drainEvents, relay.Options{Streams: true}))
+		plain = append(plain, bench.pipelined(drainEvents, func(pipe redis.Pipeliner, payload []byte) {
+			pipe.XAdd(context.Background(), &redis.XAddArgs{Stream: "plain", MaxLen: relay.DefaultStreamMaxLen, Approx: true, Values: []any{"data", payload}})
+			pipe.Publish(context.Background(), "test:news", payload)
+		}))
+	}
+	b.ReportMetric(median(drained), "drained/s")
+	b.ReportMetric(median(plain), "plain/s")
+	b.ReportMetric(median(drained)/median(plain), "vs_plain")
+}
+
+// BenchmarkFlowControl is what flow control costs a subscriber that is fast.
+func BenchmarkFlowControl(b *testing.B) {
+	bench := newBench(b)
+	var with, without []float64
+	for b.Loop() {
+		with = append(with, bench.drain(drainEvents, relay.Options{}))
+		without = append(without, bench.drain(drainEvents, relay.Options{MaxBuffer: -1}))
+	}
+	b.ReportMetric(median(with), "drained/s")
+	b.ReportMetric(median(without), "without/s")
+	b.ReportMetric(median(with)/median(without), "vs_without")
+}
+
 // BenchmarkLatency is the time from the return of Add to the arrival at the subscriber on an idle system, beside one
 // PUBLISH round trip.
 func BenchmarkLatency(b *testing.B) {
-	server := benchServer(b)
-	client := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}})
-	defer client.Close()
-	sub := count(b, server.Addr(), "test:news")
-	box, err := outbox.Open(filepath.Join(b.TempDir(), "outbox.db"), outbox.Options{})
-	require.NoError(b, err)
-	defer box.Close()
+	bench := newBench(b)
+	box, client, sub := bench.box, bench.client, bench.sub
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {

@@ -85,6 +85,7 @@ func classify(err error) failure {
 	var record tls.RecordHeaderError
 	var dns *net.DNSError
 	var replicas *ReplicasError
+	var dial *DialError
 	switch {
 	case errors.As(err, &replicas):
 		f.mend = "check Redis's replicas, or lower RELAY_WAIT_REPLICAS"
@@ -92,9 +93,13 @@ func classify(err error) failure {
 		f.class, f.mend = Denied, "check rediss://, REDIS_TLS_CA, REDIS_TLS_CERT and REDIS_TLS_KEY"
 	case errors.As(err, &dns):
 		f.mend = "check the host name in REDIS_URL"
-	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		errors.Is(err, net.ErrClosed):
+	case errors.As(err, &dial) && dial.TLS && isTimeout(err):
+		f.mend = "check the address; if that port takes no TLS, REDIS_URL must begin with redis:// instead of rediss://"
+	case errors.As(err, &dial) && !dial.TLS && isClosed(err):
+		f.mend = "check the address; if that port takes TLS only, REDIS_URL must begin with rediss:// instead of redis://"
+	case errors.As(err, &dial):
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed), isTimeout(err):
+	case isClosed(err):
 		f.suspect = true
 	case errors.As(err, &reply):
 		for _, known := range byText {
@@ -118,7 +123,17 @@ func refused(err error) failure {
 	return f
 }
 
+// isClosed says whether the other side, or somebody between, has closed the connection.
+func isClosed(err error) bool {
+	for _, closed := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
+		if errors.Is(err, closed) {
+			return true
+		}
+	}
+	return false
+}
+
 func isTimeout(err error) bool {
 	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"fmt"
+	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,16 +31,24 @@ type ClientOptions struct {
 // NewClient makes a client for NewRedis. It never retries a command by itself: the relay knows when that is right. No
 // connection is made yet. The caller closes it.
 func NewClient(o ClientOptions) redis.UniversalClient {
+	dial := redis.NewDialer(&redis.Options{DialTimeout: cmp.Or(o.DialTimeout, defaultTimeout), TLSConfig: o.TLS})
 	return redis.NewUniversalClient(&redis.UniversalOptions{
-		Addrs:                    o.Addrs,
-		DB:                       o.DB,
-		Username:                 o.Username,
-		Password:                 o.Password,
-		MasterName:               o.SentinelMaster,
-		SentinelUsername:         o.SentinelUsername,
-		SentinelPassword:         o.SentinelPassword,
-		TLSConfig:                o.TLS,
-		DialTimeout:              o.DialTimeout,
+		Addrs:            o.Addrs,
+		DB:               o.DB,
+		Username:         o.Username,
+		Password:         o.Password,
+		MasterName:       o.SentinelMaster,
+		SentinelUsername: o.SentinelUsername,
+		SentinelPassword: o.SentinelPassword,
+		TLSConfig:        o.TLS,
+		DialTimeout:      o.DialTimeout,
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, &DialError{Addr: addr, TLS: o.TLS != nil, Err: err}
+			}
+			return conn, nil
+		},
 		MaxRetries:               -1,
 		DialerRetries:            1,
 		ReadTimeout:              -1, // every call has a deadline by its size
@@ -48,6 +59,22 @@ func NewClient(o ClientOptions) redis.UniversalClient {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 }
+
+// DialError says that no connection came about.
+type DialError struct {
+	Addr string // host:port, "" when not known
+	TLS  bool
+	Err  error
+}
+
+func (e *DialError) Error() string {
+	if e.Addr == "" {
+		return "connect: " + e.Err.Error()
+	}
+	return fmt.Sprintf("connect to %s: %v", e.Addr, e.Err)
+}
+
+func (e *DialError) Unwrap() error { return e.Err }
 
 // QuietClientLog keeps go-redis from writing lines of its own to standard error: the relay reports every failure itself.
 func QuietClientLog() { redis.SetLogger(silent{}) }

@@ -72,13 +72,6 @@ func (r *Redis) pipeline(ctx context.Context, b Batch) (redis.Pipeliner, error) 
 	return node.Pipeline(), nil
 }
 
-// topologyChanged lets the client of a Cluster look again at who has which slots: it does so by itself only now and then.
-func (r *Redis) topologyChanged() {
-	if cluster, ok := r.client.(*redis.ClusterClient); ok {
-		cluster.ReloadState(context.Background())
-	}
-}
-
 // receivers is what the script is told of a channel's subscribers. In a Cluster they are anywhere, at replicas too.
 func (r *Redis) receivers(ctx context.Context, channel string) int {
 	cluster, ok := r.client.(*redis.ClusterClient)

@@ -291,7 +291,7 @@ func TestTwoRelaysRepairTogetherWithoutRepeats(t *testing.T) {
 func TestAFileThatIsPutBackNeitherLosesNorRepeatsInTheStream(t *testing.T) {
 	t.Parallel()
 	for name, forget := range map[string]func(r *rig){
-		"Redis knows everything": func(*rig) {},
+		"Redis knows everything":                         func(*rig) {},
 		"Redis has forgotten the mark, the stream tells": func(r *rig) { r.do("DEL", r.markKey()) },
 	} {
 		t.Run(name, func(t *testing.T) {

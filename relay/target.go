@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -127,8 +128,9 @@ var (
 
 // Redis is the Target.
 type Redis struct {
-	client  redis.UniversalClient
-	timeout time.Duration
+	client   redis.UniversalClient
+	timeout  time.Duration
+	answered atomic.Bool // a call has succeeded once
 }
 
 // NewRedis makes a target of a client from NewClient. timeout bounds a call with little data (0 or less means 5 s); a call
@@ -213,21 +215,38 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 			err = failed // no connection: the commands never got an error of their own
 		}
 		if err != nil {
-			r.topologyChanged()
-			return replies, err
+			return replies, r.failed(err)
 		}
 		if replies = append(replies, reply); reply.Outcome != OK {
 			break
 		}
 	}
+	r.answered.Store(true)
 	if replicas != nil {
 		if n, err := replicas.Int(); err != nil {
-			return nil, err
+			return nil, r.failed(err)
 		} else if n < wait.Replicas {
 			return nil, &ReplicasError{Want: wait.Replicas, Have: n, Within: wait.Timeout}
 		}
 	}
 	return replies, nil
+}
+
+// failed makes a failed call easier to understand, and to mend.
+func (r *Redis) failed(err error) error {
+	encrypted := false
+	switch client := r.client.(type) {
+	case *redis.ClusterClient:
+		client.ReloadState(context.Background()) // it looks again at who has which slots only now and then
+		encrypted = client.Options().TLSConfig != nil
+	case *redis.Client:
+		encrypted = client.Options().TLSConfig != nil
+	}
+	// A plain port never answers a TLS handshake, one that takes TLS only closes plain connections.
+	if !r.answered.Load() && (isTimeout(err) || isClosed(err)) {
+		return &DialError{TLS: encrypted, Err: err}
+	}
+	return err
 }
 
 // sizeOf is the number of bytes of the events' payloads.
