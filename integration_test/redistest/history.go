@@ -1,8 +1,9 @@
 package redistest
 
 import (
-	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Event is one event of a history: what was appended, or what was received.
@@ -16,80 +17,132 @@ type Kind string
 
 // The kinds of findings.
 const (
-	Lost       Kind = "lost"         // appended, never received
-	Repeated   Kind = "repeated"     // received again without being allowed to
-	OutOfOrder Kind = "out of order" // received after a later one of its topic
-	Unknown    Kind = "unknown"      // received, never appended to that topic
+	Lost        Kind = "lost"         // appended, never received
+	Repeated    Kind = "repeated"     // received again without being allowed to
+	OutOfOrder  Kind = "out of order" // received after a later one of its topic
+	Unknown     Kind = "unknown"      // received, never appended to that topic
+	Unexplained Kind = "unexplained"  // counted by status, and not what happened
 )
 
 // Finding is one thing that is wrong.
 type Finding struct {
 	Kind Kind
 	Event
-	Position int // in the topic: of the append if lost, else of the receipt; from 0
+	Position int    // in the topic: of the append if lost, else of the receipt; from 0
+	Observer string // the subscriber or stream it is about; "status" if unexplained
+	Detail   string // what does not fit, if unexplained
 }
 
 // String is the finding in one line.
 func (f Finding) String() string {
-	return fmt.Sprintf("%s %s: %s (position %d)", f.Topic, f.MessageID, f.Kind, f.Position)
+	about := ""
+	if f.Observer != "" {
+		about = f.Observer + ": "
+	}
+	if f.Kind == Unexplained {
+		return fmt.Sprintf("%s%s: %s: %s", about, f.Topic, f.Kind, f.Detail)
+	}
+	return fmt.Sprintf("%s%s %s: %s (position %d)", about, f.Topic, f.MessageID, f.Kind, f.Position)
 }
 
-// Check compares what was appended, in commit order, with what one subscriber
-// received, in order of arrival. Order is judged per topic. Message IDs must be
-// unique within a topic of appended.
+// Why an event need not arrive. Only what is unheard is due in the streams.
+const (
+	Parked    = "parked"    // set aside
+	Discarded = "discarded" // given up by an operator
+	Replayed  = "replayed"  // was parked; the replay is an append of its own
+	Unheard   = "unheard"   // published while nobody was subscribed
+	Reheard   = "reheard"   // was unheard; the replay is an append of its own
+	Pending   = "pending"   // not published yet, or on its way
+)
+
+// History is everything that is known of a run, at its end: when all that is
+// pending was given the time to arrive, and what was delivered to be settled.
+type History struct {
+	// Appended is what was appended, in commit order. A deliberate replay is an
+	// event that is appended again, with the same message ID: it is due as often
+	// as it is here.
+	Appended []Event
+	// Subscribers is what each of them received, in order of arrival.
+	Subscribers map[string][]Event
+	// Streams is what each of them holds, or what each reader of one has read.
+	Streams map[string][]StreamEntry
+	// Trimmed are the streams that may lack entries at the front, but never the
+	// last one of a topic.
+	Trimmed map[string]bool
+	// Topics are those that a subscriber or a stream is there for. One that is not
+	// in it is there for all topics if it is a subscriber, and for those of its
+	// entries if it is a stream.
+	Topics map[string][]string
+	// Status is what is counted, by topic; nil if nobody looked.
+	Status map[string]TopicCounts
+	// MayRepeat are the message IDs that subscribers may receive several times.
+	// That is no excuse for a stream.
+	MayRepeat map[string]bool
+	// Excused are the message IDs that need not arrive, and why: Parked, Discarded,
+	// Replayed, Unheard, Reheard or Pending. A message that is appended n times has
+	// up to n reasons, with commas between them, for its first appends. What is
+	// excused and arrives nevertheless is held to the order only.
+	Excused map[string]string
+}
+
+// Check compares what was appended with what every observer saw, and that with
+// what status counts. Order is judged per topic.
 //
-// Events whose message ID is in mayRepeat may come several times, but each
-// repetition must be a run in append order: 1 2 3 2 3 4 is fine, 1 2 3 3 2 4 is
-// out of order. A run may break off and start again where it started or later,
-// as when the server dies a second time.
+// Events that may repeat may come several times, but each repetition must be a
+// run in append order: 1 2 3 2 3 4 is fine, 1 2 3 3 2 4 is out of order. A run
+// may break off and start again where it started or later, as when the server
+// dies a second time.
 //
-// It returns nil if nothing is wrong.
-func Check(appended, received []Event, mayRepeat map[string]bool) []Finding {
-	logs, arrivals := byTopic(appended), byTopic(received)
-	var findings []Finding
-	for _, topic := range topicsOf(appended, received) {
-		findings = append(findings, checkTopic(logs[topic], arrivals[topic], mayRepeat)...)
+// It returns nil if nothing is wrong. The subscribers come first, then the
+// streams, then status.
+func (h History) Check() []Finding {
+	excuses, nonsense := h.excuses()
+	if nonsense != nil {
+		return nonsense
 	}
+	var findings []Finding
+	report := func(observer string, found []Finding) {
+		for _, f := range found {
+			f.Observer = observer
+			findings = append(findings, f)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.Subscribers)) {
+		report(name, h.checkSubscriber(name, excuses))
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.Streams)) {
+		report(name, h.checkStream(name, excuses))
+	}
+	report("every stream", h.streamless(excuses))
+	report("status", h.checkStatus(excuses))
 	return findings
 }
 
-func checkTopic(log, arrivals []Event, mayRepeat map[string]bool) []Finding {
-	var findings []Finding
-	position := map[string]int{}
-	for i, e := range log {
-		position[e.MessageID] = i
+// Check is History.Check for one subscriber to all topics.
+func Check(appended, received []Event, mayRepeat map[string]bool) []Finding {
+	return History{Appended: appended, Subscribers: map[string][]Event{"": received}, MayRepeat: mayRepeat}.Check()
+}
+
+func (h History) checkSubscriber(name string, excuses map[string]excuse) []Finding {
+	received := h.Subscribers[name]
+	logs, arrivals := byTopic(h.Appended), map[string][]arrival{}
+	for _, e := range received {
+		arrivals[e.Topic] = append(arrivals[e.Topic], arrival{e, len(arrivals[e.Topic])})
 	}
-	seen := make([]bool, len(log))
-	newest, previous := -1, -1
-	runStart := -1 // where the current run of repeats began; -1 outside of one
-	for at, e := range arrivals {
-		found := func(k Kind) { findings = append(findings, Finding{k, e, at}) }
-		i, known := position[e.MessageID]
-		switch {
-		case !known:
-			found(Unknown)
-			continue
-		case seen[i] && !mayRepeat[e.MessageID]:
-			found(Repeated)
-			continue
-		case seen[i]:
-			if i <= previous {
-				if runStart >= 0 && i < runStart {
-					found(OutOfOrder)
-				}
-				runStart = i
+	topics := topicsOf(h.Appended, received)
+	if own, ok := h.Topics[name]; ok {
+		topics = topicsOf(eventsOf(own), received)
+		for topic := range logs {
+			if !slices.Contains(own, topic) {
+				delete(logs, topic) // what arrives from there is unknown here
 			}
-		case i < newest:
-			found(OutOfOrder)
-		default:
-			newest, runStart = i, -1
 		}
-		seen[i], previous = true, i
 	}
-	for i, e := range log {
-		if !seen[i] {
-			findings = append(findings, Finding{Lost, e, i})
-		}
+	var findings []Finding
+	for _, topic := range topics {
+		order := order{log: logs[topic], arrivals: arrivals[topic], mayRepeat: h.MayRepeat,
+			excused: func(id string) int { return excuses[id].unheard() }}
+		findings = append(findings, order.check()...)
 	}
 	return findings
 }
@@ -117,29 +170,11 @@ func topicsOf(histories ...[]Event) []string {
 	return topics
 }
 
-// Events turns messages into a history: topics names the topic of each channel
-// (a channel that is not in it is its own topic), id reads the message ID from
-// a payload.
-func Events(messages []Message, topics map[string]string, id func(payload []byte) string) []Event {
+// eventsOf names topics where events are asked for.
+func eventsOf(topics []string) []Event {
 	var events []Event
-	for _, m := range messages {
-		topic, ok := topics[m.Channel]
-		if !ok {
-			topic = m.Channel
-		}
-		events = append(events, Event{topic, id(m.Payload)})
+	for _, topic := range topics {
+		events = append(events, Event{Topic: topic})
 	}
 	return events
-}
-
-// EnvelopeID reads the message_id of a message envelope. A payload that is none
-// gives an ID that nothing was appended with.
-func EnvelopeID(payload []byte) string {
-	var envelope struct {
-		MessageID string `json:"message_id"`
-	}
-	if err := json.Unmarshal(payload, &envelope); err != nil {
-		return "not an envelope"
-	}
-	return envelope.MessageID
 }
