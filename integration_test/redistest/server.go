@@ -1,7 +1,7 @@
 package redistest
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -113,17 +113,10 @@ func (s *Server) waitUntilReady() {
 	}
 }
 
-// answers sends one PING, by hand: go-redis would log every refused connection.
 func (s *Server) answers() bool {
-	conn, err := net.Dial("tcp", s.Addr())
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(Patience)) // fails only on a closed connection
-	fmt.Fprint(conn, "PING\r\n")
-	reply, _ := bufio.NewReader(conn).ReadString('\n')
-	return strings.HasPrefix(reply, "+PONG") || strings.HasPrefix(reply, "-NOAUTH")
+	reply, err := command(s.Addr(), Patience, "PING")
+	var refused replyError
+	return reply == status("PONG") || errors.As(err, &refused) && strings.HasPrefix(refused.Error(), "NOAUTH")
 }
 
 // Kill ends the server with SIGKILL, frozen or not. Nothing happens if it does

@@ -2,14 +2,13 @@ package redistest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +17,8 @@ import (
 // Message is one message as a subscriber received it.
 type Message struct {
 	Channel    string
-	Payload    []byte
+	Payload    []byte // or what SubscriberOptions.Keep made of it
+	Size       int    // of the payload as it came, in bytes
 	At         time.Time
 	Connection int // which of the subscriber's connections it came over, from 1
 }
@@ -29,6 +29,14 @@ type SubscriberOptions struct {
 	// Reconnect is the time from a broken or refused connection to the next try;
 	// 0 means 10 ms.
 	Reconnect time.Duration
+	// Resolve, if set, is asked for the address before each connection, instead of
+	// the one that Subscribe is given. "" means that there is none now.
+	Resolve func() string
+	// BytesPerSecond, if set, is how fast the socket is read at most. The kernel
+	// buffers little for such a subscriber, so that Redis feels it.
+	BytesPerSecond int
+	// Keep, if set, says what to keep of a payload, as KeepMessageID does.
+	Keep func(payload []byte) []byte
 }
 
 // Subscriber subscribes to its channels on one connection, keeps every message
@@ -45,11 +53,13 @@ type Subscriber struct {
 	mu          sync.Mutex
 	messages    []Message
 	connections int // on which all channels were subscribed
+	broken      int // of those
 	conn        net.Conn
 	changed     chan struct{} // closed and replaced at every change of the above
 }
 
-// Subscribe starts a subscriber of the server at addr, which may be down. It is
+// Subscribe starts a subscriber of the server at addr, which may be down, and
+// does not matter if there is Resolve. It is
 // closed with the test.
 func Subscribe(t testing.TB, addr string, opts SubscriberOptions) *Subscriber {
 	t.Helper()
@@ -77,7 +87,11 @@ func (s *Subscriber) run(ctx context.Context) {
 // listen serves one connection until it breaks. Why it broke does not matter
 // to a subscriber.
 func (s *Subscriber) listen(ctx context.Context) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.addr)
+	addr := s.addr
+	if s.opts.Resolve != nil {
+		addr = s.opts.Resolve()
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return
 	}
@@ -85,16 +99,20 @@ func (s *Subscriber) listen(ctx context.Context) {
 	defer stop()
 	defer conn.Close()
 
-	request := append([]string{"SUBSCRIBE"}, s.opts.Channels...)
-	fmt.Fprintf(conn, "*%d\r\n", len(request))
-	for _, word := range request {
-		fmt.Fprintf(conn, "$%d\r\n%s\r\n", len(word), word)
-	}
+	writeCommand(conn, append([]string{"SUBSCRIBE"}, s.opts.Channels...)...)
 	s.update(func() { s.conn = conn })
-	in := bufio.NewReaderSize(conn, 1<<16)
+	var source io.Reader = conn
+	if s.opts.BytesPerSecond > 0 {
+		_ = conn.(*net.TCPConn).SetReadBuffer(throttledBuffer) // fails only on a closed connection
+		source = &throttle{in: conn, perSecond: s.opts.BytesPerSecond, done: ctx.Done()}
+	}
+	in := bufio.NewReaderSize(source, 1<<16)
 	for subscribed := 0; ; {
 		reply, err := readReply(in)
 		if err != nil || len(reply) != 3 {
+			if subscribed >= len(s.opts.Channels) && ctx.Err() == nil {
+				s.update(func() { s.broken++ })
+			}
 			return
 		}
 		switch reply[0] {
@@ -103,11 +121,33 @@ func (s *Subscriber) listen(ctx context.Context) {
 				s.update(func() { s.connections++ })
 			}
 		case "message":
+			m := s.message(reply[1], []byte(reply[2]))
 			s.update(func() {
-				s.messages = append(s.messages, Message{reply[1], []byte(reply[2]), time.Now(), s.connections})
+				m.Connection = s.connections
+				s.messages = append(s.messages, m)
 			})
 		}
 	}
+}
+
+func (s *Subscriber) message(channel string, payload []byte) Message {
+	m := Message{Channel: channel, Payload: payload, Size: len(payload), At: time.Now()}
+	if i := slices.Index(s.opts.Channels, channel); i >= 0 {
+		m.Channel = s.opts.Channels[i] // one string for all messages
+	}
+	if s.opts.Keep != nil {
+		m.Payload = bytes.Clone(s.opts.Keep(payload)) // a part of it would keep the whole in memory
+	}
+	return m
+}
+
+// KeepMessageID is a SubscriberOptions.Keep that leaves what EnvelopeID reads.
+func KeepMessageID(payload []byte) []byte {
+	kept, err := json.Marshal(map[string]string{"message_id": EnvelopeID(payload)})
+	if err != nil {
+		panic(err) // a string is no reason
+	}
+	return kept
 }
 
 func (s *Subscriber) update(change func()) {
@@ -119,17 +159,43 @@ func (s *Subscriber) update(change func()) {
 }
 
 // Messages returns what was received so far, in order: on the given channels,
-// or on all of them if none is given.
+// or on all of them if none is given. All of them are not copied, so that it
+// costs the same however many there are: do not change them.
 func (s *Subscriber) Messages(channels ...string) []Message {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	all := s.messages[:len(s.messages):len(s.messages)] // appending to either changes nothing in the other
+	s.mu.Unlock()
+	if len(channels) == 0 {
+		return all
+	}
 	var out []Message
-	for _, m := range s.messages {
-		if len(channels) == 0 || slices.Contains(channels, m.Channel) {
+	for _, m := range all {
+		if slices.Contains(channels, m.Channel) {
 			out = append(out, m)
 		}
 	}
 	return out
+}
+
+// Count is how many messages were received so far.
+func (s *Subscriber) Count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.messages)
+}
+
+// Connections is on how many connections all channels were subscribed so far.
+func (s *Subscriber) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.connections
+}
+
+// Disconnections is how many of them broke, whoever broke them, but for Close.
+func (s *Subscriber) Disconnections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
 }
 
 // WaitFor returns the messages when there are at least n, and fails the test
@@ -145,6 +211,12 @@ func (s *Subscriber) WaitFor(n int) []Message {
 func (s *Subscriber) WaitSubscribed(n int) {
 	s.t.Helper()
 	s.wait(fmt.Sprintf("subscription %d", n), func() bool { return s.connections >= n })
+}
+
+// WaitDisconnected returns when n of the connections have broken.
+func (s *Subscriber) WaitDisconnected(n int) {
+	s.t.Helper()
+	s.wait(fmt.Sprintf("disconnection %d", n), func() bool { return s.broken >= n })
 }
 
 // Cut breaks the current connection; Reconnect later there is a new one.
@@ -178,49 +250,4 @@ func (s *Subscriber) wait(what string, done func() bool) {
 			s.t.Fatalf("subscriber waited %v for %s: it has %d messages, over %d connections", Patience, what, got, connections)
 		}
 	}
-}
-
-var errProtocol = errors.New("not a reply that a subscriber gets")
-
-// readReply reads an array of bulk strings and integers, as text.
-func readReply(in *bufio.Reader) ([]string, error) {
-	n, err := readHead(in, '*')
-	if err != nil {
-		return nil, err
-	}
-	var items []string
-	for range n {
-		kind, err := in.Peek(1)
-		if err != nil {
-			return nil, err
-		}
-		size, err := readHead(in, kind[0])
-		switch {
-		case err != nil:
-			return nil, err
-		case kind[0] == ':':
-			items = append(items, strconv.Itoa(size))
-		case kind[0] == '$' && size >= 0:
-			bulk := make([]byte, size+len("\r\n"))
-			if _, err := io.ReadFull(in, bulk); err != nil {
-				return nil, err
-			}
-			items = append(items, string(bulk[:size]))
-		default:
-			return nil, errProtocol
-		}
-	}
-	return items, nil
-}
-
-// readHead reads a line such as *3 or $12 and returns its number.
-func readHead(in *bufio.Reader, kind byte) (int, error) {
-	line, err := in.ReadString('\n')
-	if err != nil {
-		return 0, err
-	}
-	if line[0] != kind {
-		return 0, errProtocol
-	}
-	return strconv.Atoi(strings.TrimRight(line[1:], "\r\n"))
 }
