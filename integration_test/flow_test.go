@@ -1,0 +1,53 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+func TestABacklogThatIsLargerThanAnyBufferReachesASlowSubscriberThatIsNeverDisconnected(t *testing.T) {
+	t.Parallel()
+	const events, size, bytesPerSecond = 100_000, 2 << 10, 10_000_000
+	server := redistest.Start(t, redistest.Options{}) // default limits: 32 MB at once, 8 MB for a minute
+	slow := redistest.Subscribe(t, server.Addr(), redistest.SubscriberOptions{Channels: []string{"test:updates"},
+		BytesPerSecond: bytesPerSecond, Keep: redistest.KeepMessageID})
+	fast := redistest.Subscribe(t, server.Addr(), redistest.SubscriberOptions{Channels: []string{"test:updates"}, Keep: redistest.KeepMessageID})
+	slow.WaitSubscribed(1)
+	fast.WaitSubscribed(1)
+	box := openBox(t, filepath.Join(t.TempDir(), "outbox.db"))
+	var history redistest.History
+	for range 100 {
+		batch := make([]outbox.Event, events/100)
+		for i := range batch {
+			id := uuid.NewString()
+			body, err := json.Marshal(map[string]string{"message_id": id, "text": strings.Repeat("x", size-60)})
+			require.NoError(t, err)
+			batch[i] = outbox.Event{Topic: updates, MessageID: id, Payload: body}
+			history.Appended = append(history.Appended, redistest.Event{Topic: updates, MessageID: id})
+		}
+		_, err := box.Add(context.Background(), batch...)
+		require.NoError(t, err)
+	}
+	_, stop := startRelay(t, box, server.Addr(), relayOptions())
+	slow.WaitFor(events)
+	fast.WaitFor(events)
+	waitEmpty(t, box)
+	stop()
+	require.Equal(t, 1, slow.Connections(), "it was never disconnected")
+	require.Equal(t, 1, fast.Connections())
+	history.Subscribers = map[string][]redistest.Event{
+		"slow": redistest.Events(slow.Messages(), topicOf, redistest.EnvelopeID),
+		"fast": redistest.Events(fast.Messages(), topicOf, redistest.EnvelopeID),
+	}
+	require.Empty(t, history.Check())
+	requireSound(t, box)
+}
