@@ -2,19 +2,44 @@ package redistest
 
 import (
 	"context"
+	"encoding/json"
+	"net"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
+	"github.com/Shopify/toxiproxy/v2/stream"
 	"github.com/rs/zerolog"
+	"github.com/rs/zerolog/log"
 	"go.uber.org/goleak"
 )
 
-// Proxy stands between a client and a server and does to their connections what networks do.
+// Proxy stands between a client and a server and does to their connections what
+// networks do. What it does holds for the present connections and for new ones,
+// until Heal. Several things may be done at once, each of them once.
+//
+// It accepts the connections itself, since toxiproxy resets those only that
+// come after the toxic, and at their next byte. The toxics are toxiproxy's; one
+// of its weaknesses is that adding and healing wait for a connection whose
+// receiver does not read.
 type Proxy struct {
-	t     testing.TB
-	proxy *toxiproxy.Proxy
+	t        testing.TB
+	upstream string
+	listener net.Listener
+	server   *toxiproxy.ApiServer
+	proxy    *toxiproxy.Proxy // never started: its toxics are all that is used
+	ended    chan struct{}
+
+	mu      sync.Mutex
+	conns   []*net.TCPConn // both ends of all connections so far
+	resets  bool           // resets what comes
+	stopped bool
 }
+
+// The bandwidth toxic writes to the log of all programs.
+func init() { log.Logger = zerolog.Nop() }
 
 // Leaks is what a TestMain whose tests use proxies passes to goleak, with
 // options of its own: it excuses the goroutines that toxiproxy leaves behind
@@ -26,28 +51,141 @@ func Leaks(more ...goleak.Option) []goleak.Option {
 	return more
 }
 
-// NewProxy forwards a port of its own to a server.
+// NewProxy forwards a port of its own to a server, which may be down: then each
+// connection is closed as soon as it is accepted.
 func NewProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
-	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), "redis", "127.0.0.1:0", upstream)
-	if err := p.Start(); err != nil {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.Stop)
-	return &Proxy{t, p}
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	p := &Proxy{t: t, upstream: upstream, listener: listener, server: server, ended: make(chan struct{}),
+		proxy: toxiproxy.NewProxy(server, "redis", listener.Addr().String(), upstream)}
+	go p.accept()
+	t.Cleanup(p.stop)
+	return p
 }
 
 // Addr is host:port of the proxy.
-func (p *Proxy) Addr() string { return p.proxy.Listen }
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+func (p *Proxy) accept() {
+	defer close(p.ended)
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		upstream, err := net.Dial("tcp", p.upstream)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		p.join(client.(*net.TCPConn), upstream.(*net.TCPConn))
+	}
+}
+
+func (p *Proxy) join(client, upstream *net.TCPConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped || p.resets {
+		reset(client, upstream)
+		return
+	}
+	p.conns = append(p.conns, client, upstream)
+	name := client.RemoteAddr().String()
+	p.proxy.Toxics.StartLink(p.server, name+"upstream", client, upstream, stream.Upstream)
+	p.proxy.Toxics.StartLink(p.server, name+"downstream", upstream, client, stream.Downstream)
+}
+
+func (p *Proxy) stop() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	p.stopped = true
+	for _, conn := range p.conns {
+		_ = conn.Close() // most of them are closed already
+	}
+	p.mu.Unlock()
+	<-p.ended
+}
+
+// reset closes connections with a RST: whatever is under way in them is lost.
+func reset(conns ...*net.TCPConn) {
+	for _, conn := range conns {
+		_ = conn.SetLinger(0) // fails on a closed connection
+		_ = conn.Close()
+	}
+}
 
 // CutReplies closes each connection at the next reply, which the client never sees although the server has run the command.
 func (p *Proxy) CutReplies() {
 	p.t.Helper()
-	toxic := `{"name":"cut","type":"limit_data","stream":"downstream","attributes":{"bytes":0}}`
-	if _, err := p.proxy.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
-		p.t.Fatal(err)
+	p.add("limit_data", stream.Downstream, map[string]int64{"bytes": 0})
+}
+
+// Latency delays every reply by d, more or less by jitter. Calling it again changes that.
+func (p *Proxy) Latency(d, jitter time.Duration) {
+	p.t.Helper()
+	p.add("latency", stream.Downstream, map[string]int64{"latency": d.Milliseconds(), "jitter": jitter.Milliseconds()})
+}
+
+// Throttle passes replies on no faster than that, in steps of 1000 bytes a second. Calling it again changes that.
+func (p *Proxy) Throttle(bytesPerSecond int) {
+	p.t.Helper()
+	if bytesPerSecond < 1000 {
+		p.t.Fatalf("throttle to %d bytes a second: expected at least 1000", bytesPerSecond)
 	}
+	p.add("bandwidth", stream.Downstream, map[string]int64{"rate": int64(bytesPerSecond / 1000)})
+}
+
+// HalfOpen swallows what either side sends, without closing anything: as when a
+// firewall forgets a connection. Healing it closes the connections, since they
+// have holes.
+func (p *Proxy) HalfOpen() {
+	p.t.Helper()
+	p.add("timeout", stream.Upstream, map[string]int64{"timeout": 0})
+	p.add("timeout", stream.Downstream, map[string]int64{"timeout": 0})
+}
+
+// SlowClose lets the client know only after d that the server has closed its connection.
+func (p *Proxy) SlowClose(d time.Duration) {
+	p.t.Helper()
+	p.add("slow_close", stream.Downstream, map[string]int64{"delay": d.Milliseconds()})
+}
+
+// Reset resets all connections at once, on both sides, and new ones when they
+// are accepted.
+func (p *Proxy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resets = true
+	reset(p.conns...)
+	p.conns = nil
 }
 
 // Heal lets everything through again.
-func (p *Proxy) Heal() { p.proxy.Toxics.ResetToxics(context.Background()) }
+func (p *Proxy) Heal() {
+	p.mu.Lock()
+	p.resets = false
+	p.mu.Unlock()
+	p.proxy.Toxics.ResetToxics(context.Background())
+}
+
+// add adds a toxic, or changes the one that is there.
+func (p *Proxy) add(kind string, direction stream.Direction, attributes map[string]int64) {
+	p.t.Helper()
+	name := kind + " " + direction.String()
+	toxic, err := json.Marshal(map[string]any{"name": name, "type": kind, "stream": direction.String(), "attributes": attributes})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if p.proxy.Toxics.GetToxic(name) != nil {
+		_, err = p.proxy.Toxics.UpdateToxicJson(name, strings.NewReader(string(toxic)))
+	} else {
+		_, err = p.proxy.Toxics.AddToxicJson(strings.NewReader(string(toxic)))
+	}
+	if err != nil {
+		p.t.Fatalf("%s: %v", name, err)
+	}
+}

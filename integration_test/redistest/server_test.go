@@ -11,7 +11,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, Leaks()...) }
 
 func TestAServerKeepsWhatItsPersistenceSays(t *testing.T) {
 	ctx := context.Background()
