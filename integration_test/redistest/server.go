@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -33,6 +35,7 @@ const (
 type Options struct {
 	Persistence Persistence
 	Config      []string // more lines of redis.conf
+	ReplicaOf   *Server  // if set: its master, which may be down; see WaitInSync
 }
 
 // Server is one redis-server process on a port of its own. The port and the
@@ -43,6 +46,8 @@ type Server struct {
 	port    int
 	process *exec.Cmd
 	exited  chan struct{} // closed when process has been waited for
+	args    []string      // more of them
+	up      atomic.Bool   // started, and neither dead nor frozen; any goroutine may read it
 }
 
 // New prepares a server without starting it: its port refuses connections.
@@ -54,10 +59,18 @@ func New(t testing.TB, opts Options) *Server {
 	if opts.Persistence == "" {
 		opts.Persistence = None
 	}
-	s := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
-	lines := append([]string{
-		"bind 127.0.0.1", fmt.Sprint("port ", s.port), "dir " + s.dir, "daemonize no", string(opts.Persistence),
-	}, opts.Config...)
+	port := freePort(t)
+	lines := []string{"daemonize no", string(opts.Persistence), "repl-diskless-sync-delay 0"} // it waits for 5 s by default
+	if opts.ReplicaOf != nil {
+		lines = append(lines, fmt.Sprint("replicaof 127.0.0.1 ", opts.ReplicaOf.port))
+	}
+	return newServer(t, port, append(lines, opts.Config...))
+}
+
+func newServer(t testing.TB, port int, config []string, args ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), port: port, args: args}
+	lines := append([]string{"bind 127.0.0.1", fmt.Sprint("port ", s.port), "dir " + s.dir}, config...)
 	if err := os.WriteFile(s.configPath(), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +97,7 @@ func (s *Server) Start() {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	s.process = exec.Command("redis-server", s.configPath())
+	s.process = exec.Command("redis-server", append([]string{s.configPath()}, s.args...)...)
 	s.process.Stdout, s.process.Stderr = log, log
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
@@ -95,6 +108,7 @@ func (s *Server) Start() {
 		_ = p.Wait() // a killed process is no news
 	}(s.process, s.exited)
 	s.waitUntilReady()
+	s.up.Store(true)
 }
 
 func (s *Server) waitUntilReady() {
@@ -127,10 +141,18 @@ func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 func (s *Server) Shutdown() { s.end(syscall.SIGTERM) }
 
 // Freeze stops the server with SIGSTOP: connections stay open and get no answer.
-func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() {
+	s.t.Helper()
+	s.up.Store(false)
+	s.signal(syscall.SIGSTOP)
+}
 
 // Thaw lets a frozen server go on.
-func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
+func (s *Server) Thaw() {
+	s.t.Helper()
+	s.signal(syscall.SIGCONT)
+	s.up.Store(true)
+}
 
 // PID is the process of the running server.
 func (s *Server) PID() int { return s.process.Process.Pid }
@@ -141,6 +163,7 @@ func (s *Server) WaitDead() {
 	select {
 	case <-s.exited:
 		s.process = nil
+		s.up.Store(false)
 	case <-time.After(Patience):
 		s.t.Fatal("redis-server does not die")
 	}
@@ -151,6 +174,7 @@ func (s *Server) end(sig syscall.Signal) {
 	if s.process == nil {
 		return
 	}
+	s.up.Store(false)
 	s.signal(sig)
 	select {
 	case <-s.exited:
@@ -202,14 +226,27 @@ func (s *Server) logPath() string    { return filepath.Join(s.dir, "redis.log") 
 // connections from: one of those could sit on the port while the server is down.
 func freePort(t testing.TB) int {
 	t.Helper()
-	const lowest, highest = 15000, 32000
+	return freePorts(t, 15000, 32000)
+}
+
+// freePorts is a port from the range that is free, as are those that are some
+// steps above it.
+func freePorts(t testing.TB, lowest, highest int, above ...int) int {
+	t.Helper()
 	for range 100 {
 		port := lowest + rand.IntN(highest-lowest)
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			_ = l.Close()
+		if !slices.ContainsFunc(append(above, 0), func(step int) bool { return !free(port + step) }) {
 			return port
 		}
 	}
 	t.Fatalf("no free port between %d and %d", lowest, highest)
 	return 0
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err == nil {
+		_ = l.Close()
+	}
+	return err == nil
 }
