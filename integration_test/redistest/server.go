@@ -53,22 +53,26 @@ type Server struct {
 // New prepares a server without starting it: its port refuses connections.
 func New(t testing.TB, opts Options) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Fatal("this test needs redis-server: apt-get install redis-server")
+	return newServer(t, freePort(t), opts.lines())
+}
+
+// lines are those of redis.conf.
+func (o Options) lines() []string {
+	if o.Persistence == "" {
+		o.Persistence = None
 	}
-	if opts.Persistence == "" {
-		opts.Persistence = None
+	lines := []string{"daemonize no", string(o.Persistence), "repl-diskless-sync-delay 0"} // it is 5 seconds
+	if o.ReplicaOf != nil {
+		lines = append(lines, fmt.Sprint("replicaof 127.0.0.1 ", o.ReplicaOf.port))
 	}
-	port := freePort(t)
-	lines := []string{"daemonize no", string(opts.Persistence), "repl-diskless-sync-delay 0"} // it waits for 5 s by default
-	if opts.ReplicaOf != nil {
-		lines = append(lines, fmt.Sprint("replicaof 127.0.0.1 ", opts.ReplicaOf.port))
-	}
-	return newServer(t, port, append(lines, opts.Config...))
+	return append(lines, o.Config...)
 }
 
 func newServer(t testing.TB, port int, config []string, args ...string) *Server {
 	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Fatal("this test needs redis-server: apt-get install redis-server")
+	}
 	s := &Server{t: t, dir: t.TempDir(), port: port, args: args}
 	lines := append([]string{"bind 127.0.0.1", fmt.Sprint("port ", s.port), "dir " + s.dir}, config...)
 	if err := os.WriteFile(s.configPath(), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
