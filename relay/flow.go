@@ -154,13 +154,13 @@ func (f *flow) paced(ctx context.Context, size int64, told func(string)) {
 	}
 }
 
-// again looks at the buffers anew after an outage: rights may have been given, and connections are others.
-func (f *flow) again(ctx context.Context) {
+// again asks for the buffers anew after an outage: rights may have been given. Whoever has the turn has asked just now.
+func (f *flow) again() {
 	select {
 	case f.turn <- struct{}{}:
-		f.blind, f.waiting = false, map[string]*laggard{}
+		f.blind = false
 		<-f.turn
-	case <-ctx.Done():
+	default:
 	}
 }
 

@@ -42,6 +42,7 @@ func (l *lane) connect(ctx context.Context) error {
 		}
 	}
 	if l.outage {
+		l.r.flow.again()
 		l.log.Info("delivering again", "receivers", reply.Receivers)
 	}
 	l.progress.Run = reply.Run
@@ -194,6 +195,9 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		}
 		if len(b.Events) == 0 {
 			continue
+		}
+		if err := l.r.flow.take(ctx, sizes([]Batch{b}), &l.express, l.slowed); err != nil || ctx.Err() != nil {
+			return false, err
 		}
 		reply, err := l.r.target.Republish(ctx, b)
 		switch {

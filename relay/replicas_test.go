@@ -1,0 +1,63 @@
+package relay_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+func TestAnEventIsSettledOnlyWhenItsReplicasHaveIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	replica := redistest.Start(t, redistest.Options{ReplicaOf: r.server})
+	replica.WaitInSync()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	opts := streaming()
+	opts.WaitReplicas, opts.WaitTimeout = 1, 200*time.Millisecond
+	r.start(opts)
+	r.addMany("news", 900)
+	r.waitDelivered("news")
+	sub.WaitFor(900)
+	settled := r.topic("news").Cursor
+
+	replica.Freeze()
+	r.addMany("news", 700)
+	sub.WaitFor(1600)
+	eventually(t, "it is told", func() bool {
+		h := r.relay.Health().Topics["news"]
+		return h.State == relay.RedisDown && strings.Contains(h.LastError, "0 of 1 replicas have confirmed within 200ms; check Redis's replicas, or lower RELAY_WAIT_REPLICAS")
+	})
+	r.halt()
+	require.Equal(t, settled, r.topic("news").Cursor, "published, but not settled")
+	r.start(opts) // nor does a fresh relay take Redis's word for it
+	eventually(t, "it is told again", func() bool { return r.relay.Health().Topics["news"].State == relay.RedisDown })
+	require.Equal(t, settled, r.topic("news").Cursor)
+
+	replica.Thaw()
+	r.waitDelivered("news")
+	r.requireComplete(sub, nil)
+	r.requireStream(r.news())
+	require.Empty(t, r.alertKinds())
+	require.Equal(t, int64(1600), replica.Client().XLen(context.Background(), newsStream).Val())
+}
+
+func TestAUserWhoMayNotWaitForReplicas(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	opts := quick()
+	opts.WaitReplicas = 1
+	r.startTarget(opts, r.as(append(least, optional...)...))
+	r.add("news", 1)
+	eventually(t, "it is told", func() bool {
+		h := r.relay.Health().Topics["news"]
+		return h.State == relay.Blocked && strings.Contains(h.LastError, "+wait")
+	})
+}
