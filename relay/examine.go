@@ -226,3 +226,6 @@ func Explain(err error) (class Class, mend string) {
 	f := classify(err)
 	return f.class, f.mend
 }
+
+// Forbidden says whether an error means that the user lacks a right.
+func Forbidden(err error) bool { return redis.IsPermissionError(err) }

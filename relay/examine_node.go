@@ -51,7 +51,7 @@ func (e *examiner) ask(right string, command func(ctx context.Context) error) bo
 		return true
 	}
 	// What Redis says about this one command leaves the others to be tried.
-	if redis.IsPermissionError(err) || classify(err).mend == mendCommands {
+	if Forbidden(err) || classify(err).mend == mendCommands {
 		e.Unseen[right] = err
 	} else {
 		e.Err = err

@@ -70,7 +70,7 @@ Begin with: matchrelay demo`,
 	flags.VarP(&a.output, "output", "o", "table, json or jsonl")
 	flags.BoolVar(&a.noColor, "no-color", false, "no colours (NO_COLOR)")
 	root.AddCommand(a.runCommand(), a.relayCommand(), a.ingestCommand(), a.statusCommand(), a.eventsCommand(),
-		a.configCommand(), a.demoCommand(), a.versionCommand())
+		a.configCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand())
 	return root
 }
 

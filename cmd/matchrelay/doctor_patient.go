@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/config"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// patient is what the doctor has found out; the checks judge it. Nothing was changed to get it.
+type patient struct {
+	cfg *config.Config
+	now time.Time
+
+	nodes     []relay.Node
+	down      error  // why Redis cannot be used
+	speaks    string // with down: what the port talks, if that is not what REDIS_URL says
+	sentinels []relay.Sentinel
+	marks     []markView // of each topic, if Redis and the file can be asked
+	streams   []streamView
+
+	path     string      // of the file, absolute
+	file     fs.FileInfo // nil when there is none
+	fileErr  error       // why the file cannot be looked at
+	unopened string      // why stats is nil, when that is no error
+	stats    *outbox.Stats
+	newest   time.Time // when the newest event was appended
+
+	folder    string // the file's, or the first one above that exists
+	folderNow fs.FileInfo
+	writable  bool   // the folder, by this user
+	free      uint64 // bytes of its disk
+}
+
+// markView is what file and Redis know of a topic's last accepted event.
+type markView struct {
+	topic         string
+	accepted      outbox.Mark // says the file
+	found         outbox.Mark // says Redis
+	known, pruned bool        // the file has the event that Redis has; it may have had it
+	err           error
+}
+
+// streamView is what the name of a topic's stream holds.
+type streamView struct {
+	topic, kind string
+	err         error
+}
+
+// examinePatient looks at everything.
+func examinePatient(ctx context.Context, cfg *config.Config) *patient {
+	p := &patient{cfg: cfg, now: time.Now()}
+	client := newClient(cfg)
+	defer client.Close()
+	target := relay.NewRedis(client, cfg.Redis.SocketTimeout)
+	p.lookAtFile()
+	if cfg.Redis.Enabled {
+		p.lookAtRedis(ctx, target)
+	}
+	p.lookIntoFile(ctx, target)
+	return p
+}
+
+func (p *patient) lookAtRedis(ctx context.Context, target *relay.Redis) {
+	p.nodes, p.down = target.Examine(ctx, p.question(false))
+	server := p.cfg.Redis.Server
+	if server.SentinelMaster != "" {
+		p.sentinels = relay.Sentinels(ctx, clientOptions(p.cfg), p.cfg.Redis.SocketTimeout)
+	}
+	if p.down != nil {
+		p.speaks = speaks(ctx, server.Addrs[0], server.TLS == nil, p.cfg.Redis.ConnTimeout)
+		return
+	}
+	for _, topic := range config.Topics {
+		if !p.cfg.Relay.Streams {
+			break
+		}
+		kind, err := target.StreamType(ctx, p.cfg.Redis.Channels()[topic])
+		p.streams = append(p.streams, streamView{topic, kind, err})
+	}
+}
+
+// question is what the relay would want of Redis with these settings.
+func (p *patient) question(cluster bool) relay.Question {
+	q := relay.Question{Channels: p.channels(), Origin: "doctor"}
+	if p.cfg.Relay.Streams {
+		q.Features = append(q.Features, relay.Streams)
+	}
+	if p.cfg.Relay.WaitReplicas > 0 {
+		q.Features = append(q.Features, relay.Replicas)
+	}
+	if cluster {
+		q.Features = append(q.Features, relay.Cluster)
+	}
+	return q
+}
+
+// channels are those of the topics, in the topics' order.
+func (p *patient) channels() (list []string) {
+	for _, topic := range config.Topics {
+		list = append(list, p.cfg.Redis.Channels()[topic])
+	}
+	return list
+}
+
+// lookAtFile looks from outside.
+func (p *patient) lookAtFile() {
+	p.path, p.fileErr = filepath.Abs(p.cfg.Outbox.Path)
+	if p.fileErr != nil {
+		return
+	}
+	info, err := os.Stat(p.path)
+	if err == nil {
+		p.file = info
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		p.fileErr = err
+	}
+	for p.folder = filepath.Dir(p.path); ; p.folder = filepath.Dir(p.folder) {
+		if p.folderNow, err = os.Stat(p.folder); err == nil || p.folder == filepath.Dir(p.folder) {
+			break
+		}
+	}
+	const write, search = 2, 1
+	p.writable = syscall.Access(p.folder, write|search) == nil
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(p.folder, &disk); err == nil {
+		p.free = disk.Bavail * uint64(disk.Bsize)
+	}
+}
+
+// lookIntoFile opens the file if that changes nothing, asks Redis for its side of the marks, and lets the file go at once:
+// nobody else can open it meanwhile.
+func (p *patient) lookIntoFile(ctx context.Context, target *relay.Redis) {
+	switch {
+	case p.fileErr != nil:
+		p.unopened = "the file cannot be looked at"
+		return
+	case p.file == nil:
+		p.unopened = "the file is not made yet"
+		return
+	case p.file.Mode().Perm()&0o077 != 0:
+		p.unopened = "the file is not opened, for that would change its mode"
+		return
+	}
+	o, err := outbox.Open(p.path, outbox.Options{MustExist: true, LockTimeout: 200 * time.Millisecond})
+	var held *outbox.LockedError
+	switch {
+	case errors.As(err, &held):
+		p.unopened = "the file is held by " + holder(held)
+		return
+	case err != nil:
+		p.fileErr, p.unopened = err, "the file cannot be opened"
+		return
+	}
+	defer o.Close()
+	stats, err := o.Stats(ctx)
+	if err != nil {
+		p.fileErr, p.unopened = err, "the file cannot be read"
+		return
+	}
+	p.stats = &stats
+	if stats.LastSequence > 0 {
+		if newest, err := o.List(ctx, outbox.Filter{After: stats.LastSequence - 1}); err == nil && len(newest) > 0 {
+			p.newest = newest[0].AppendedAt
+		}
+	}
+	if p.cfg.Redis.Enabled && p.down == nil {
+		p.compareMarks(ctx, o, target)
+	}
+}
+
+func (p *patient) compareMarks(ctx context.Context, o *outbox.Outbox, target *relay.Redis) {
+	for _, topic := range config.Topics {
+		view := markView{topic: topic}
+		position, err := o.Position(ctx, topic)
+		if err == nil {
+			view.accepted = position.Progress.Accepted
+			view.found, err = target.Mark(ctx, p.cfg.Redis.Channels()[topic], position.Origin)
+		}
+		if err == nil && view.found.Sequence > 0 {
+			var id string
+			id, err = o.MessageID(ctx, topic, view.found.Sequence)
+			view.known = id != "" && id == view.found.MessageID
+			view.pruned = id == "" && view.found.Sequence <= position.PrunedTo
+		}
+		view.err = err
+		if p.marks = append(p.marks, view); err != nil {
+			return
+		}
+	}
+}
