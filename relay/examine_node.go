@@ -118,7 +118,9 @@ func (e *examiner) info(q Question) {
 	if slices.Contains(q.Features, Cluster) {
 		e.ask("+cluster|info", func(ctx context.Context) error {
 			text, err := e.client.ClusterInfo(ctx).Result()
-			e.Cluster = infoFields(text)
+			if err == nil {
+				e.Cluster = infoFields(text)
+			}
 			return err
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,7 @@ type check struct {
 	Found  string      `json:"found"`
 	Mend   string      `json:"mend"` // what to do, "" when there is nothing to be done
 
-	mends []string
+	finds, mends []string
 }
 
 // A check may find several things: all are told, and the worst decides.
@@ -45,18 +46,13 @@ func (c *check) add(v checkStatus, mend, format string, args ...any) {
 	if rank[v] > rank[c.Status] {
 		c.Status = v
 	}
-	join := func(list *string, s string) {
-		switch {
-		case *list == "":
-			*list = s
-		case s != "" && !strings.Contains(*list, s):
-			*list += "; " + s
-		}
+	if found := fmt.Sprintf(format, args...); !slices.Contains(c.finds, found) {
+		c.finds = append(c.finds, found)
+		c.Found = strings.Join(c.finds, "; ")
 	}
-	join(&c.Found, fmt.Sprintf(format, args...))
-	if mend != "" && !strings.Contains(c.Mend, mend) {
+	if mend != "" && !slices.Contains(c.mends, mend) {
 		c.mends = append(c.mends, mend)
-		join(&c.Mend, mend)
+		c.Mend = strings.Join(c.mends, "; ")
 	}
 }
 

@@ -135,9 +135,8 @@ func versionOf(text string) (major, minor int) {
 }
 
 func checkRole(p *patient, c *check) {
-	wanted, cluster := p.cfg.Relay.WaitReplicas, false
+	wanted := p.cfg.Relay.WaitReplicas
 	for _, n := range p.nodes {
-		cluster = cluster || n.Cluster != nil
 		if n.Role == "replica" && len(p.nodes) == 1 {
 			c.fail("point REDIS_URL to the master", "this Redis is a replica of %s", master(n))
 		}
@@ -166,7 +165,7 @@ func checkRole(p *patient, c *check) {
 			c.ok("%smaster, %s", who, count(have, "replica"))
 		}
 	})
-	p.checkCluster(c, cluster)
+	p.checkCluster(c)
 	if c.Status == "" {
 		c.skip("Redis cannot be asked")
 	}
@@ -179,7 +178,7 @@ func master(n relay.Node) string {
 	return "another"
 }
 
-func (p *patient) checkCluster(c *check, cluster bool) {
+func (p *patient) checkCluster(c *check) {
 	if !p.cfg.Redis.Server.Cluster() || p.down != nil {
 		return
 	}
@@ -187,9 +186,7 @@ func (p *patient) checkCluster(c *check, cluster bool) {
 	for _, n := range p.nodes {
 		if n.Err == nil {
 			answer++
-			if !cluster {
-				c.unseen(n, "the Cluster's state ", "+cluster|info")
-			}
+			c.unseen(n, "the Cluster's state ", "+cluster|info")
 		}
 	}
 	if answer < len(p.nodes) {

@@ -22,7 +22,7 @@ func checkFile(p *patient, c *check) {
 	switch {
 	case p.fileErr != nil:
 		_, text := explain(p.fileErr)
-		c.fail("", "%s", text)
+		c.fail("do as it says, or point MATCHRELAY_DB to the right file", "%s", text)
 	case p.file == nil:
 		c.ok("%s is not made yet; the first match list makes it", p.path)
 	case p.stats != nil:

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+)
+
+func TestDoctorOfAClusterAsksEveryNode(t *testing.T) {
+	c := newClinic(t, redistest.Options{Config: []string{"cluster-enabled yes", "cluster-announce-ip 127.0.0.1"}})
+	other := redistest.Start(t, redistest.Options{Persistence: redistest.AOF,
+		Config: []string{"cluster-enabled yes", "cluster-announce-ip 127.0.0.1"}})
+	c.expect("role", checkFail, "a node of a Cluster", "give several of its nodes")
+	c.redis("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+	require.NoError(t, other.Client().Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 8192, 16383).Err())
+	require.NoError(t, other.Client().Do(t.Context(), "CLUSTER", "SET-CONFIG-EPOCH", 2).Err())
+	c.redis("CLUSTER", "MEET", "127.0.0.1", port(other))
+	for _, s := range []*redistest.Server{c.server, other} {
+		client := s.Client()
+		require.Eventually(t, func() bool {
+			info := client.ClusterInfo(t.Context()).Val()
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:2")
+		}, redistest.Patience, 5*time.Millisecond)
+	}
+	// Each node counts its own subscribers.
+	for _, s := range []*redistest.Server{c.server, other} {
+		redistest.Subscribe(t, s.Addr(), redistest.SubscriberOptions{Channels: []string{"fogis:matches:updates"}}).WaitSubscribed(1)
+	}
+	url := "REDIS_URL=" + c.server.URL() + "," + other.URL()
+	code, checks := c.examine(url)
+	require.Equal(t, exitOK, code, checks)
+	require.Contains(t, checks["role"].Found, "all 2 nodes answer")
+	require.Contains(t, checks["receivers"].Found, "match_updates 2")
+	require.Contains(t, checks["persistence"].Found, other.Addr()+": AOF")
+
+	for _, client := range []*redistest.Server{c.server, other} {
+		require.NoError(t, client.Client().Do(t.Context(), "ACL", "SETUSER", "relay", "on", ">pw", "~*", "&*", "+@all", "-cluster|info").Err())
+	}
+	c.expect("role", checkWarn, "cannot be seen without the right +cluster|info", "",
+		"REDIS_URL=redis://relay:pw@"+c.server.Addr()+","+other.URL())
+}
+
+func TestDoctorAsksTheSentinels(t *testing.T) {
+	c := newClinic(t, redistest.Options{})
+	folder := t.TempDir()
+	file, own := filepath.Join(folder, "sentinel.conf"), port(redistest.New(t, redistest.Options{}))
+	require.NoError(t, os.WriteFile(file, []byte("bind 127.0.0.1\nport "+own+"\ndir "+folder+
+		"\nsentinel monitor fogis 127.0.0.1 "+port(c.server)+" 1\n"), 0o600))
+	sentinel := exec.Command("redis-server", file, "--sentinel")
+	require.NoError(t, sentinel.Start())
+	t.Cleanup(func() {
+		require.NoError(t, sentinel.Process.Kill())
+		_ = sentinel.Wait() // it was killed
+	})
+	url := "REDIS_URL=redis://127.0.0.1:" + own
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+own)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}, redistest.Patience, 5*time.Millisecond)
+	c.expect("connection", checkOK, "the master is "+c.server.Addr(), "", url, "REDIS_SENTINEL_MASTER=fogis")
+	c.expect("connection", checkFail, "knows no master named nobody", "correct REDIS_SENTINEL_MASTER", url, "REDIS_SENTINEL_MASTER=nobody", "REDIS_SOCKET_TIMEOUT=1")
+}
+
+func TestDoctorFindsThatAPortSpeaksTLS(t *testing.T) {
+	folder, tls := t.TempDir(), port(redistest.New(t, redistest.Options{}))
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &private.PublicKey, private)
+	require.NoError(t, err)
+	key, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "PRIVATE KEY", Bytes: key}} {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), pem.EncodeToMemory(block), 0o600))
+	}
+	c := newClinic(t, redistest.Options{Config: []string{"tls-port " + tls, "tls-cert-file " + folder + "/cert",
+		"tls-key-file " + folder + "/key", "tls-auth-clients no", "tls-ca-cert-file " + folder + "/cert"}})
+	c.expect("connection", checkFail, "outage", "begin REDIS_URL with rediss://", "REDIS_URL=redis://127.0.0.1:"+tls, "REDIS_SOCKET_TIMEOUT=1")
+	c.expect("connection", checkFail, "certificate", "REDIS_TLS_CA", "REDIS_URL=rediss://localhost:"+tls, "REDIS_SOCKET_TIMEOUT=1")
+	c.expect("connection", checkOK, "answers", "", "REDIS_URL=rediss://localhost:"+tls, "REDIS_TLS_CA="+folder+"/cert")
+}
