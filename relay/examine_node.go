@@ -50,8 +50,10 @@ func (e *examiner) ask(right string, command func(ctx context.Context) error) bo
 	if err == nil {
 		return true
 	}
-	// What Redis says about this one command leaves the others to be tried.
-	if Forbidden(err) || classify(err).mend == mendCommands {
+	// What Redis says about this one command leaves the others to be tried. It may also forbid one that the client gives
+	// by itself when it connects.
+	name, _, _ := strings.Cut(right[1:], "|")
+	if Forbidden(err) && strings.Contains(err.Error(), "'"+name) || classify(err).mend == mendCommands {
 		e.Unseen[right] = err
 	} else {
 		e.Err = err

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -163,7 +162,7 @@ func TestWhyRedisCannotBeExamined(t *testing.T) {
 		{"frozen", relay.ClientOptions{Addrs: []string{frozen.Addr()}}, relay.Outage, ""},
 		{"TLS to a plain port", relay.ClientOptions{Addrs: []string{locked.Addr()}, TLS: &tls.Config{ServerName: "localhost"}}, relay.Outage, ""},
 	} {
-		r := examinee(t, c.o, 300*time.Millisecond)
+		r := examinee(t, c.o, time.Second)
 		_, err := r.Examine(t.Context(), everything)
 		require.Error(t, err, c.name)
 		class, mend := relay.Explain(err)
@@ -223,16 +222,21 @@ func TestMarksAndStreamTypes(t *testing.T) {
 // clusterOf starts a Cluster of masters that share the slots.
 func clusterOf(t *testing.T, n int) (servers []*redistest.Server) {
 	ctx := t.Context()
+	firstBus := ""
 	for i := range n {
-		s := redistest.Start(t, redistest.Options{Config: []string{"cluster-enabled yes", "cluster-announce-ip 127.0.0.1", "cluster-node-timeout 2000"}})
+		_, bus, err := net.SplitHostPort(redistest.New(t, redistest.Options{}).Addr())
+		require.NoError(t, err)
+		s := redistest.Start(t, redistest.Options{Config: []string{"cluster-enabled yes", "cluster-port " + bus, "cluster-node-timeout 2000"}})
 		servers = append(servers, s)
 		require.NoError(t, s.Client().Do(ctx, "CLUSTER", "ADDSLOTSRANGE", i*16384/n, (i+1)*16384/n-1).Err())
 		require.NoError(t, s.Client().Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
-		if i > 0 {
-			host, port, err := net.SplitHostPort(servers[0].Addr())
-			require.NoError(t, err)
-			require.NoError(t, s.Client().ClusterMeet(ctx, host, port).Err())
+		if i == 0 {
+			firstBus = bus
+			continue
 		}
+		host, port, err := net.SplitHostPort(servers[0].Addr())
+		require.NoError(t, err)
+		require.NoError(t, s.Client().Do(ctx, "CLUSTER", "MEET", host, port, firstBus).Err())
 	}
 	for _, s := range servers {
 		client := s.Client()
@@ -304,7 +308,8 @@ func TestSentinelsAreAskedForTheMaster(t *testing.T) {
 func startSentinel(t *testing.T, master *redistest.Server) (addr string) {
 	host, port, err := net.SplitHostPort(master.Addr())
 	require.NoError(t, err)
-	own := strconv.Itoa(freePort(t))
+	_, own, err := net.SplitHostPort(redistest.New(t, redistest.Options{}).Addr())
+	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "sentinel.conf")
 	require.NoError(t, os.WriteFile(file, []byte("bind 127.0.0.1\nport "+own+"\ndir "+filepath.Dir(file)+"\nsentinel monitor fogis "+host+" "+port+" 1\n"), 0o600))
 	process := exec.Command("redis-server", file, "--sentinel")

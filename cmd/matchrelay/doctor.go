@@ -114,7 +114,7 @@ func (a *app) doctor(ctx context.Context, strict bool) error {
 	}
 	switch {
 	case p.down != nil:
-		return exit(exitUnreachable, errors.New("Redis cannot be used as it is; mend the connection, then run: matchrelay doctor"))
+		return exit(exitUnreachable, errors.New("cannot use Redis as it is; mend the connection, then run: matchrelay doctor"))
 	case report.Fail > 0:
 		return exit(exitFailure, fmt.Errorf("%s failed; mend what is said there, then run: matchrelay doctor", count(report.Fail, "check")))
 	case report.Warn > 0 && strict:

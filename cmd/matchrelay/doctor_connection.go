@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +16,9 @@ import (
 
 	"github.com/PitchConnect/matchrelay/relay"
 )
+
+// forbidden finds the command that Redis's answer is about.
+var forbidden = regexp.MustCompile(`^NOPERM .*to run the '([a-z|]+)'`)
 
 func checkConnection(p *patient, c *check) {
 	if !p.cfg.Redis.Enabled {
@@ -29,8 +33,8 @@ func checkConnection(p *patient, c *check) {
 		switch {
 		case errors.Is(p.down, syscall.ECONNREFUSED):
 			mend = "start Redis, or point REDIS_URL to it"
-		case strings.Contains(p.down.Error(), "cluster|slots"):
-			mend = aclLine(p.user(), "+cluster|slots")
+		case forbidden.MatchString(p.down.Error()):
+			mend = aclLine(p.user(), "+"+forbidden.FindStringSubmatch(p.down.Error())[1])
 		case strings.Contains(p.down.Error(), "cluster support disabled"):
 			mend = "this Redis is no Cluster: give one address in REDIS_URL"
 		case errors.As(p.down, &reply):

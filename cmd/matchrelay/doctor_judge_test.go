@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -78,7 +80,7 @@ func TestHowTheDoctorJudges(t *testing.T) {
 		{"a folder that cannot be written to", "", func(p *patient) { p.folderNow, _ = os.Stat("/"); p.free = 1 << 40 }, checkDisk, checkFail, "cannot be written"},
 		{"nothing waits", "", func(p *patient) { p.stats = &outbox.Stats{} }, checkPending, checkOK, "nothing waits"},
 
-		{"rights that a Cluster takes", nodes, func(p *patient) { p.down = errors.New("NOPERM 'cluster|slots'") }, checkConnection, checkFail, "cluster|slots"},
+		{"an unknown host", "", func(p *patient) { p.down = &net.DNSError{Err: "no such host"} }, checkConnection, checkFail, "no such host"},
 		{"a port that speaks TLS", "", func(p *patient) { p.down, p.speaks = errors.New("EOF"), "tls" }, checkConnection, checkFail, "EOF"},
 		{"Sentinels that differ", "", func(p *patient) {
 			p.sentinels = []relay.Sentinel{{Addr: "s:1", Master: "a:1"}, {Addr: "s:2", Master: "b:1"}}
@@ -126,4 +128,19 @@ func TestTheDoctorsColours(t *testing.T) {
 	require.Error(t, (&app{stdout: full{}, output: formatJSONL}).printChecks(newCheckReport([]check{{}})))
 	require.Error(t, (&app{stdout: full{}, output: formatJSON}).printChecks(newCheckReport(nil)))
 	require.NotContains(t, strings.Split(out.String(), "\n")[0], "->")
+}
+
+func TestTheDoctorIsInterruptedOrNotHeard(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	off := func(a *app) {
+		a.environ = []string{"REDIS_PUBSUB_ENABLED=false", "MATCHRELAY_DB=" + filepath.Join(t.TempDir(), "x.db")}
+	}
+	code, stdout, stderr := call(t, ctx, off, "doctor")
+	require.Equal(t, exitFailure, code)
+	require.Empty(t, stdout)
+	require.Contains(t, stderr, "it was interrupted")
+	code, _, stderr = call(t, t.Context(), func(a *app) { off(a); a.stdout = full{} }, "doctor")
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, stderr, "closed pipe")
 }

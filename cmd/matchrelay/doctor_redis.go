@@ -23,7 +23,7 @@ func checkEviction(p *patient, c *check) {
 			c.ok("%sno maxmemory", who)
 			return
 		case policy != "noeviction":
-			c.warn("CONFIG SET maxmemory-policy noeviction", "%smaxmemory-policy is %s: it may evict high-water marks", who, policy)
+			c.warn(configLine("maxmemory-policy noeviction"), "%smaxmemory-policy is %s: it may evict high-water marks", who, policy)
 		default:
 			c.ok("%snoeviction", who)
 		}
@@ -51,7 +51,7 @@ func checkPersistence(p *patient, c *check) {
 		switch {
 		case failed:
 		case n.Info["aof_enabled"] == "1" && n.Settings["appendfsync"] == "no":
-			c.warn("CONFIG SET appendfsync everysec", "%sAOF, but appendfsync is no: a crash of its machine loses up to half a minute", who)
+			c.warn(configLine("appendfsync everysec"), "%sAOF, but appendfsync is no: a crash of its machine loses up to half a minute", who)
 		case n.Info["aof_enabled"] == "1":
 			c.ok("%s", strings.TrimSpace(who+"AOF "+n.Settings["appendfsync"]))
 		case seen && save != "":
@@ -59,11 +59,16 @@ func checkPersistence(p *patient, c *check) {
 		case !seen:
 			c.warn("", "%sno AOF; whether there are snapshots cannot be seen without the right +config|get", who)
 		case p.cfg.Relay.Streams:
-			c.warn("CONFIG SET appendonly yes", "%snone: when Redis dies it forgets its streams, whose newest entries the relay adds again, and the high-water marks, which it restores", who)
+			c.warn(configLine("appendonly yes"), "%snone: when Redis dies it forgets its streams, whose newest entries the relay adds again, and the high-water marks, which it restores", who)
 		default:
-			c.warn("CONFIG SET appendonly yes", "%snone: when Redis dies it forgets the high-water marks, which the relay restores", who)
+			c.warn(configLine("appendonly yes"), "%snone: when Redis dies it forgets the high-water marks, which the relay restores", who)
 		}
 	})
+}
+
+// configLine changes a setting of Redis.
+func configLine(setting string, args ...any) string {
+	return "CONFIG SET " + fmt.Sprintf(setting, args...) + " (and CONFIG REWRITE, to keep it)"
 }
 
 // checkLimits compares the largest event with what Redis takes and hands on.
@@ -85,7 +90,7 @@ func checkLimits(p *patient, c *check) {
 				continue
 			}
 			fits = false
-			mend := "CONFIG SET " + fmt.Sprintf(limit.set, largest+8*eventMargin)
+			mend := configLine(limit.set, largest+8*eventMargin)
 			if most > eventMargin {
 				mend += fmt.Sprintf(", or OUTBOX_MAX_EVENT_BYTES=%d", most-eventMargin)
 			}

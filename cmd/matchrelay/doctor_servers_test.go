@@ -21,14 +21,15 @@ import (
 )
 
 func TestDoctorOfAClusterAsksEveryNode(t *testing.T) {
-	c := newClinic(t, redistest.Options{Config: []string{"cluster-enabled yes", "cluster-announce-ip 127.0.0.1"}})
+	bus := []string{port(redistest.New(t, redistest.Options{})), port(redistest.New(t, redistest.Options{}))}
+	c := newClinic(t, redistest.Options{Config: []string{"cluster-enabled yes", "cluster-port " + bus[0]}})
 	other := redistest.Start(t, redistest.Options{Persistence: redistest.AOF,
-		Config: []string{"cluster-enabled yes", "cluster-announce-ip 127.0.0.1"}})
+		Config: []string{"cluster-enabled yes", "cluster-port " + bus[1]}})
 	c.expect("role", checkFail, "a node of a Cluster", "give several of its nodes")
 	c.redis("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
 	require.NoError(t, other.Client().Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 8192, 16383).Err())
 	require.NoError(t, other.Client().Do(t.Context(), "CLUSTER", "SET-CONFIG-EPOCH", 2).Err())
-	c.redis("CLUSTER", "MEET", "127.0.0.1", port(other))
+	c.redis("CLUSTER", "MEET", "127.0.0.1", port(other), bus[1])
 	for _, s := range []*redistest.Server{c.server, other} {
 		client := s.Client()
 		require.Eventually(t, func() bool {
@@ -50,8 +51,12 @@ func TestDoctorOfAClusterAsksEveryNode(t *testing.T) {
 	for _, client := range []*redistest.Server{c.server, other} {
 		require.NoError(t, client.Client().Do(t.Context(), "ACL", "SETUSER", "relay", "on", ">pw", "~*", "&*", "+@all", "-cluster|info").Err())
 	}
-	c.expect("role", checkWarn, "cannot be seen without the right +cluster|info", "",
-		"REDIS_URL=redis://relay:pw@"+c.server.Addr()+","+other.URL())
+	relayURL := "REDIS_URL=redis://relay:pw@" + c.server.Addr() + "," + other.URL()
+	c.expect("role", checkWarn, "cannot be seen without the right +cluster|info", "", relayURL)
+	for _, s := range []*redistest.Server{c.server, other} {
+		require.NoError(t, s.Client().Do(t.Context(), "ACL", "SETUSER", "relay", "-cluster").Err())
+	}
+	c.expect("connection", checkFail, "NOPERM", "ACL SETUSER relay +cluster|slots", relayURL)
 }
 
 func TestDoctorAsksTheSentinels(t *testing.T) {
