@@ -33,7 +33,7 @@ type Proxy struct {
 	ended    chan struct{}
 
 	mu      sync.Mutex
-	conns   []*net.TCPConn // both ends of all connections so far
+	conns   []*net.TCPConn // both ends of all connections so far; guarded by mu, like what follows
 	resets  bool           // resets what comes
 	stopped bool
 }
@@ -88,12 +88,17 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) join(client, upstream *net.TCPConn) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stopped || p.resets {
+	refuse := p.stopped || p.resets
+	if !refuse {
+		p.conns = append(p.conns, client, upstream)
+	}
+	p.mu.Unlock()
+	if refuse {
 		reset(client, upstream)
 		return
 	}
-	p.conns = append(p.conns, client, upstream)
+	// Not under mu: while a toxic is added that waits for a receiver, this waits,
+	// too, and only stop or Reset ends that.
 	name := client.RemoteAddr().String()
 	p.proxy.Toxics.StartLink(p.server, name+"upstream", client, upstream, stream.Upstream)
 	p.proxy.Toxics.StartLink(p.server, name+"downstream", upstream, client, stream.Downstream)
