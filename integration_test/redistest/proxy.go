@@ -100,9 +100,31 @@ func (p *Proxy) join(client, upstream *net.TCPConn) {
 	// Not under mu: while a toxic is added that waits for a receiver, this waits,
 	// too, and only stop or Reset ends that.
 	name := client.RemoteAddr().String()
-	p.proxy.Toxics.StartLink(p.server, name+"upstream", client, upstream, stream.Upstream)
-	p.proxy.Toxics.StartLink(p.server, name+"downstream", upstream, client, stream.Downstream)
+	p.proxy.Toxics.StartLink(p.server, name+"upstream", client, &drain{conn: upstream, source: client}, stream.Upstream)
+	p.proxy.Toxics.StartLink(p.server, name+"downstream", upstream, &drain{conn: client, source: upstream}, stream.Downstream)
 }
+
+// drain is the end of a link. When its connection is broken, it swallows what is
+// still under way: toxiproxy would stop to take it, and whoever is about to
+// interrupt a toxic that is not rid of its data would wait for ever.
+type drain struct {
+	conn   *net.TCPConn
+	source *net.TCPConn // closed then, so that there is an end to it
+	broken bool
+}
+
+func (d *drain) Write(p []byte) (int, error) {
+	if !d.broken {
+		if n, err := d.conn.Write(p); err == nil {
+			return n, nil
+		}
+		d.broken = true
+		_ = d.source.Close()
+	}
+	return len(p), nil
+}
+
+func (d *drain) Close() error { return d.conn.Close() }
 
 func (p *Proxy) stop() {
 	_ = p.listener.Close()

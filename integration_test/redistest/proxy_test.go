@@ -153,3 +153,26 @@ func TestAProxyOfAServerThatIsDownClosesConnections(t *testing.T) {
 	server.Start()
 	heals(t, proxy)
 }
+
+func TestAProxyWaitsForAReceiverThatDoesNotReadUntilItIsReset(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server, proxy, _ := through(t)
+	require.NoError(t, server.Client().Set(ctx, "k", strings.Repeat("x", 50<<20), 0).Err())
+	conn := idle(t, proxy)
+	writeCommand(conn, "GET", "k")
+	_, err := io.ReadFull(conn, make([]byte, 1000)) // it flows, and more than any buffer holds is to come
+	require.NoError(t, err)
+	added := make(chan struct{})
+	go func() {
+		defer close(added)
+		proxy.Latency(time.Millisecond, 0)
+	}()
+	proxy.Reset()
+	select {
+	case <-added:
+	case <-time.After(Patience):
+		t.Fatal("it does not end")
+	}
+	heals(t, proxy)
+}
