@@ -72,10 +72,11 @@ var byText = []struct {
 	{"Unknown Redis command called from", Denied, mendCommands},
 }
 
-const (
-	mendRights   = "give the Redis user these rights: ~matchrelay:* &<channels> +hello +evalsha +script|load +hmget +hset +expire +publish (with streams also ~{*}:stream +xadd +exists +xrevrange; with RELAY_WAIT_REPLICAS +wait; and +info +pubsub|numsub +client|list to notice restarts, to count subscribers, and to wait for slow ones)"
-	mendCommands = "this Redis lacks or renames a command: matchrelay needs EVALSHA, SCRIPT LOAD, HMGET, HSET, EXPIRE, PUBLISH, and for streams XADD, EXISTS, XREVRANGE"
-)
+var mendRights = "give the Redis user these rights: ~matchrelay:* &<channels>" + rightsOf(Always, false) + " (with streams also ~{<channel>}:stream" +
+	rightsOf(Streams, false) + "; with RELAY_WAIT_REPLICAS" + rightsOf(Replicas, false) + "; in a Cluster" + rightsOf(Cluster, false) +
+	"; better with" + rightsOf(Always, true) + "); matchrelay doctor tells which are missing"
+
+const mendCommands = "this Redis lacks or renames a command that matchrelay needs; matchrelay doctor tells which"
 
 // classify tells the classes apart; err is not nil.
 func classify(err error) failure {

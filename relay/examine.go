@@ -69,8 +69,21 @@ var needs = []Need{
 	{"+info", "", "to notice that Redis has died", true, Always, "INFO"},
 	{"+pubsub|numsub", "", "to count subscribers", true, Always, "PUBSUB NUMSUB " + channelWord},
 	{"+client|list", "", "to spare slow subscribers", true, Always, "CLIENT LIST"},
-	{"+config|get", "", "for this check-up only", true, Always, "CONFIG GET x"},
-	{"+type", onStream, "for this check-up only", true, Streams, "TYPE " + streamWord},
+	{"+config|get", "", checkUp, true, Always, "CONFIG GET x"},
+	{"+type", onStream, checkUp, true, Streams, "TYPE " + streamWord},
+}
+
+// checkUp is what a need is for that Examine has, not the relay.
+const checkUp = "for this check-up only"
+
+// rightsOf lists the relay's rights to give commands, each with a space before it.
+func rightsOf(f Feature, optional bool) (list string) {
+	for _, n := range needs {
+		if n.Feature == f && n.Optional == optional && n.For != checkUp {
+			list += " " + n.Right
+		}
+	}
+	return list
 }
 
 // Question is what Examine shall look at.
@@ -88,7 +101,7 @@ func (q Question) Needs() (list []Need) {
 		}
 		for _, channel := range q.Channels {
 			about := n
-			names := strings.NewReplacer(markWord, markKey(channel, q.Origin), streamWord, streamKey(channel), channelWord, channel)
+			names := strings.NewReplacer(markWord, markKey(channel, q.Origin), streamWord, StreamKey(channel), channelWord, channel)
 			about.On, about.call = names.Replace(n.On), names.Replace(n.call)
 			list = append(list, about)
 			if n.On == "" {
@@ -167,15 +180,12 @@ func (r *Redis) Mark(ctx context.Context, channel, origin string) (outbox.Mark, 
 	return mark, p.err
 }
 
-// streamKey names the stream beside a channel.
-func streamKey(channel string) string { return "{" + channel + "}:stream" }
-
 // StreamType says what Redis holds under the name of the channel's stream: "stream", "none" when there is nothing, or
 // something else. It needs the right +type.
 func (r *Redis) StreamType(ctx context.Context, channel string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	return r.client.Type(ctx, streamKey(channel)).Result()
+	return r.client.Type(ctx, StreamKey(channel)).Result()
 }
 
 // Sentinel is what one Sentinel says of the master.

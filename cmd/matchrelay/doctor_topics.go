@@ -116,7 +116,7 @@ func checkReceivers(p *patient, c *check) {
 		}
 	}
 	for _, s := range p.streams {
-		key := "{" + p.cfg.Redis.Channels()[s.topic] + "}:stream"
+		key := relay.StreamKey(p.cfg.Redis.Channels()[s.topic])
 		switch {
 		case s.err != nil && relay.Forbidden(s.err):
 			c.warn("", "the type of %s cannot be seen without the right +type", key)
