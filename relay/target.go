@@ -155,9 +155,6 @@ func keys(channel, origin string, s *Stream) []string {
 	return []string{markKey(channel, origin), StreamKey(channel)}
 }
 
-// StreamKey names the stream of a channel.
-func StreamKey(channel string) string { return "{" + channel + "}:stream" }
-
 func sequenceArg(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // streamArgs are the arguments 10 to 14 of the scripts that add to a stream.

@@ -1,0 +1,80 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ConsumeOptions say what Consume reads, and who takes it. Channel, Store and Handle are needed.
+type ConsumeOptions struct {
+	// Channel is the Pub/Sub channel whose stream is read, StreamKey(Channel).
+	Channel string
+	// Store keeps the position over restarts.
+	Store Store
+	// Handle takes one event at a time, in the order of the stream. An error ends Consume before the position has moved, so
+	// that the next Consume begins with this event.
+	Handle func(ctx context.Context, e StreamEvent) error
+	// OnlyNew begins with the events that are added from now on, when the store has no position yet; otherwise Consume begins
+	// with the oldest that the stream holds.
+	OnlyNew bool
+	// Timeout bounds a call to Redis, beyond the second that a call may wait for events; 0 or less means 5 s. A call that
+	// fails gets up to four times as long when it is tried again, for events that are large or connections that are slow.
+	Timeout time.Duration
+	// RetryDelay and RetryMaxDelay bound the exponential backoff; 0 or less means 1 s and 5 s.
+	RetryDelay, RetryMaxDelay time.Duration
+	// Logger takes what happens; nil discards it. Payloads and credentials are never logged.
+	Logger *slog.Logger
+}
+
+// Consume hands the events of a channel's stream to a handler, those that are there and then each as it is added, until
+// ctx ends; then it returns nil, within a second when Redis answers. The stream is there when the relay runs with
+// RELAY_STREAMS=on. client comes from NewClient; it stays the caller's to close.
+//
+// # Once
+//
+// Each event is handed over once by (origin, sequence), also over restarts of this process, and when Redis has forgotten
+// entries and the relay adds them again. A replay by an operator is a new sequence, and arrives.
+//
+// The position is saved after each event that was handled. A process that dies between the two gets that one event again,
+// with the same message ID and sequence. A handler that changes a database avoids that: it writes e.Position in the
+// transaction of the change, and Store.Load reads it from there. Then each event takes effect exactly once:
+//
+//	Handle: func(ctx context.Context, e relay.StreamEvent) error {
+//		return db.Update(func(tx *bbolt.Tx) error {
+//			position, err := json.Marshal(e.Position)
+//			if err != nil {
+//				return err
+//			}
+//			return errors.Join(apply(tx, e.Payload), tx.Bucket(state).Put([]byte("position"), position))
+//		})
+//	}
+//
+// # Errors
+//
+// What Redis does is no error: it is retried for ever, and logged once for each outage. Consume ends with an error of the
+// handler or of the store, wrapped, and when the stored position is of another stream. When ctx ends the handler may return
+// its error: Consume returns nil then, and the position has not moved.
+//
+// # What is not promised
+//
+// The stream is trimmed: what leaves it before it was read is missing, and logged as possible. An entry that is no event
+// of a relay (see ParseEntry) is logged and skipped. An origin that 256 others have followed is forgotten.
+func Consume(ctx context.Context, client redis.UniversalClient, opts ConsumeOptions) error {
+	if opts.Channel == "" || opts.Store == nil || opts.Handle == nil {
+		return errors.New("consume: ConsumeOptions need Channel, Store and Handle")
+	}
+	c := newConsumer(client, opts)
+	err := c.load(ctx)
+	if err == nil {
+		err = c.run(ctx)
+	}
+	if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return fmt.Errorf("consume %s: %w", c.at.Stream, err)
+}
