@@ -26,8 +26,6 @@ func streaming() relay.Options {
 	return opts
 }
 
-const newsStream = "{test:news}:stream"
-
 // stream reads the whole stream of news, as message IDs.
 func (r *rig) stream() (ids []string) {
 	r.t.Helper()

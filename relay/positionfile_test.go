@@ -1,0 +1,73 @@
+package relay_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+func TestAPositionFileHoldsWhatWasSavedLast(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "position.json")
+	file := relay.PositionFile(path)
+	p, err := file.Load(context.Background())
+	require.NoError(t, err)
+	require.Zero(t, p, "a missing file is no position")
+	for _, want := range []relay.Position{
+		{Stream: newsStream},
+		{Stream: newsStream, EntryID: "1-0"},
+		{Stream: newsStream, EntryID: "1-1", Origin: originA, Sequence: 1<<53 - 1, Handled: []relay.HandledOrigin{{Origin: originA, Sequence: 1<<53 - 1}}},
+	} {
+		require.NoError(t, os.WriteFile(path+".tmp", []byte("of a process that was killed, and longer than what comes now............."), 0o600))
+		require.NoError(t, file.Save(context.Background(), want))
+		got, err := file.Load(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode())
+		require.NoFileExists(t, path+".tmp")
+	}
+}
+
+func TestAPositionFileThatIsNoneEndsConsumeAndStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, content, says string }{
+		{"empty", "", "restore it, or delete it to begin anew"},
+		{"cut short", `{"stream":"{test:news}:str`, "restore it, or delete it to begin anew"},
+		{"something else", `{"name":"x"}`, "no stream is named"},
+		{"a sequence that is none", `{"stream":"{test:news}:stream","sequence":-1}`, "restore it, or delete it to begin anew"},
+		{"an entry that is none", `{"stream":"{test:news}:stream","entry_id":"abc"}`, `"abc" is no entry ID: restore it, or remove it to begin anew`},
+		{"of another stream", `{"stream":"{test:alerts}:stream","entry_id":"1-0"}`, `belongs to the stream "{test:alerts}:stream": give each stream a position of its own`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "position.json")
+			require.NoError(t, os.WriteFile(path, []byte(c.content), 0o600))
+			r := newReader(t, redistest.Options{})
+			r.opts.Store = relay.PositionFile(path)
+			require.ErrorContains(t, r.consume(), c.says)
+			after, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, c.content, string(after))
+		})
+	}
+}
+
+func TestAPositionFileThatCannotBe(t *testing.T) {
+	t.Parallel()
+	r := newReader(t, redistest.Options{})
+	r.opts.Store = relay.PositionFile(filepath.Join(t.TempDir(), "missing", "position.json"))
+	require.ErrorIs(t, r.consume(), os.ErrNotExist, "the folder is missing")
+	folder := t.TempDir()
+	r.opts.Store = relay.PositionFile(folder)
+	require.ErrorContains(t, r.consume(), "is a directory")
+	require.Error(t, r.opts.Store.Save(context.Background(), relay.Position{Stream: newsStream}))
+	require.NoError(t, os.RemoveAll(folder+".tmp"))
+}
