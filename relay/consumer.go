@@ -27,7 +27,7 @@ type consumer struct {
 	at       Position
 	passOver bool      // hand nothing over until the end of the stream is reached
 	lost     bool      // the last entry that was read was not found at the last look
-	idleLook time.Time // an idle reader does not look before
+	idleLook time.Time // an idle reader does not look before, unless a call has failed
 	fails    int       // calls that failed in a row
 	class    Class     // of the outage that was logged last
 }
@@ -113,7 +113,7 @@ func (c *consumer) read(ctx context.Context) ([]redis.XMessage, error) {
 	}
 	if c.fails > 0 {
 		c.log.Info("reading the stream again")
-		c.fails, c.class, c.idleLook = 0, "", time.Time{}
+		c.fails, c.class = 0, ""
 		c.backoff.Reset()
 	}
 	if stands {
@@ -205,7 +205,7 @@ func (c *consumer) retry(ctx context.Context, err error) {
 	case c.fails == 0:
 		delay = 0 // a stale connection: Redis itself may be well
 	}
-	c.fails++
+	c.fails, c.idleLook = c.fails+1, time.Time{}
 	if c.class != f.class {
 		c.class = f.class
 		c.log.Warn("cannot read the stream; trying again", "error", f)

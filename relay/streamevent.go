@@ -57,16 +57,18 @@ func ParseEntry(m redis.XMessage) (StreamEvent, error) {
 	}, nil
 }
 
-// maxSequence is what numbers in Redis's scripts hold exactly.
-const maxSequence = 1<<53 - 1
+const (
+	maxSequence = 1<<53 - 1 // what numbers in Redis's scripts hold exactly
+	maxOrigin   = 64        // bytes; it is a UUID of 36
+)
 
 // entrySequence reads what identifies an event, its number in its origin, without touching the payload.
 func entrySequence(m redis.XMessage) (uint64, error) {
 	text, _ := m.Values["sequence"].(string)
 	origin, _ := m.Values["origin"].(string)
 	sequence, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || sequence == 0 || sequence > maxSequence || origin == "" {
-		return 0, fmt.Errorf("entry %s is not an event: it needs an origin and a sequence from 1 to 2^53-1; find out who else writes to the stream", m.ID)
+	if err != nil || sequence == 0 || sequence > maxSequence || origin == "" || len(origin) > maxOrigin {
+		return 0, fmt.Errorf("entry %s is not an event: it needs an origin of at most 64 bytes and a sequence from 1 to 2^53-1; find out who else writes to the stream", m.ID)
 	}
 	return sequence, nil
 }

@@ -1,0 +1,54 @@
+package relay_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+func TestEntriesThatAreNoEvents(t *testing.T) {
+	t.Parallel()
+	whole := map[string]any{"id": "m-1", "sequence": "1", "origin": originA, "data": ""}
+	e, err := relay.ParseEntry(redis.XMessage{ID: "1-0", Values: whole})
+	require.NoError(t, err, "no more is needed")
+	require.True(t, e.Time.IsZero())
+	for _, c := range []struct {
+		field string
+		value any
+	}{
+		{"id", nil}, {"id", ""}, {"sequence", nil}, {"sequence", "0"}, {"sequence", "-1"}, {"sequence", "1e3"}, {"sequence", "9007199254740992"},
+		{"origin", nil}, {"origin", ""}, {"origin", strings.Repeat("x", 65)}, {"data", nil},
+	} {
+		values := map[string]any{c.field: c.value}
+		for field, value := range whole {
+			if field != c.field {
+				values[field] = value
+			}
+		}
+		_, err := relay.ParseEntry(redis.XMessage{ID: "1-0", Values: values})
+		require.ErrorContains(t, err, "entry 1-0 is not an event", "%s %v", c.field, c.value)
+	}
+}
+
+func FuzzParseEntry(f *testing.F) {
+	f.Add("m-1", "1", originA, "2026-07-01T12:00:00.5Z", "{}")
+	f.Add("", "9007199254740992", "", "yesterday", "\x00\xff")
+	f.Fuzz(func(t *testing.T, id, sequence, origin, at, data string) {
+		e, err := relay.ParseEntry(redis.XMessage{ID: "1-0", Values: map[string]any{
+			"id": id, "sequence": sequence, "origin": origin, "time": at, "data": data}})
+		if err != nil {
+			require.Zero(t, e)
+			require.NotContains(t, err.Error(), "\x00")
+			return
+		}
+		n, err := strconv.ParseUint(sequence, 10, 53)
+		require.NoError(t, err)
+		require.NotZero(t, n)
+		require.Equal(t, []any{id, n, origin, data}, []any{e.MessageID, e.Sequence, e.Origin, string(e.Payload)})
+	})
+}
