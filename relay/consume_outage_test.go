@@ -3,11 +3,13 @@ package relay_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
@@ -109,6 +111,26 @@ func TestEventsWithLowerIDsAreNotJumpedOver(t *testing.T) {
 	r.add(originA, 4) // has a higher ID than the last one that was read: XREAD alone would give this one only
 	close(forgotten)
 	r.wait(1, 2, 3, 4)
+}
+
+func TestALargeEventThatIsNotLookedAtWhileIdleIsLookedAtBeforeTheNextOne(t *testing.T) {
+	t.Parallel()
+	r := startedReader(t, redistest.Options{})
+	args := entryOf("test:news", originA, 1, "m-1", strings.Repeat("x", 32<<20))
+	require.NoError(t, r.server.Client().XAdd(context.Background(), args).Err())
+	r.start()
+	r.wait(1)
+	eventually(t, "it was looked at", func() bool { return r.calls("xrange") == 1 })
+	_, err := r.server.Client().TxPipelined(context.Background(), func(tx redis.Pipeliner) error {
+		tx.Del(context.Background(), newsStream)
+		low := entryOf("test:news", originA, 2, "m-2", "{}")
+		low.ID = "1-1"
+		tx.XAdd(context.Background(), low)
+		tx.XAdd(context.Background(), entryOf("test:news", originA, 3, "m-3", "{}"))
+		return nil
+	})
+	require.NoError(t, err)
+	r.wait(1, 2, 3)
 }
 
 func TestATrimmedStreamIsReadFromWhatIsLeft(t *testing.T) {
@@ -246,14 +268,17 @@ func TestAReaderWithTheLeastRights(t *testing.T) {
 // A Cluster of two nodes that knows where the slot of the stream is only from the answers of its nodes.
 func TestAReaderFollowsAStreamThroughACluster(t *testing.T) {
 	t.Parallel()
-	cluster := redistest.Options{Config: []string{"cluster-enabled yes", "cluster-require-full-coverage no"}}
-	r := startedReader(t, cluster)
-	other := redistest.Start(t, cluster)
+	cluster := func(busPort int) redistest.Options {
+		return redistest.Options{Config: []string{"cluster-enabled yes", "cluster-require-full-coverage no", fmt.Sprint("cluster-port ", busPort)}}
+	}
+	bus := busPort(t)
+	r := startedReader(t, cluster(busPort(t)))
+	other := redistest.Start(t, cluster(bus))
 	slot, err := r.server.Client().ClusterKeySlot(context.Background(), newsStream).Result()
 	require.NoError(t, err)
 	_, port, err := net.SplitHostPort(other.Addr())
 	require.NoError(t, err)
-	r.do("CLUSTER", "MEET", "127.0.0.1", port)
+	r.do("CLUSTER", "MEET", "127.0.0.1", port, bus)
 	r.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
 	id := func(s *redistest.Server) string {
 		text, err := s.Client().Do(context.Background(), "CLUSTER", "MYID").Text()
@@ -281,4 +306,17 @@ func TestAReaderFollowsAStreamThroughACluster(t *testing.T) {
 	r.wait(1, 2, 3)
 	r.halt()
 	require.Zero(t, r.log.count("does not hold"))
+}
+
+// busPort is free, and below those that the kernel gives to outgoing connections and redistest to its servers.
+func busPort(t *testing.T) int {
+	for range 100 {
+		port := 10000 + rand.IntN(5000)
+		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
+	t.Fatal("no free port between 10000 and 15000")
+	return 0
 }

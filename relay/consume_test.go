@@ -265,21 +265,11 @@ func TestAPositionKeepsTheOriginsThatWereSeenLast(t *testing.T) {
 func TestAnIdleReaderLooksMoreRarelyAtALargeEvent(t *testing.T) {
 	t.Parallel()
 	r := startedReader(t, redistest.Options{})
-	calls := func(command string) (n int) {
-		stats := r.server.Client().Info(context.Background(), "commandstats").Val()
-		for line := range strings.Lines(stats) {
-			if rest, ok := strings.CutPrefix(line, "cmdstat_"+command+":calls="); ok {
-				_, err := fmt.Sscanf(rest, "%d,", &n)
-				require.NoError(t, err)
-			}
-		}
-		return n
-	}
 	args := entryOf("test:news", originA, 1, "m-1", strings.Repeat("x", 32<<20))
 	require.NoError(t, r.server.Client().XAdd(context.Background(), args).Err())
 	r.start()
 	r.wait(1)
-	reads := calls("xread")
-	eventually(t, "it has been idle for a while", func() bool { return calls("xread") >= reads+4 })
-	require.Equal(t, 1, calls("xrange"), "the next look is due in 32 seconds")
+	reads := r.calls("xread")
+	eventually(t, "it has been idle for a while", func() bool { return r.calls("xread") >= reads+4 })
+	require.Equal(t, 1, r.calls("xrange"), "the next look is due in 32 seconds")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -156,4 +157,18 @@ func (r *reader) wait(want ...int) {
 	r.t.Helper()
 	eventually(r.t, fmt.Sprint("handed over: ", want), func() bool { return len(r.sequences()) >= len(want) })
 	require.Equal(r.t, want, r.sequences())
+}
+
+// calls is how often the server has run a command.
+func (r *reader) calls(command string) (n int) {
+	r.t.Helper()
+	stats, err := r.server.Client().Info(context.Background(), "commandstats").Result()
+	require.NoError(r.t, err)
+	for line := range strings.Lines(stats) {
+		if rest, ok := strings.CutPrefix(line, "cmdstat_"+command+":calls="); ok {
+			_, err := fmt.Sscanf(rest, "%d,", &n)
+			require.NoError(r.t, err)
+		}
+	}
+	return n
 }
