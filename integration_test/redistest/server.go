@@ -3,12 +3,9 @@ package redistest
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -225,32 +222,3 @@ func (s *Server) Log() string {
 
 func (s *Server) configPath() string { return filepath.Join(s.dir, "redis.conf") }
 func (s *Server) logPath() string    { return filepath.Join(s.dir, "redis.log") }
-
-// freePort looks below the range that the kernel takes the ports of outgoing
-// connections from: one of those could sit on the port while the server is down.
-func freePort(t testing.TB) int {
-	t.Helper()
-	return freePorts(t, 15000, 32000)
-}
-
-// freePorts is a port from the range that is free, as are those that are some
-// steps above it.
-func freePorts(t testing.TB, lowest, highest int, above ...int) int {
-	t.Helper()
-	for range 100 {
-		port := lowest + rand.IntN(highest-lowest)
-		if !slices.ContainsFunc(append(above, 0), func(step int) bool { return !free(port + step) }) {
-			return port
-		}
-	}
-	t.Fatalf("no free port between %d and %d", lowest, highest)
-	return 0
-}
-
-func free(port int) bool {
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err == nil {
-		_ = l.Close()
-	}
-	return err == nil
-}

@@ -58,3 +58,9 @@ func TestAFrozenServerAnswersAfterItThaws(t *testing.T) {
 	require.NoError(t, client.Ping(context.Background()).Err())
 	s.Freeze() // cleanup kills a frozen one, too
 }
+
+func TestNoTwoTestsGetTheSamePort(t *testing.T) {
+	port := freePort(t)
+	require.False(t, reserve(t, port), "it is taken although nobody listens")
+	t.Run("another test", func(t *testing.T) { require.True(t, reserve(t, port+1) || reserve(t, port-1)) })
+}
