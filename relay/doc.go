@@ -1,4 +1,5 @@
-// Package relay drains an outbox to Redis Pub/Sub: in order, each event once, for as long as it takes.
+// Package relay drains an outbox to Redis Pub/Sub and, if asked to, to streams: in order, each event once, for as long as it
+// takes.
 //
 //	client := relay.NewClient(relay.ClientOptions{Addrs: []string{"localhost:6379"}})
 //	defer client.Close()
@@ -17,7 +18,7 @@
 // round trip; each names its predecessor, and one that follows a failure changes nothing.
 //
 // When the mark is something else, the relay judges from the file: an event of this file that came later means that an
-// answer was lost; an older one, or none, means that Redis has forgotten, and the mark is restored; one that the file does
+// answer was lost; an older one, or none, means that Redis has forgotten, and what it lost is restored; one that the file does
 // not know means that the file is an older copy of one that went on, and it takes a fresh origin. Nothing is ever skipped
 // as seen unless its own message ID was seen.
 //
@@ -42,16 +43,48 @@
 // be replayed; Redis keeps that beside the mark, in case the answer is cut off. Subscribers are counted with PUBSUB NUMSUB:
 // those by pattern (PSUBSCRIBE) do not count.
 //
+// A subscriber that reads more slowly than a backlog is sent would be disconnected by Redis once its output buffer is over
+// client-output-buffer-limit pubsub (32 MB, or 8 MB for a minute). So the relay looks at the buffers after every 4 MB, and
+// waits while one holds more than that; one that reads nothing at all for a minute is not waited for any longer. Where Redis
+// does not tell (CLIENT LIST), it sends at a fixed pace. A topic that has little to send is never kept waiting by another.
+//
+// # Streams
+//
+// With Options.Streams each event is also added to a Redis Stream, StreamKey(channel), by the script that publishes it. So
+// a program that was away can read what it missed. The mark counts what was added apart from what was published: when
+// only one of the two is refused for a while, each event still comes once on both. When Redis has forgotten a part of the
+// stream, what is missing is added again, from what the outbox retains and as much as the stream keeps, before anything else:
+// without PUBLISH, for subscribers had it, and without repeats. A stream never holds an event twice, also not when
+// an older copy of the outbox file is put back.
+//
+// Consume reads a stream for programs that must not miss what happened while they were away: what is there, then each event
+// as it is added, from a position that it stores where the caller says. Each event is handed over once by (origin, sequence),
+// over restarts of the reader and of Redis; a replay is a new sequence and arrives. A reader that dies between its
+// handler's work and the saved position gets that one event again, with the same message ID; one that writes
+// StreamEvent.Position in the transaction of its own state gets exactly-once effects. What was trimmed before it was read is
+// missing. Several workers share a stream as a consumer group: see the example.
+//
+// # Where it runs
+//
+// On a single Redis, with or without TLS; with replicas, behind Sentinels; and in a Redis Cluster, where mark and stream of a
+// channel share a slot, and subscribers are counted, and looked after, on all nodes. Failovers forget what was not
+// replicated yet: see above. With Options.WaitReplicas an event is settled only after so many replicas have it.
+//
 // # What it asks of Redis
 //
 // A user with these rights is enough: ~matchrelay:* &<channels> +hello +evalsha +script|load +hmget +hset +expire +publish.
-// Two more are optional, and events are delivered without them: +info, without which a death of Redis is not told from a
-// broken connection and nothing is published again; and +pubsub|numsub, without which subscribers cannot be counted and
-// nobody waits for any. Two topics must not share a channel. Redis should not evict keys (maxmemory-policy noeviction).
+// Streams take ~{<channel>}:stream +xadd +exists +xrevrange, WaitReplicas +wait, a Cluster +cluster|slots, and a reader
+// of streams ~{<channel>}:stream +hello +xread +xrange.
+// Some are optional, and events are delivered without them: +info, without which a death of Redis is not told from a
+// broken connection and nothing is published again; +pubsub|numsub, without which subscribers cannot be counted and
+// nobody waits for any; and +client|list, for slow subscribers. Examine finds out which are there. Two topics must not share
+// a channel. Redis should not evict keys (maxmemory-policy noeviction).
 //
 // # Files
 //
-// relay.go: Relay, Options, Source. lane.go: the life of one topic. recover.go: after an outage. failure.go: what a failure
-// costs. classify.go: whose fault it is. target.go and *.lua: Redis. client.go: connection options. tail.go: what a death
-// of Redis could take. status.go, alert.go: what operators get to know.
+// relay.go: Relay, Options, Source. lane.go: the life of one topic. recover.go: after an outage. repair.go: what Redis has
+// forgotten. failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow subscribers. tail.go: what a death
+// of Redis could take. target.go, nodes.go and *.lua: Redis. client.go: connections. status.go, alert.go: what operators
+// get to know. examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go, streamevent.go: reading the
+// stream. position.go, positionfile.go: where a reader stands.
 package relay
