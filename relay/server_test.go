@@ -28,10 +28,12 @@ import (
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
-// least are the rights without which nothing works, optional those to notice restarts and to count subscribers.
+// least are the rights without which nothing works, streamRights those that streams take in addition, optional those to notice
+// restarts, to count subscribers and to spare slow ones.
 var (
-	least    = []any{"reset", "on", ">pw", "~matchrelay:*", "&test:*", "-@all", "+hello", "+evalsha", "+script|load", "+hmget", "+hset", "+expire", "+publish"}
-	optional = []any{"+info", "+pubsub|numsub"}
+	least        = []any{"reset", "on", ">pw", "~matchrelay:*", "&test:*", "-@all", "+hello", "+evalsha", "+script|load", "+hmget", "+hset", "+expire", "+publish"}
+	streamRights = []any{"~{test:*}:stream", "+xadd", "+exists", "+xrevrange"}
+	optional     = []any{"+info", "+pubsub|numsub", "+client|list"}
 )
 
 // as lets the rig's relay log in as a user with the given rights.
@@ -97,22 +99,78 @@ func TestEachRightOfTheLeastIsNeeded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
-	for i, right := range least {
-		if name, ok := strings.CutPrefix(right.(string), "+"); ok && name != "hello" { // older clients log in with AUTH alone
-			without := append(append([]any{}, least[:i]...), least[i+1:]...)
+	ctx := context.Background()
+	rights := append(append([]any{}, least...), streamRights...)
+	for i, right := range rights {
+		if name := right.(string); name[0] == '+' && name != "+hello" { // older clients log in with AUTH alone
+			without := append(append([]any{}, rights[:i]...), rights[i+1:]...)
 			target := r.as(without...)
-			require.NoError(t, r.server.Client().ScriptFlush(context.Background()).Err())
-			err := target.Load(context.Background())
-			if err == nil {
-				batch := relay.Batch{Channel: "test:news", Origin: name, Events: []outbox.Entry{{Sequence: 1, MessageID: "m", Payload: []byte("{}")}}}
+			require.NoError(t, r.server.Client().ScriptFlush(ctx).Err())
+			err := target.Load(ctx)
+			stream := relay.Stream{MaxLen: 10}
+			for sequence := uint64(1); sequence < 3 && err == nil; sequence++ {
+				batch := relay.Batch{Channel: "test:news", Origin: name, Stream: &stream,
+					Events: []outbox.Entry{{Sequence: sequence, MessageID: "m", Payload: []byte("{}")}}}
+				if sequence > 1 {
+					batch.Predecessor = outbox.Mark{Sequence: sequence - 1, MessageID: "m"}
+				}
 				var replies []relay.Reply
-				if replies, err = target.Publish(context.Background(), batch); err == nil {
+				if replies, err = target.Publish(ctx, batch); err == nil {
 					err = replies[0].Err
 				}
+			}
+			if err == nil {
+				_, _, err = target.Newest(ctx, "test:news", name, "")
 			}
 			require.Error(t, err, right)
 		}
 	}
+}
+
+// readmeRights reads a line of README that begins with ACL SETUSER.
+func readmeRights(t *testing.T) (rights []any) {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	_, line, found := strings.Cut(string(readme), "ACL SETUSER matchrelay ")
+	require.True(t, found)
+	line, _, _ = strings.Cut(line, "\n")
+	for _, word := range strings.Fields(strings.Replace(line, ">PASSWORD", ">pw", 1)) {
+		rights = append(rights, word)
+	}
+	more := "`~{fogis:*}:stream +xadd +exists +xrevrange`"
+	require.Contains(t, string(readme), more)
+	for _, word := range strings.Fields(strings.Trim(more, "`")) {
+		rights = append(rights, word)
+	}
+	return rights
+}
+
+func TestTheRightsThatREADMENamesAreEnoughForEverything(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	opts := streaming()
+	opts.Channels = map[string]string{"news": "fogis:matches:updates", "alerts": "fogis:system:alerts"}
+	opts.MinReceivers = map[string]int{"news": 1}
+	log := &logged{}
+	opts.Logger = log.logger()
+	r.startTarget(opts, r.as(readmeRights(t)...))
+	r.add("news", 5)
+	eventually(t, "it is held", func() bool { return r.relay.Health().Topics["news"].State == relay.Held })
+	sub := r.subscribe(redistest.SubscriberOptions{Channels: []string{"fogis:matches:updates"}, Keep: redistest.KeepMessageID})
+	sub.WaitFor(5)
+	large := message("news", strings.Repeat("x", 5<<20)) // the buffers are looked at
+	r.addEvent(large)
+	r.addEvent(large)
+	r.do("DEL", "{fogis:matches:updates}:stream")
+	r.add("news", 5)
+	sub.WaitFor(12)
+	r.waitDelivered("news")
+	require.Equal(t, []string{"redis_amnesia"}, r.alertKinds())
+	require.Equal(t, int64(12), r.server.Client().XLen(context.Background(), "{fogis:matches:updates}:stream").Val())
+	require.NotEmpty(t, r.topic("news").Progress.Run)
+	require.Zero(t, log.count("fixed pace"))
 }
 
 func TestLoginsThatAreRefused(t *testing.T) {
