@@ -87,6 +87,35 @@ func TestGet(t *testing.T) {
 	require.ErrorContains(t, err, "event #99")
 }
 
+func TestBackCountsTheEventsOfATopicFromItsEnd(t *testing.T) {
+	o := openTemp(t, Options{})
+	add(t, o, append(events("a", "1"), append(events("b", "2"), events("a", "3", "4", "5")...)...)...) // #1 to #5
+	for _, tc := range []struct {
+		name    string
+		topic   string
+		through uint64
+		n       int
+		want    uint64
+	}{
+		{"the last two", "a", 5, 2, 3},
+		{"counted from the middle", "a", 4, 2, 1},
+		{"counted from another topic's event", "a", 2, 1, 0},
+		{"from beyond the end", "a", 99, 1, 4},
+		{"none at all", "a", 5, 0, 5},
+		{"more than there are", "a", 5, 100, 0},
+		{"a topic without events", "c", 5, 2, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			after, err := o.Back(ctx, tc.topic, tc.through, tc.n)
+			require.NoError(t, err)
+			require.Equal(t, tc.want, after)
+		})
+	}
+	require.NoError(t, o.Close())
+	_, err := o.Back(ctx, "a", 5, 2)
+	require.ErrorIs(t, err, ErrClosed)
+}
+
 func TestMessageID(t *testing.T) {
 	o, _ := openListed(t)
 	for name, tc := range map[string]struct {
