@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -68,7 +69,11 @@ type DialError struct {
 }
 
 func (e *DialError) Error() string {
-	if e.Addr == "" {
+	var dial *net.OpError
+	switch {
+	case errors.As(e.Err, &dial) && dial.Op == "dial": // it says so itself
+		return e.Err.Error()
+	case e.Addr == "":
 		return "connect: " + e.Err.Error()
 	}
 	return fmt.Sprintf("connect to %s: %v", e.Addr, e.Err)
