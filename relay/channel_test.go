@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -210,18 +208,16 @@ func TestAPasswordThatIsChangedAndChangedBack(t *testing.T) {
 
 func TestTLSToAPlainPortAndBack(t *testing.T) {
 	t.Parallel()
-	keys := newKeys(t)
-	port := freePort(t)
-	r := newRig(t, redistest.Options{Config: []string{"tls-port " + strconv.Itoa(port), "tls-cert-file " + keys.cert,
-		"tls-key-file " + keys.key, "tls-ca-cert-file " + keys.cert, "tls-auth-clients no"}})
+	keys := redistest.NewTLS(t, false)
+	r := newRig(t, redistest.Options{TLS: keys})
 	r.server.Start()
-	encrypted := &tls.Config{ServerName: "localhost", RootCAs: keys.pool}
+	encrypted := &tls.Config{ServerName: "localhost", RootCAs: keys.Pool}
 	for _, c := range []struct {
 		name, addr, says string
 		tls              *tls.Config
 	}{
 		{"TLS to a plain port", r.server.Addr(), "must begin with redis://", encrypted},
-		{"plain to a TLS port", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), "must begin with rediss://", nil},
+		{"plain to a TLS port", keys.Addr(), "must begin with rediss://", nil},
 	} {
 		client := relay.NewClient(relay.ClientOptions{Addrs: []string{c.addr}, TLS: c.tls, DialTimeout: time.Second})
 		r.startTarget(quick(), relay.NewRedis(client, time.Second))

@@ -2,19 +2,9 @@ package relay_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -207,20 +197,18 @@ func TestLoginsThatAreRefused(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	keys := newKeys(t)
-	port := freePort(t)
-	r := newRig(t, redistest.Options{Config: []string{"tls-port " + strconv.Itoa(port), "tls-cert-file " + keys.cert,
-		"tls-key-file " + keys.key, "tls-ca-cert-file " + keys.cert, "tls-auth-clients yes"}})
+	keys := redistest.NewTLS(t, true)
+	r := newRig(t, redistest.Options{TLS: keys})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	addr := keys.Addr()
 	for _, c := range []struct {
 		name string
 		tls  *tls.Config
 	}{
-		{"an authority that is not known", &tls.Config{ServerName: "localhost", Certificates: keys.pair}},
-		{"another name", &tls.Config{ServerName: "elsewhere", RootCAs: keys.pool, Certificates: keys.pair}},
-		{"no certificate of our own", &tls.Config{ServerName: "localhost", RootCAs: keys.pool}},
+		{"an authority that is not known", &tls.Config{ServerName: "localhost", Certificates: keys.Pair}},
+		{"another name", &tls.Config{ServerName: "elsewhere", RootCAs: keys.Pool, Certificates: keys.Pair}},
+		{"no certificate of our own", &tls.Config{ServerName: "localhost", RootCAs: keys.Pool}},
 	} {
 		client := relay.NewClient(relay.ClientOptions{Addrs: []string{addr}, TLS: c.tls})
 		r.startTarget(quick(), relay.NewRedis(client, time.Second))
@@ -231,49 +219,13 @@ func TestTLS(t *testing.T) {
 		r.halt()
 		require.NoError(t, client.Close())
 	}
-	client := relay.NewClient(relay.ClientOptions{Addrs: []string{addr}, TLS: &tls.Config{ServerName: "localhost", RootCAs: keys.pool, Certificates: keys.pair}})
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{addr}, TLS: &tls.Config{ServerName: "localhost", RootCAs: keys.Pool, Certificates: keys.Pair}})
 	defer client.Close()
 	r.startTarget(quick(), relay.NewRedis(client, time.Second))
 	r.add("news", 5)
 	sub.WaitFor(5)
 	r.waitDelivered("news")
 	r.halt()
-}
-
-// keys are a self-signed certificate for localhost, for servers and clients.
-type keys struct {
-	cert, key string // files
-	pool      *x509.CertPool
-	pair      []tls.Certificate
-}
-
-func newKeys(t *testing.T) keys {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{"localhost"},
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &private.PublicKey, private)
-	require.NoError(t, err)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	k := keys{cert: filepath.Join(t.TempDir(), "cert.pem"), key: filepath.Join(t.TempDir(), "key.pem"), pool: x509.NewCertPool()}
-	require.NoError(t, os.WriteFile(k.cert, cert, 0o600))
-	require.NoError(t, os.WriteFile(k.key, key, 0o600))
-	require.True(t, k.pool.AppendCertsFromPEM(cert))
-	pair, err := tls.X509KeyPair(cert, key)
-	require.NoError(t, err)
-	k.pair = []tls.Certificate{pair}
-	return k
-}
-
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func TestAnEmbeddedRedisThatKnowsNoRunID(t *testing.T) {

@@ -1,12 +1,6 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -84,20 +78,9 @@ func TestDoctorAsksTheSentinels(t *testing.T) {
 }
 
 func TestDoctorFindsThatAPortSpeaksTLS(t *testing.T) {
-	folder, tls := t.TempDir(), port(redistest.New(t, redistest.Options{}))
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &private.PublicKey, private)
-	require.NoError(t, err)
-	key, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "PRIVATE KEY", Bytes: key}} {
-		require.NoError(t, os.WriteFile(filepath.Join(folder, name), pem.EncodeToMemory(block), 0o600))
-	}
-	c := newClinic(t, redistest.Options{Config: []string{"tls-port " + tls, "tls-cert-file " + folder + "/cert",
-		"tls-key-file " + folder + "/key", "tls-auth-clients no", "tls-ca-cert-file " + folder + "/cert"}})
-	c.expect("connection", checkFail, "outage", "begin REDIS_URL with rediss://", "REDIS_URL=redis://127.0.0.1:"+tls, "REDIS_SOCKET_TIMEOUT=1")
-	c.expect("connection", checkFail, "certificate", "REDIS_TLS_CA", "REDIS_URL=rediss://localhost:"+tls, "REDIS_SOCKET_TIMEOUT=1")
-	c.expect("connection", checkOK, "answers", "", "REDIS_URL=rediss://localhost:"+tls, "REDIS_TLS_CA="+folder+"/cert")
+	keys := redistest.NewTLS(t, false)
+	c := newClinic(t, redistest.Options{TLS: keys})
+	c.expect("connection", checkFail, "outage", "begin REDIS_URL with rediss://", "REDIS_URL=redis://"+keys.Addr(), "REDIS_SOCKET_TIMEOUT=1")
+	c.expect("connection", checkFail, "certificate", "REDIS_TLS_CA", "REDIS_URL=rediss://"+keys.Addr(), "REDIS_SOCKET_TIMEOUT=1")
+	c.expect("connection", checkOK, "answers", "", "REDIS_URL=rediss://"+keys.Addr(), "REDIS_TLS_CA="+keys.Cert)
 }

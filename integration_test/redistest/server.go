@@ -33,6 +33,7 @@ type Options struct {
 	Persistence Persistence
 	Config      []string // more lines of redis.conf
 	ReplicaOf   *Server  // if set: its master, which may be down; see WaitInSync
+	TLS         *TLS     // if set: a TLS port beside the plain one
 }
 
 // Server is one redis-server process on a port of its own. The port and the
@@ -61,6 +62,9 @@ func (o Options) lines() []string {
 	lines := []string{"daemonize no", string(o.Persistence), "repl-diskless-sync-delay 0"} // it is 5 seconds
 	if o.ReplicaOf != nil {
 		lines = append(lines, fmt.Sprint("replicaof 127.0.0.1 ", o.ReplicaOf.port))
+	}
+	if o.TLS != nil {
+		lines = append(lines, o.TLS.lines()...)
 	}
 	return append(lines, o.Config...)
 }

@@ -2,11 +2,13 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"os"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -63,4 +65,24 @@ func TestNoTwoTestsGetTheSamePort(t *testing.T) {
 	port := freePort(t)
 	require.False(t, reserve(t, port), "it is taken although nobody listens")
 	t.Run("another test", func(t *testing.T) { require.True(t, reserve(t, port+1) || reserve(t, port-1)) })
+}
+
+func TestAServerWithATLSPort(t *testing.T) {
+	keys := NewTLS(t, true)
+	s := Start(t, Options{TLS: keys})
+	for _, c := range []struct {
+		name   string
+		config *tls.Config
+		works  bool
+	}{
+		{"with the certificate", &tls.Config{RootCAs: keys.Pool, Certificates: keys.Pair}, true},
+		{"without one", &tls.Config{RootCAs: keys.Pool}, false},
+		{"without its authority", &tls.Config{Certificates: keys.Pair}, false},
+	} {
+		client := redis.NewClient(&redis.Options{Addr: keys.Addr(), TLSConfig: c.config, MaxRetries: -1, DialerRetries: 1})
+		err := client.Ping(context.Background()).Err()
+		require.Equal(t, c.works, err == nil, "%s: %v", c.name, err)
+		require.NoError(t, client.Close())
+	}
+	require.NoError(t, s.Client().Ping(context.Background()).Err(), "the plain port is there as well")
 }
