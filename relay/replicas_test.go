@@ -36,7 +36,10 @@ func TestAnEventIsSettledOnlyWhenItsReplicasHaveIt(t *testing.T) {
 	})
 	r.halt()
 	require.Equal(t, settled, r.topic("news").Cursor, "published, but not settled")
-	r.start(opts) // nor does a fresh relay take Redis's word for it
+	// Nor does a fresh relay take the word of Redis, which has accepted them, for it.
+	fresh := relay.NewClient(relay.ClientOptions{Addrs: []string{r.server.Addr()}})
+	defer fresh.Close()
+	r.startTarget(opts, relay.NewRedis(fresh, time.Second))
 	eventually(t, "it is told again", func() bool { return r.relay.Health().Topics["news"].State == relay.RedisDown })
 	require.Equal(t, settled, r.topic("news").Cursor)
 
@@ -45,6 +48,7 @@ func TestAnEventIsSettledOnlyWhenItsReplicasHaveIt(t *testing.T) {
 	r.requireComplete(sub, nil)
 	r.requireStream(r.news())
 	require.Empty(t, r.alertKinds())
+	r.halt()
 	require.Equal(t, int64(1600), replica.Client().XLen(context.Background(), newsStream).Val())
 }
 

@@ -259,6 +259,64 @@ func TestARepairThatIsInterruptedGoesOnWithoutRepeats(t *testing.T) {
 	}
 }
 
+func TestOfTwoRelaysOnlyOneFillsAnEmptyStream(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	front := r.front()
+	second := make(chan relay.Reply, 1)
+	front.restore = func(next func() (relay.Reply, error)) (relay.Reply, error) {
+		reply, err := next()
+		again, againErr := next()
+		require.NoError(t, againErr)
+		second <- again
+		return reply, err
+	}
+	r.startTarget(streaming(), front)
+	r.add("news", 5)
+	r.waitDelivered("news")
+	r.do("DEL", newsStream)
+	r.add("news", 1)
+	r.waitDelivered("news")
+	require.Equal(t, relay.Lost, (<-second).Outcome)
+	r.requireStream(r.news())
+}
+
+func TestWhatAnotherFileHasAddedIsNoReasonToSkipAnEvent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.start(streaming())
+	r.add("news", 5)
+	r.waitDelivered("news")
+	r.halt()
+	require.NoError(t, r.box.Close())
+	copyFile(t, r.path, r.path+".copy")
+	r.open()
+	r.add("alerts", 1) // so that the next event of news is not the one after the last
+	r.do("ACL", "SETUSER", "default", "-publish")
+	r.start(streaming())
+	original := r.addEvent(message("news", "added, but not published"))
+	eventually(t, "it is in the stream", func() bool { return len(r.entries()) == 6 })
+	r.halt()
+	require.NoError(t, r.box.Close())
+
+	copyFile(t, r.path+".copy", r.path)
+	r.open()
+	lost := r.appended[len(r.appended)-1]
+	r.appended = r.appended[:5]
+	r.do("ACL", "SETUSER", "default", "+publish")
+	require.Less(t, r.add("news", 1)[0], original, "of this event the mark of the stream seems to know")
+	r.start(streaming())
+	r.add("news", 5)
+	r.waitDelivered("news")
+	r.requireComplete(sub, nil)
+	r.requireStream(append([]string{r.appended[0].MessageID, r.appended[1].MessageID, r.appended[2].MessageID, r.appended[3].MessageID,
+		r.appended[4].MessageID, lost.MessageID}, r.news()[5:]...))
+	require.Contains(t, r.alertKinds(), "outbox_rolled_back")
+}
+
 func TestTwoRelaysRepairTogetherWithoutRepeats(t *testing.T) {
 	t.Parallel()
 	for _, name := range slices.Sorted(maps.Keys(amnesias)) {
