@@ -26,7 +26,7 @@ const (
 const (
 	keyFormat   = "format"
 	keyOrigin   = "origin"
-	keyPrevious = "previous" // origin; there is none in a file of the first epoch
+	keyPrevious = "previous" // origins, the latest first, a space between them; missing in a file of the first epoch
 	keyEpoch    = "epoch"
 	keyLast     = "last"
 	keyBytes    = "bytes"
@@ -181,6 +181,23 @@ func (l *ledger) has(prefix, topic string, sequence uint64) bool {
 func (l *ledger) number(key string) uint64 { return keySequence(l.get(metaBucket, []byte(key))) }
 
 func (l *ledger) setNumber(key string, n uint64) { l.put(metaBucket, []byte(key), sequenceKey(n)) }
+
+// mostPrevious is how many former origins a file remembers: what a stream still holds of older ones was trimmed long ago.
+const mostPrevious = 16
+
+func (l *ledger) previous() []string {
+	if list := l.get(metaBucket, []byte(keyPrevious)); list != nil {
+		return strings.Fields(string(list))
+	}
+	return nil
+}
+
+// setOrigin replaces the origin and remembers the one before.
+func (l *ledger) setOrigin(fresh string) {
+	previous := append([]string{l.origin()}, l.previous()...)
+	l.put(metaBucket, []byte(keyPrevious), []byte(strings.Join(previous[:min(len(previous), mostPrevious)], " ")))
+	l.put(metaBucket, []byte(keyOrigin), []byte(fresh))
+}
 
 func (l *ledger) origin() string { return string(l.get(metaBucket, []byte(keyOrigin))) }
 

@@ -67,8 +67,7 @@ func (o *Outbox) NewOrigin(ctx context.Context, from string, events ...Event) (o
 			return l.err
 		}
 		origin = fresh
-		l.put(metaBucket, []byte(keyOrigin), []byte(fresh))
-		l.put(metaBucket, []byte(keyPrevious), []byte(from))
+		l.setOrigin(fresh)
 		l.setNumber(keyEpoch, l.number(keyEpoch)+1)
 		for _, name := range l.names() {
 			s := l.topic(name)

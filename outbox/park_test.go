@@ -55,10 +55,24 @@ func TestAFreshOriginForgetsWhatRedisAcceptedAndHappensOnce(t *testing.T) {
 	require.EqualValues(t, 2, stats.Epoch)
 	p, err := o.Position(ctx, "a")
 	require.NoError(t, err)
-	require.Equal(t, Position{Origin: fresh, Previous: before, Cursor: 1, Last: 2, Progress: Progress{Run: "run"}}, p)
+	require.Equal(t, Position{Origin: fresh, Previous: []string{before}, Cursor: 1, Last: 2, Progress: Progress{Run: "run"}}, p)
 	require.Equal(t, []string{"1 delivered 1", "2 pending 2", "3 pending 3"}, states(t, o))
 	require.Len(t, audit(t, o), 1)
 	require.Contains(t, audit(t, o)[0], `"action":"new origin","filter":"`+before)
+}
+
+func TestAFileRemembersItsFormerOriginsAndNotTooMany(t *testing.T) {
+	o := openTemp(t, Options{})
+	origins := []string{origin(t, o)}
+	for range 20 {
+		fresh, err := o.NewOrigin(ctx, origins[0])
+		require.NoError(t, err)
+		origins = append([]string{fresh}, origins...)
+	}
+	p, err := reopen(t, o).Position(ctx, "a")
+	require.NoError(t, err)
+	require.Equal(t, origins[0], p.Origin)
+	require.Equal(t, origins[1:17], p.Previous)
 }
 
 func audit(t testing.TB, o *Outbox) (entries []string) {

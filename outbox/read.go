@@ -22,11 +22,11 @@ type Entry struct {
 
 // Position is where one topic stands.
 type Position struct {
-	Origin   string // of the file
-	Previous string // the origin before it, "" for a file that has its first one
-	Cursor   uint64 // highest settled sequence
-	Last     uint64 // highest sequence of the topic
-	PrunedTo uint64 // highest sequence of the topic that retention has removed
+	Origin   string   // of the file
+	Previous []string // the origins before it, the latest first
+	Cursor   uint64   // highest settled sequence
+	Last     uint64   // highest sequence of the topic
+	PrunedTo uint64   // highest sequence of the topic that retention has removed
 	Progress Progress
 }
 
@@ -35,7 +35,7 @@ func (o *Outbox) Position(_ context.Context, topic string) (Position, error) {
 	var p Position
 	err := o.read(func(l *ledger) error {
 		s := l.topic(topic)
-		p = Position{Origin: l.origin(), Previous: string(l.get(metaBucket, []byte(keyPrevious))), Cursor: s.cursor, Last: s.last, PrunedTo: s.prunedTo, Progress: s.Progress}
+		p = Position{Origin: l.origin(), Previous: l.previous(), Cursor: s.cursor, Last: s.last, PrunedTo: s.prunedTo, Progress: s.Progress}
 		return nil
 	})
 	if err != nil {

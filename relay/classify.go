@@ -69,6 +69,7 @@ var byText = []struct {
 	{"WRONGTYPE", Denied, "a key named matchrelay:* or {<channel>}:stream is something else: rename or delete it in Redis"},
 	{"CROSSSLOT", Denied, "this Redis spreads keys in a way that scripts cannot follow"},
 	{"unknown command", Denied, mendCommands},
+	{"nknown subcommand", Denied, mendCommands},
 	{"Unknown Redis command called from", Denied, mendCommands},
 }
 

@@ -122,6 +122,7 @@ type target struct {
 	publish   func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error)
 	republish func(next func() (relay.Reply, error)) (relay.Reply, error)
 	restore   func(next func() (relay.Reply, error)) (relay.Reply, error)
+	newest    func(next func() (relay.Entry, error)) (relay.Entry, error)
 }
 
 func (t *target) Publish(ctx context.Context, batches ...relay.Batch) ([]relay.Reply, error) {
@@ -146,6 +147,14 @@ func (t *target) Restore(ctx context.Context, r relay.Repair) (relay.Reply, erro
 		return next()
 	}
 	return t.restore(next)
+}
+
+func (t *target) Newest(ctx context.Context, channel string, origins []string, before string) (relay.Entry, error) {
+	next := func() (relay.Entry, error) { return t.Target.Newest(ctx, channel, origins, before) }
+	if t.newest == nil {
+		return next()
+	}
+	return t.newest(next)
 }
 
 // front puts a target in front of the rig's Redis.

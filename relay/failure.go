@@ -66,23 +66,28 @@ type suspect struct {
 // alone says whether an event is to be sent by itself.
 func (s *suspect) alone(sequence uint64) bool { return sequence <= s.through }
 
+// blame takes note of a call that failed with these events, and says whether it was one that was sent by itself. times counts
+// anew for each first event, and for one that is sent by itself from then on.
+func (s *suspect) blame(first, last uint64) (alone bool) {
+	alone = s.alone(first)
+	if s.sequence != first {
+		*s = suspect{sequence: first, through: s.through, failure: outbox.Failure{First: time.Now().UTC()}}
+	}
+	if s.times++; !alone && s.times >= 2 {
+		s.times, s.through = 0, last
+	}
+	return alone
+}
+
+var errMisfit = errors.New("Redis does not take the event any more")
+
 // doubt looks into a failure that may be the fault of an event. When a call fails twice at the same event although Redis
 // answered guards in between, its events are sent one by one; one that fails alone, between two guards that succeed on the
 // same run of Redis, has used up an attempt.
 func (l *lane) doubt(ctx context.Context, f failure, entries []outbox.Entry) error {
 	s := &l.suspect
 	first, last := entries[0], entries[len(entries)-1]
-	if s.sequence != first.Sequence {
-		*s = suspect{sequence: first.Sequence, through: s.through, failure: outbox.Failure{First: time.Now().UTC()}}
-	}
-	s.times++
-	if !s.alone(first.Sequence) {
-		if s.times >= 2 {
-			s.through = last.Sequence
-		}
-		return f
-	}
-	if ctx.Err() != nil {
+	if alone := s.blame(first.Sequence, last.Sequence); !alone || ctx.Err() != nil {
 		return f
 	}
 	reply, err := l.call(ctx, l.batch())

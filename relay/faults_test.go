@@ -278,3 +278,24 @@ func TestASubscriberThatNeverComesBackIsWaitedForOnce(t *testing.T) {
 	eventually(t, "both runs of events", func() bool { return len(r.received(stays)) == 15 })
 	require.Equal(t, 1, r.topic("news").Progress.Receivers, "and then no more")
 }
+
+func TestAnIdleTopicRemembersItsSubscribersWhenRedisRestartsQuickly(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+	r.server.Start()
+	late := r.subscribe(redistest.SubscriberOptions{Reconnect: 3 * time.Second})
+	opts := quick()
+	opts.HealthInterval = time.Second
+	r.start(opts)
+	r.add("news", 3)
+	late.WaitFor(3)
+	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+	r.server.Kill()
+	r.server.Start() // before anybody has noticed
+	eventually(t, "it is noticed", func() bool { return r.relay.Health().Topics["news"].State == relay.Waiting })
+	r.add("news", 3)
+	late.WaitSubscribed(2)
+	r.waitDelivered("news")
+	r.requireComplete(late, nil)
+	require.Zero(t, r.topic("news").Unheard)
+}

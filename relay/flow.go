@@ -2,12 +2,10 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -22,8 +20,8 @@ const (
 
 // flow keeps what all topics send together from filling the subscribers' output buffers in Redis, which disconnects one whose
 // buffer is over client-output-buffer-limit pubsub. After every limit bytes it looks at the fullest buffer, and waits
-// while that holds more than limit: so no buffer gets over twice the limit, a single larger event apart. Where Redis does
-// not tell, it sends at a fixed pace.
+// while that, and what is on its way, are more than limit: so no buffer gets over twice the limit, a single larger event apart.
+// Where Redis does not tell, it sends at a fixed pace.
 type flow struct {
 	target Target
 	limit  int64 // bytes; less than 1 turns flow control off
@@ -31,17 +29,18 @@ type flow struct {
 	log    *slog.Logger
 	turn   chan struct{} // holds a token while somebody uses what is below
 
-	sent    int64     // since the last look
-	blind   bool      // Redis does not tell: pace
-	warned  bool      // of that
-	free    time.Time // blind: when everything sent so far is paid for
+	flying  atomic.Int64 // of calls that are not answered yet: not in the buffers, or not yet
+	sent    int64        // since the last look
+	blind   bool         // Redis does not tell: pace
+	warned  bool         // of that
+	free    time.Time    // blind: when everything sent so far is paid for
 	waiting map[string]*laggard
 }
 
 // laggard is a subscriber whose buffer is too full.
 type laggard struct {
-	bytes int64
-	since time.Time // when it last read something
+	least int64     // bytes that it was seen to have
+	since time.Time // when that was
 	given bool      // up: nobody waits for it
 }
 
@@ -50,43 +49,44 @@ func newFlow(target Target, opts Options) *flow {
 		turn: make(chan struct{}, 1), waiting: map[string]*laggard{}}
 }
 
-// take waits until size bytes more may be sent, or ctx ends. express is what the topic has sent since it last waited its
-// turn; told is called when the wait takes longer than a moment, with the reason. The error is Redis's.
-func (f *flow) take(ctx context.Context, size int64, express *int64, told func(reason string)) error {
+// take waits until size bytes more may be sent, or ctx ends; done is to be called when the call that sends them has been
+// answered. express is what the topic has sent since it last waited its turn; told is called when the wait takes longer than
+// a moment, with the reason. The error is Redis's.
+func (f *flow) take(ctx context.Context, size int64, express *int64, told func(reason string)) (done func(), err error) {
 	if f.limit <= 0 {
-		return nil
+		return func() {}, nil
 	}
 	if *express+size <= expressBytes {
 		*express += size
-		return nil
+		return func() {}, nil
 	}
 	select {
 	case f.turn <- struct{}{}:
 		defer func() { <-f.turn }()
 	case <-ctx.Done():
-		return nil
+		return func() {}, nil
 	}
-	size += *express
+	whole := size + *express
 	*express = 0
-	if f.sent+size <= f.limit {
-		f.sent += size
-		return nil
+	switch {
+	case f.sent+whole <= f.limit:
+		f.sent += whole
+	case f.blind:
+		f.paced(ctx, whole, told)
+	default:
+		err = f.look(ctx, whole, told)
 	}
-	if f.blind {
-		f.paced(ctx, size, told)
-		return nil
-	}
-	return f.look(ctx, size, told)
+	f.flying.Add(size)
+	return func() { f.flying.Add(-size) }, err
 }
 
-// look waits until every buffer is below the limit.
+// look waits until every buffer is below the limit, with what is on its way to it.
 func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
 	for pause, began := flowPause, time.Now(); ctx.Err() == nil; pause = min(2*pause, flowPauseMax) {
 		buffers, err := f.target.Buffers(ctx)
 		if err != nil {
-			var reply redis.Error
-			if failed := classify(err); !errors.As(err, &reply) || failed.class == Outage && !failed.suspect {
-				return failed
+			if f := classify(err); !Forbidden(err) && f.mend != mendCommands {
+				return f
 			}
 			if f.blind = true; !f.warned {
 				f.warned = true
@@ -97,7 +97,7 @@ func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
 			return nil
 		}
 		slowest := f.slowest(buffers)
-		if slowest.Bytes <= f.limit {
+		if slowest.Bytes+f.flying.Load() <= f.limit {
 			f.sent = size
 			return nil
 		}
@@ -109,7 +109,8 @@ func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
 	return nil
 }
 
-// slowest returns the fullest buffer, but for those of subscribers that have not read anything for a long time.
+// slowest returns the fullest buffer, but for those that have not become emptier for a long time: their subscribers read
+// nothing, or others fill them, whose subscribers Redis lists as well.
 func (f *flow) slowest(buffers []Buffer) (slowest Buffer) {
 	now := time.Now()
 	still := map[string]*laggard{}
@@ -120,15 +121,14 @@ func (f *flow) slowest(buffers []Buffer) (slowest Buffer) {
 		l := f.waiting[b.Client]
 		switch {
 		case l == nil:
-			l = &laggard{bytes: b.Bytes, since: now}
-		case b.Bytes < l.bytes:
-			l.since, l.given = now, false
+			l = &laggard{least: b.Bytes, since: now}
+		case b.Bytes < l.least:
+			l.least, l.since, l.given = b.Bytes, now, false
 		case !l.given && now.Sub(l.since) > flowPatience:
 			l.given = true
-			f.log.Warn("a subscriber reads nothing; the others are not kept waiting for it any longer, and Redis may disconnect it",
+			f.log.Warn("a subscriber reads nothing, or less than others send it; nobody is kept waiting for it any longer, and Redis may disconnect it",
 				"subscriber", b.Client, "buffer_bytes", b.Bytes, "for", flowPatience)
 		}
-		l.bytes = b.Bytes
 		if still[b.Client] = l; !l.given && b.Bytes > slowest.Bytes {
 			slowest = b
 		}
@@ -154,7 +154,7 @@ func (f *flow) paced(ctx context.Context, size int64, told func(string)) {
 	}
 }
 
-// again asks for the buffers anew after an outage: rights may have been given. Whoever has the turn has asked just now.
+// again asks for the buffers anew after a failure: rights may have been given. Whoever has the turn has asked just now.
 func (f *flow) again() {
 	select {
 	case f.turn <- struct{}{}:

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,6 +33,14 @@ func newTestFlow(read func() ([]Buffer, error)) (f *flow, log *bytes.Buffer) {
 	return newFlow(gauge{read: read}, opts), log
 }
 
+// take sends, and has the answer at once.
+func take(t *testing.T, f *flow, size int64, express *int64, told func(string)) {
+	t.Helper()
+	done, err := f.take(t.Context(), size, express, told)
+	require.NoError(t, err)
+	done()
+}
+
 func TestTheRelayWaitsForTheSlowestSubscriberOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -40,12 +50,12 @@ func TestTheRelayWaitsForTheSlowestSubscriberOnly(t *testing.T) {
 		})
 		var express int64
 		told := ""
-		require.NoError(t, f.take(t.Context(), 3*mb, &express, nil))
+		take(t, f, 3*mb, &express, nil)
 		require.Zero(t, time.Since(start), "3 MB fit without a look")
-		require.NoError(t, f.take(t.Context(), 2*mb, &express, func(reason string) { told = reason }))
+		take(t, f, 2*mb, &express, func(reason string) { told = reason })
 		require.InDelta(t, 6, time.Since(start).Seconds(), 0.1, "until 4 MB are left")
 		require.Contains(t, told, "waits for the subscriber at slow")
-		require.NoError(t, f.take(t.Context(), 2*mb, &express, nil))
+		take(t, f, 2*mb, &express, nil)
 		require.InDelta(t, 6, time.Since(start).Seconds(), 0.1, "the next 2 MB fit without another look")
 		require.Empty(t, log.String())
 	})
@@ -58,13 +68,15 @@ func TestASubscriberThatReadsNothingIsGivenUpAndTakenUpAgain(t *testing.T) {
 		var express int64
 		send := func() time.Duration {
 			began := time.Now()
-			require.NoError(t, f.take(t.Context(), 5*mb, &express, func(string) {}))
+			take(t, f, 5*mb, &express, func(string) {})
 			return time.Since(began)
 		}
 		require.InDelta(t, flowPatience.Seconds(), send().Seconds(), 0.1)
 		require.Contains(t, log.String(), "a subscriber reads nothing")
 		stuck = 8 * mb
 		require.Zero(t, send(), "nobody waits for it any longer")
+		stuck = 7 * mb
+		require.Zero(t, send(), "it has been emptier than this: somebody else may fill it")
 		stuck = 5 * mb
 		require.InDelta(t, flowPatience.Seconds(), send().Seconds(), 0.1, "it has read something: it is waited for again")
 		stuck = mb
@@ -84,20 +96,60 @@ func TestAPaceIsKeptWhereRedisDoesNotTell(t *testing.T) {
 			var express int64
 			told := ""
 			for range 20 {
-				require.NoError(t, f.take(t.Context(), 4*mb, &express, func(reason string) { told = reason }))
+				take(t, f, 4*mb, &express, func(reason string) { told = reason })
 			}
 			// 80 MB at 8 MiB/s, of which the first 4 MB were not counted and 4 are a burst.
 			require.InDelta(t, 9, time.Since(began).Seconds(), 0.1)
 			require.Empty(t, told, "half a second is no reason to tell")
-			require.NoError(t, f.take(t.Context(), 24*mb, &express, func(reason string) { told = reason }))
+			take(t, f, 24*mb, &express, func(reason string) { told = reason })
 			require.Contains(t, told, "fixed pace")
 			f.again()
 			for range 2 {
-				require.NoError(t, f.take(t.Context(), 4*mb, &express, func(string) {}))
+				take(t, f, 4*mb, &express, func(string) {})
 			}
 			require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), "one warning, after a reconnect as well")
 			require.Contains(t, log.String(), "+client|list")
 		})
+	}
+}
+
+func TestTopicsTogetherFillNoBufferOverTwiceTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var buffer atomic.Int64 // what Redis has pushed into it, and nobody reads
+		f, _ := newTestFlow(func() ([]Buffer, error) { return []Buffer{{"slow", buffer.Load()}}, nil })
+		ctx, cancel := context.WithCancel(t.Context())
+		var topics sync.WaitGroup
+		for range 5 {
+			topics.Go(func() {
+				var express int64
+				for ctx.Err() == nil {
+					done, err := f.take(ctx, 3*mb, &express, func(string) {})
+					if err == nil && ctx.Err() == nil {
+						sleep(ctx, 10*time.Millisecond) // on its way
+						buffer.Add(3 * mb)
+					}
+					done()
+				}
+			})
+		}
+		sleep(ctx, flowPatience/2)
+		cancel()
+		topics.Wait()
+		require.LessOrEqual(t, buffer.Load(), int64(2*f.limit))
+		require.Greater(t, buffer.Load(), int64(4*mb))
+	})
+}
+
+func TestALoginThatIsRefusedIsNoReasonToSendBlindly(t *testing.T) {
+	for _, refusal := range []string{"NOAUTH Authentication required.", "WRONGPASS invalid username-password pair or user is disabled."} {
+		f, log := newTestFlow(func() ([]Buffer, error) { return nil, scriptError(refusal) })
+		var express int64
+		_, err := f.take(t.Context(), 5*mb, &express, nil)
+		var failed failure
+		require.ErrorAs(t, err, &failed)
+		require.Equal(t, Denied, failed.class)
+		require.False(t, f.blind)
+		require.Empty(t, log.String())
 	}
 }
 
@@ -106,7 +158,8 @@ func TestAnOutageEndsTheWaitForASubscriber(t *testing.T) {
 		f, _ := newTestFlow(func() ([]Buffer, error) { return nil, outage })
 		var express int64
 		var failed failure
-		require.ErrorAs(t, f.take(t.Context(), 5*mb, &express, nil), &failed)
+		_, err := f.take(t.Context(), 5*mb, &express, nil)
+		require.ErrorAs(t, err, &failed)
 		require.Equal(t, Outage, failed.class)
 		require.False(t, f.blind)
 	}
@@ -118,12 +171,16 @@ func TestATopicWithLittleToSendIsNotKeptWaitingByTheOthers(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		backlog, alert := int64(0), int64(0)
 		waits := make(chan error, 2)
-		go func() { waits <- f.take(ctx, 5*mb, &backlog, func(string) {}) }()
+		wait := func(size int64, express *int64) {
+			_, err := f.take(ctx, size, express, func(string) {})
+			waits <- err
+		}
+		go wait(5*mb, &backlog)
 		synctest.Wait()
 		for range 64 {
-			require.NoError(t, f.take(ctx, 4<<10, &alert, nil))
+			take(t, f, 4<<10, &alert, nil)
 		}
-		go func() { waits <- f.take(ctx, 4<<10, &alert, nil) }() // it has sent 256 KB meanwhile: a backlog of its own
+		go wait(4<<10, &alert) // it has sent 256 KB meanwhile: a backlog of its own
 		synctest.Wait()
 		require.Empty(t, waits)
 		f.again() // waits for nobody
@@ -135,5 +192,5 @@ func TestATopicWithLittleToSendIsNotKeptWaitingByTheOthers(t *testing.T) {
 func TestFlowControlCanBeTurnedOff(t *testing.T) {
 	f := newFlow(nil, Options{MaxBuffer: -1}.withDefaults())
 	var express int64
-	require.NoError(t, f.take(t.Context(), 100*mb, &express, nil))
+	take(t, f, 100*mb, &express, nil)
 }

@@ -24,7 +24,7 @@ type lane struct {
 
 	loaded    bool
 	origin    string
-	previous  string         // origin, if nothing was accepted under the present one yet
+	inherited bool           // the marks of a fresh origin know what the stream has got under former ones
 	ahead     []outbox.Entry // what follows aheadOf, read while a round trip was under way
 	aheadOf   uint64
 	sent      uint64          // every event up to here is accepted, parked or discarded
@@ -41,9 +41,10 @@ type lane struct {
 	backoff   *backoff.ExponentialBackOff
 	failing   bool // the last call failed
 	suspect   suspect
-	redoFails int   // how often the tail could not be published again, in a row
-	origins   int64 // Relay.origins when the position was read
-	turns     int   // steps since an event was carried, or the lane rested
+	misfit    suspect // that cannot be added to the stream again
+	redoFails int     // how often the tail could not be published again, in a row
+	origins   int64   // Relay.origins when the position was read
+	turns     int     // steps since an event was carried, or the lane rested
 }
 
 // restless is how many steps in a row may lead nowhere before the lane takes a rest: getting ready after the worst outage
@@ -154,7 +155,7 @@ func (l *lane) load(ctx context.Context) error {
 		}
 	}
 	l.loaded, l.ready = true, false
-	l.origin, l.previous, l.sent, l.added = p.Origin, p.Previous, p.Cursor, outbox.Mark{}
+	l.origin, l.inherited, l.sent, l.added = p.Origin, len(p.Previous) == 0 || l.stream == nil, p.Cursor, outbox.Mark{}
 	return nil
 }
 
@@ -173,13 +174,15 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 		l.aheadOf = final[len(final)-1].Sequence
 		reading.Go(func() { l.ahead, _ = l.read(ctx, l.aheadOf) }) // an error comes again in the next step
 	}
-	err = l.r.flow.take(ctx, sizes(batches), &l.express, l.slowed)
+	done, err := l.r.flow.take(ctx, sizes(batches), &l.express, l.slowed)
 	if err != nil || ctx.Err() != nil {
 		reading.Wait()
+		done()
 		return 0, err
 	}
 	began := time.Now()
 	replies, err := l.r.target.Publish(ctx, batches...)
+	done()
 	reading.Wait()
 	last := Reply{Outcome: OK}
 	for i, reply := range replies {
@@ -360,7 +363,7 @@ func (l *lane) idle(ctx context.Context) error {
 	case <-timer.C:
 	}
 	reply, err := l.guard(ctx)
-	if err != nil {
+	if err != nil || !l.ready { // what it found comes first: who was there before an outage must not be forgotten
 		return err
 	}
 	if reply.Receivers == l.progress.Receivers && l.tail.from() == l.progress.TailFrom {

@@ -13,36 +13,39 @@ import (
 // subscribers that were there before, settles a disagreement about the high-water mark, and publishes again what a Redis
 // that died may have kept from its subscribers.
 func (l *lane) connect(ctx context.Context) error {
-	any := l.batch()
-	any.Run = ""
-	reply, err := l.call(ctx, any)
+	guard := l.batch()
+	guard.Run = ""
+	reply, err := l.call(ctx, guard)
 	if err != nil {
 		return err
 	}
 	restarted := func() bool { return l.progress.Run != "" && reply.Run != "" && reply.Run != l.progress.Run }
-	if l.outage = l.outage || restarted(); l.outage {
+	l.outage = l.outage || restarted()
+	if reply.Outcome == OK && l.outage {
 		if reply, err = l.rejoin(ctx, reply); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	if reply.Receivers >= 0 {
-		l.progress.Receivers = reply.Receivers // those who did not come back are not waited for again
-	}
 	if reply.Outcome != OK {
 		return l.judge(ctx, reply) // and begin anew with what it found
 	}
-	if l.stream != nil && l.previous != "" && reply.Mark.Sequence == 0 && reply.Added.Sequence == 0 {
-		if done, err := l.inherit(ctx); err != nil || !done {
+	if reply.Receivers >= 0 {
+		l.progress.Receivers = reply.Receivers // those who did not come back are not waited for again
+	}
+	if !l.inherited && reply.Mark.Sequence == 0 && reply.Added.Sequence == 0 {
+		p, err := l.r.source.Position(ctx, l.topic)
+		if err != nil {
 			return err
 		}
+		return l.inherit(ctx, reply, p)
 	}
 	if restarted() {
 		if done, err := l.republish(ctx, reply.Run); err != nil || !done {
 			return err
 		}
 	}
+	l.r.flow.again()
 	if l.outage {
-		l.r.flow.again()
 		l.log.Info("delivering again", "receivers", reply.Receivers)
 	}
 	l.progress.Run = reply.Run
@@ -62,8 +65,8 @@ func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 		b := l.batch()
 		b.Run = ""
 		next, err := l.call(ctx, b)
-		if err != nil {
-			return reply, err
+		if err != nil || next.Outcome != OK {
+			return next, err
 		}
 		if next.Run != reply.Run { // it died again: a new wait
 			until = time.Now().Add(l.r.opts.RejoinWait)
@@ -142,14 +145,14 @@ func (l *lane) judge(ctx context.Context, reply Reply) error {
 
 // knows says whether the file has the event of a mark, or had it: what retention has removed cannot be compared.
 func (l *lane) knows(ctx context.Context, m outbox.Mark, p outbox.Position) (bool, error) {
-	if m.Sequence == 0 || m == l.progress.Accepted {
-		return true, nil
+	if m.Sequence == 0 || m.Sequence == l.progress.Accepted.Sequence {
+		return m.Sequence == 0 || m == l.progress.Accepted, nil
 	}
 	id, err := l.r.source.MessageID(ctx, l.topic, m.Sequence)
-	return id == m.MessageID || id == "" && m.Sequence <= p.PrunedTo && m.Sequence < l.progress.Accepted.Sequence, err
+	return id == m.MessageID || id == "" && m.Sequence <= p.PrunedTo, err
 }
 
-// newOrigin takes// newOrigin takes a fresh origin, under which everything that is pending goes out.
+// newOrigin takes a fresh origin, under which everything that is pending goes out.
 func (l *lane) newOrigin(ctx context.Context, found outbox.Mark) error {
 	alert := Alert{Kind: "outbox_rolled_back", Critical: true, Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
 		"Redis has accepted event #%d of %s, which this outbox file does not know: the file is an older copy. It takes a fresh origin and goes on; events between the copy and now may be missing here or be delivered twice (same message IDs); find out who put the older file there, and let the processor fetch and compare once more",
@@ -196,10 +199,13 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		if len(b.Events) == 0 {
 			continue
 		}
-		if err := l.r.flow.take(ctx, sizes([]Batch{b}), &l.express, l.slowed); err != nil || ctx.Err() != nil {
+		sent, err := l.r.flow.take(ctx, sizes([]Batch{b}), &l.express, l.slowed)
+		if err != nil || ctx.Err() != nil {
+			sent()
 			return false, err
 		}
 		reply, err := l.r.target.Republish(ctx, b)
+		sent()
 		switch {
 		case err != nil:
 			f := classify(err)

@@ -9,123 +9,129 @@ import (
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// restore gives Redis back the mark that it has lost, and the stream the events that it has lost with it: without PUBLISH,
-// for subscribers had them. Each call moves the mark, if nobody else has done so meanwhile: whoever is interrupted, or comes
-// second, looks again and goes on from there.
+// restore gives Redis back what it has lost: the mark, and the events that are missing in the stream.
 func (l *lane) restore(ctx context.Context, reply Reply, p outbox.Position) error {
-	accepted, found := l.progress.Accepted, reply.Mark
-	var held outbox.Mark
-	from := accepted.Sequence
-	if l.stream != nil {
-		var err error
-		if held, err = l.held(ctx, reply.Added); err != nil {
-			return err
-		}
-		if known, err := l.knows(ctx, held, p); err != nil {
-			return err
-		} else if !known {
-			return l.newOrigin(ctx, held)
-		}
-		oldest, err := l.r.source.Back(ctx, l.topic, accepted.Sequence, l.stream.MaxLen)
-		if err != nil {
-			return err
-		}
-		from = max(held.Sequence, oldest)
+	readded, done, err := l.refill(ctx, reply, p)
+	if err != nil || !done {
+		return err
 	}
-	readded := 0
-	for step := l.repair(found, held); ; {
+	l.status.forgot(readded)
+	what := fmt.Sprintf("its high-water mark was #%d and is restored to #%d", reply.Mark.Sequence, l.progress.Accepted.Sequence)
+	if reply.Outcome == Gone {
+		what = "its stream was gone"
+	}
+	if l.stream != nil {
+		what += fmt.Sprintf(", and %d events are in the stream again", readded)
+	}
+	l.r.alerts.raise(ctx, Alert{Kind: "redis_amnesia", Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
+		"Redis had forgotten what it accepted of %s: %s; unless REDIS_URL or the channel was changed, check its persistence, eviction policy (noeviction) and failovers",
+		l.topic, what)})
+	return nil
+}
+
+// inherit tells the mark of a fresh origin what the stream has already got of the pending events under a former one: when an
+// older copy of the file was put back, the file that went on had added some of them, and a stream never holds an event twice.
+func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) error {
+	_, done, err := l.refill(ctx, reply, p)
+	l.inherited = done
+	return err
+}
+
+// refill sets the marks to what is accepted, after adding to the stream what it has lost: without PUBLISH, for subscribers had
+// it. Each call moves the marks, if nobody else has done so meanwhile: whoever is interrupted, or comes second, looks
+// again and goes on from there; then done is false.
+func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (readded int, done bool, err error) {
+	goal := Marks{Published: l.progress.Accepted}
+	from := goal.Published.Sequence
+	if l.stream != nil {
+		held, known, err := l.held(ctx, reply.Added, p)
+		if err != nil {
+			return 0, false, err
+		}
+		if !known {
+			return 0, false, l.newOrigin(ctx, held)
+		}
+		oldest, err := l.r.source.Back(ctx, l.topic, from, l.stream.MaxLen)
+		if err != nil {
+			return 0, false, err
+		}
+		from, goal.Added = max(held.Sequence, oldest), held
+	}
+	for at := (Marks{reply.Mark, reply.Added}); ctx.Err() == nil; {
 		events, err := l.missing(ctx, from)
 		if err != nil {
-			return err
+			return readded, false, err
 		}
-		step.Gone = reply.Outcome == Gone && readded == 0
-		step.Events, step.Mark = events, accepted
+		step := Repair{Channel: l.channel, Origin: l.origin, Reported: at, Set: goal, Stream: l.stream, Events: events}
 		if n := len(events); n > 0 {
-			from = events[n-1].Sequence
-			step.Mark, step.Added = mark(events[n-1]), mark(events[n-1])
+			last := mark(events[n-1])
+			from, goal.Added, step.Set = last.Sequence, last, Marks{last, last}
 		}
 		answer, err := l.r.target.Restore(ctx, step)
 		switch {
 		case err != nil:
-			return classify(err)
+			f := classify(err)
+			if f.suspect && len(events) > 0 {
+				l.misfit.blame(events[0].Sequence, from)
+			}
+			return readded, false, f
 		case answer.Outcome == Refused:
-			return refused(answer.Err)
+			return readded, false, refused(answer.Err)
 		case answer.Outcome != OK:
-			return nil // somebody else has changed it: look again
+			return readded, false, nil // somebody else has changed it
 		}
 		readded += len(events)
-		if step.Mark == accepted {
-			break
+		if at = step.Set; at.Published == goal.Published {
+			return readded, true, nil
 		}
-		step.Reported = step.Mark
 	}
-	l.status.forgot(readded)
-	again := ""
-	if l.stream != nil {
-		again = fmt.Sprintf(", and %d events are in its stream again", readded)
-	}
-	l.r.alerts.raise(ctx, Alert{Kind: "redis_amnesia", Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
-		"Redis had forgotten what it accepted of %s: its high-water mark was #%d and is restored to #%d%s; unless REDIS_URL or the channel was changed, check its persistence, eviction policy (noeviction) and failovers",
-		l.topic, found.Sequence, accepted.Sequence, again)})
-	return nil
+	return readded, false, nil
 }
 
-func (l *lane) repair(reported, added outbox.Mark) Repair {
-	return Repair{Channel: l.channel, Origin: l.origin, Reported: reported, Added: added, Stream: l.stream}
+// held is the last event of this file that the stream was given, under any of the file's origins: as its entries tell, or its
+// mark when the stream was cut by hand. When it was given something by the present origin that this file does not know,
+// that comes back, as not known.
+func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) (m outbox.Mark, known bool, err error) {
+	if known, err := l.knows(ctx, marked, p); err != nil || !known {
+		return marked, false, err
+	}
+	origins := append([]string{l.origin}, p.Previous...)
+	for before := ""; ctx.Err() == nil; {
+		e, err := l.r.target.Newest(ctx, l.channel, origins, before)
+		if err != nil {
+			return m, false, classify(err)
+		}
+		if e.Mark.Sequence <= marked.Sequence { // or there is none
+			return marked, true, nil
+		}
+		known, err := l.knows(ctx, e.Mark, p)
+		if err != nil || known || e.Origin == l.origin {
+			return e.Mark, known, err
+		}
+		before = e.ID
+	}
+	return m, false, ctx.Err()
 }
 
-// held is the last event of this origin that the stream was given, as far as Redis remembers: what is in the stream, or what
-// the mark says when the stream was cut by hand.
-func (l *lane) held(ctx context.Context, marked outbox.Mark) (outbox.Mark, error) {
-	newest, _, err := l.r.target.Newest(ctx, l.channel, l.origin, "")
-	if err != nil {
-		return newest, classify(err)
-	}
-	if marked.Sequence > newest.Sequence {
-		newest = marked
-	}
-	return newest, nil
-}
-
-// missing reads the next events up to the last accepted one, as many as one call takes, without damaged ones.
+// missing reads the next events up to the last accepted one, as many as one call takes, without damaged ones and those
+// that Redis does not take any more.
 func (l *lane) missing(ctx context.Context, after uint64) ([]outbox.Entry, error) {
 	for through := l.progress.Accepted.Sequence; after < through; {
-		entries, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
-		if err != nil || len(entries) == 0 {
+		events, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
+		if err != nil || len(events) == 0 {
 			return nil, err
 		}
-		after = entries[len(entries)-1].Sequence
-		if whole := slices.DeleteFunc(entries, func(e outbox.Entry) bool { return e.Err != nil }); len(whole) > 0 {
-			return whole, nil
+		first := events[0].Sequence
+		if l.misfit.alone(first) {
+			if events = events[:1]; l.misfit.sequence == first && l.misfit.times >= l.r.opts.MaxRetries {
+				l.log.Error("gives up adding an event to its stream again: Redis takes everything else", "sequence", first)
+				events[0].Err = errMisfit
+			}
+		}
+		after = events[len(events)-1].Sequence
+		if events = slices.DeleteFunc(events, func(e outbox.Entry) bool { return e.Err != nil }); len(events) > 0 {
+			return events, nil
 		}
 	}
 	return nil, nil
-}
-
-// inherit looks for what the stream has got of the pending events under the file's previous origin: when an older copy of
-// the file was put back, it may have been given some of them already, and it never holds an event twice.
-func (l *lane) inherit(ctx context.Context) (done bool, err error) {
-	for before := ""; ; {
-		m, entry, err := l.r.target.Newest(ctx, l.channel, l.previous, before)
-		if err != nil {
-			return false, classify(err)
-		}
-		if m.Sequence <= l.sent {
-			l.previous = ""
-			return true, nil
-		}
-		if known, err := l.knows(ctx, m, outbox.Position{}); err != nil {
-			return false, err
-		} else if known {
-			answer, err := l.r.target.Restore(ctx, l.repair(outbox.Mark{}, m))
-			if err != nil {
-				return false, classify(err)
-			}
-			if answer.Outcome == OK {
-				l.added, l.previous = m, ""
-			}
-			return answer.Outcome == OK, nil
-		}
-		before = entry
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
@@ -50,6 +51,34 @@ func TestAnEventIsSettledOnlyWhenItsReplicasHaveIt(t *testing.T) {
 	require.Empty(t, r.alertKinds())
 	r.halt()
 	require.Equal(t, int64(1600), replica.Client().XLen(context.Background(), newsStream).Val())
+}
+
+func TestACallThatFailsInTheMiddleSettlesNothingBeforeItsReplicasWereAsked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	target := relay.NewRedis(r.client, time.Second)
+	require.NoError(t, target.Load(context.Background()))
+	var batches []relay.Batch
+	predecessor := outbox.Mark{}
+	for sequence := range uint64(4) {
+		e := outbox.Entry{Sequence: sequence + 1, MessageID: "m", Payload: []byte(strings.Repeat("x", 1<<20))}
+		batches = append(batches, relay.Batch{Channel: "test:news", Origin: "o", Predecessor: predecessor, Stream: &relay.Stream{MaxLen: 10},
+			Wait: relay.Wait{Replicas: 1, Timeout: 50 * time.Millisecond}, Events: []outbox.Entry{e}})
+		predecessor = outbox.Mark{Sequence: e.Sequence, MessageID: "m"}
+	}
+	published := func() int {
+		n, _ := r.server.Client().HGet(context.Background(), "matchrelay:{test:news}:hwm:o", "seq").Int()
+		return n
+	}
+	// There is so much memory that the first are taken and the last are not.
+	for limit := 2 << 20; published() == 0; limit += 256 << 10 {
+		r.do("CONFIG", "SET", "maxmemory", limit)
+		replies, err := target.Publish(context.Background(), batches...)
+		require.ErrorContains(t, err, "OOM")
+		require.Empty(t, replies)
+	}
+	require.Less(t, published(), 4)
 }
 
 func TestAUserWhoMayNotWaitForReplicas(t *testing.T) {

@@ -1,13 +1,16 @@
--- Sets a high-water mark that Redis has lost, if it still is what was reported: of two relays only one repairs. With a
+-- Sets high-water marks that Redis has lost, if they still are what was reported: of two relays only one repairs. With a
 -- stream, first adds events that it has lost, without publishing them.
 -- KEYS[1]  high-water mark of (origin, channel); KEYS[2] the stream, if there is one
--- ARGV     1 and 2 sequence and message ID reported, 3 whether the stream is to be there ('1' or '0', '' = either),
---          4 and 5 those to set, 6 and 7 those of the stream to set, 8 seconds to keep the mark, 9 channel, 10 entries that
---          the stream keeps, 11 source, 12 topic, 13 schema, 14 origin, then sequence, message ID, body, time of each event
+-- ARGV     1 and 2 sequence and message ID reported, 3 and 4 those of the stream, 5 to 8 those to set, 9 channel,
+--          10 entries that the stream keeps, 11 source, 12 topic, 13 schema, 14 origin, 15 seconds to keep the mark,
+--          then sequence, message ID, body, time of each event
 -- Answers  {status, seq, id, '', -1, 0, error, stream_seq, stream_id}: OK, LOST with the mark that was found instead, or ERR
 local mark = redis.call('HMGET', KEYS[1], 'seq', 'id', 'stream_seq', 'stream_id')
 local seq, id, sseq, sid = mark[1] or '0', mark[2] or '', mark[3] or '0', mark[4] or ''
-if seq ~= ARGV[1] or id ~= ARGV[2] or ARGV[3] ~= '' and tostring(redis.call('EXISTS', KEYS[2])) ~= ARGV[3] then
+if KEYS[2] and sseq ~= '0' and redis.call('EXISTS', KEYS[2]) == 0 then
+  sseq, sid = '0', '' -- as it was reported
+end
+if seq ~= ARGV[1] or id ~= ARGV[2] or KEYS[2] and (sseq ~= ARGV[3] or sid ~= ARGV[4]) then
   return {'LOST', seq, id, '', -1, 0, '', sseq, sid}
 end
 local function write(seq, id, sseq, sid)
@@ -16,10 +19,10 @@ local function write(seq, id, sseq, sid)
   end
   return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
 end
-write(ARGV[4], ARGV[5], ARGV[6], ARGV[7]) -- first, as in publishing
-if #ARGV > 14 then
+write(ARGV[5], ARGV[6], ARGV[7], ARGV[8]) -- first, as in publishing
+if #ARGV > 15 then
   local add = adder(KEYS[2], ARGV[10], ARGV[11], ARGV[12], ARGV[9], ARGV[13], ARGV[14])
-  for i = 15, #ARGV, 4 do
+  for i = 16, #ARGV, 4 do
     local err = add(ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 2])
     if err then
       write(seq, id, sseq, sid)
@@ -28,5 +31,5 @@ if #ARGV > 14 then
     seq, id, sseq, sid = ARGV[i], ARGV[i + 1], ARGV[i], ARGV[i + 1]
   end
 end
-redis.call('EXPIRE', KEYS[1], ARGV[8])
-return {'OK', ARGV[4], ARGV[5], '', -1, 0, '', ARGV[6], ARGV[7]}
+redis.call('EXPIRE', KEYS[1], ARGV[15])
+return {'OK', ARGV[5], ARGV[6], '', -1, 0, '', ARGV[7], ARGV[8]}

@@ -110,7 +110,7 @@ func TestEachRightOfTheLeastIsNeeded(t *testing.T) {
 				}
 			}
 			if err == nil {
-				_, _, err = target.Newest(ctx, "test:news", name, "")
+				_, err = target.Newest(ctx, "test:news", []string{name}, "")
 			}
 			require.Error(t, err, right)
 		}

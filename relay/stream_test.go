@@ -386,6 +386,75 @@ func TestAFileThatIsPutBackNeitherLosesNorRepeatsInTheStream(t *testing.T) {
 	}
 }
 
+func TestAFreshOriginDoesNotForgetWhatTheStreamHasOfFormerOnes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	r.start(streaming())
+	r.addMany("news", 50)
+	r.waitDelivered("news")
+	r.halt()
+	r.addMany("news", 50) // pending in the copy
+	require.NoError(t, r.box.Close())
+	copyFile(t, r.path, r.path+".copy")
+	r.open()
+	r.start(streaming())
+	r.waitDelivered("news")
+	r.halt()
+	first := r.origin()
+	r.foreignMark("news") // the file goes on elsewhere
+
+	require.NoError(t, r.box.Close())
+	copyFile(t, r.path+".copy", r.path)
+	r.open()
+	opts := streaming()
+	opts.MinReceivers = map[string]int{"news": 1}
+	r.start(opts)
+	eventually(t, "it is held under a fresh origin", func() bool {
+		return r.origin() != first && r.relay.Health().Topics["news"].State == relay.Held
+	})
+	r.halt()
+	_, err := r.box.NewOrigin(context.Background(), r.origin()) // another copy, which was taken meanwhile
+	require.NoError(t, err)
+	for _, forget := range []func(){func() {}, func() { r.do("DEL", r.markKey()) }} {
+		r.start(streaming())
+		r.waitDelivered("news")
+		r.requireStream(r.news())
+		r.halt()
+		forget()
+	}
+	r.do("DEL", r.markKey())
+	r.start(streaming())
+	r.add("news", 5)
+	r.waitDelivered("news")
+	r.requireStream(r.news())
+}
+
+func TestAnEventThatRedisDoesNotTakeAgainDoesNotStopTheRepair(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{Keep: redistest.KeepMessageID})
+	log := &logged{}
+	opts := streaming()
+	opts.Logger = log.logger()
+	r.start(opts)
+	r.add("news", 5)
+	r.addEvent(message("news", strings.Repeat("x", 2<<20)))
+	r.add("news", 5)
+	sub.WaitFor(11)
+	r.waitDelivered("news")
+	r.do("CONFIG", "SET", "proto-max-bulk-len", "1mb")
+	r.do("FLUSHALL")
+	r.add("news", 5)
+	r.waitDelivered("news")
+	r.requireStream(slices.Delete(r.news(), 5, 6))
+	require.Equal(t, 1, log.count("gives up adding an event"))
+	require.Zero(t, r.topic("news").Parked)
+	r.waitArrived(sub, r.appended)
+	r.requireComplete(sub, nil)
+}
+
 func TestOneOfPublishAndAddIsDeniedForAWhile(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"publish", "xadd"} {

@@ -31,9 +31,9 @@ type Target interface {
 	Republish(ctx context.Context, b Batch) (Reply, error)
 	// Restore replaces a mark that Redis has lost, and adds events to the stream, if it still is what was reported.
 	Restore(ctx context.Context, r Repair) (Reply, error)
-	// Newest finds the newest entry of an origin in the channel's stream, going back from the entry with the ID before, or from
-	// the end if that is "". The zero Mark means that there is none.
-	Newest(ctx context.Context, channel, origin, before string) (m outbox.Mark, entry string, err error)
+	// Newest finds the newest entry of any of the origins in the channel's stream, going back from the entry with the ID before,
+	// or from the end if that is "". The zero Entry means that there is none.
+	Newest(ctx context.Context, channel string, origins []string, before string) (Entry, error)
 	// Buffers lists the output buffers of all subscribers.
 	Buffers(ctx context.Context) ([]Buffer, error)
 }
@@ -64,14 +64,23 @@ type Wait struct {
 	Timeout  time.Duration
 }
 
+// Marks are the high-water marks of a channel and of its stream.
+type Marks struct{ Published, Added outbox.Mark }
+
 // Repair is what Redis has lost of one channel.
 type Repair struct {
 	Channel, Origin string
-	Reported        outbox.Mark // by Redis: when it has another one, nothing changes
-	Gone            bool        // the stream is gone: when it is there, nothing changes
-	Mark, Added     outbox.Mark // to set, after the events have been added
-	Stream          *Stream     // nil: no stream
+	Reported        Marks   // by Redis: when it has others, nothing changes
+	Set             Marks   // after the events have been added
+	Stream          *Stream // nil: no stream
 	Events          []outbox.Entry
+}
+
+// Entry is an entry of a stream, without what it says.
+type Entry struct {
+	ID     string
+	Origin string
+	Mark   outbox.Mark
 }
 
 // Buffer is the output buffer of one subscriber's connection.
@@ -202,7 +211,7 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 	}
 	var replicas *redis.Cmd
 	if wait.Replicas > 0 {
-		replicas = pipe.Do(ctx, "WAIT", wait.Replicas, wait.Timeout.Milliseconds())
+		replicas = pipe.Do(ctx, "WAIT", wait.Replicas, max(1, wait.Timeout.Milliseconds()))
 	}
 	_, failed := pipe.Exec(ctx)
 	replies := make([]Reply, 0, len(batches))
@@ -212,6 +221,9 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 			err = failed // no connection: the commands never got an error of their own
 		}
 		if err != nil {
+			if wait.Replicas > 0 {
+				replies = nil // WAIT has not answered either
+			}
 			return replies, r.failed(err)
 		}
 		if replies = append(replies, reply); reply.Outcome != OK {
@@ -279,13 +291,13 @@ func (r *Redis) Republish(ctx context.Context, b Batch) (Reply, error) {
 func (r *Redis) Restore(ctx context.Context, p Repair) (Reply, error) {
 	ctx, cancel := r.deadline(ctx, sizeOf(p.Events), 0)
 	defer cancel()
-	there := ""
-	if p.Stream != nil && p.Gone {
-		there = "0"
+	var args []any
+	for _, m := range []outbox.Mark{p.Reported.Published, p.Reported.Added, p.Set.Published, p.Set.Added} {
+		args = append(args, sequenceArg(m.Sequence), m.MessageID)
 	}
-	args := []any{sequenceArg(p.Reported.Sequence), p.Reported.MessageID, there, sequenceArg(p.Mark.Sequence), p.Mark.MessageID,
-		sequenceArg(p.Added.Sequence), p.Added.MessageID, ttlArg(), p.Channel}
+	args = append(args, p.Channel)
 	args = append(args, streamArgs(p.Origin, p.Stream)...)
+	args = append(args, ttlArg())
 	for _, e := range p.Events {
 		args = eventArgs(args, e, p.Stream)
 	}
@@ -293,30 +305,31 @@ func (r *Redis) Restore(ctx context.Context, p Repair) (Reply, error) {
 }
 
 // Newest implements Target.
-func (r *Redis) Newest(ctx context.Context, channel, origin, before string) (outbox.Mark, string, error) {
-	from := "+"
-	if before != "" {
-		from = "(" + before
-	}
+func (r *Redis) Newest(ctx context.Context, channel string, origins []string, before string) (Entry, error) {
 	for {
+		from := "+"
+		if before != "" {
+			from = "(" + before
+		}
+		args := []any{from, batchEvents, batchBytes}
+		for _, origin := range origins {
+			args = append(args, origin)
+		}
 		callCtx, cancel := r.deadline(ctx, batchBytes, 0)
-		values, err := newestScript.EvalSha(callCtx, r.client, []string{StreamKey(channel)}, origin, from, batchEvents, batchBytes).StringSlice()
+		found, err := newestScript.EvalSha(callCtx, r.client, []string{StreamKey(channel)}, args...).StringSlice()
 		cancel()
 		switch {
 		case err != nil:
-			return outbox.Mark{}, "", err
-		case values[0] == "FOUND":
-			sequence, err := strconv.ParseUint(values[2], 10, 64)
-			if err != nil {
-				return outbox.Mark{}, "", fmt.Errorf("stream %s, entry %s: the sequence is not a number; delete the entry", StreamKey(channel), values[1])
-			}
-			return outbox.Mark{Sequence: sequence, MessageID: values[3]}, values[1], nil
-		case values[0] == "END":
-			return outbox.Mark{}, "", nil
+			return Entry{}, err
+		case found[0] == "FOUND":
+			sequence, err := strconv.ParseUint(found[3], 10, 64)
+			return Entry{ID: found[1], Origin: found[2], Mark: outbox.Mark{Sequence: sequence, MessageID: found[4]}}, err
+		case found[0] == "END":
+			return Entry{}, nil
 		case ctx.Err() != nil:
-			return outbox.Mark{}, "", ctx.Err()
+			return Entry{}, ctx.Err()
 		}
-		from = "(" + values[1]
+		before = found[1]
 	}
 }
 
