@@ -33,8 +33,8 @@ type ConsumeOptions struct {
 
 // Consume hands the events of a channel's stream to a handler, those that are there and then each as it is added, until
 // ctx ends; then it returns nil: after the event at hand, within a second when Redis answers, and within a second and Timeout
-// (four times that after failures) when Redis hangs. The stream is there when the relay runs with RELAY_STREAMS=on. client comes from
-// NewClient; it stays the caller's to close.
+// (four times that after failures) when Redis hangs. The stream is there when the relay runs with RELAY_STREAMS=on. client
+// comes from NewClient; it stays the caller's to close.
 //
 // # Once
 //
@@ -65,7 +65,9 @@ type ConsumeOptions struct {
 //
 // The stream is trimmed: what leaves it before it was read is missing, and logged as possible. An entry that is no event
 // of a relay (see ParseEntry) is logged and skipped. An origin that 256 others have followed is forgotten. Nobody else may
-// use the same store at the same time; several workers share a stream as a consumer group, see the example.
+// use the same store at the same time; several workers share a stream as a consumer group, see the example. When Redis and the
+// outbox are both put back to an older backup, they agree with each other, and events that get numbers anew are passed over
+// by a reader that is further: put its position back as well.
 //
 // When Redis forgets events without breaking the connection (FLUSHALL), an idle reader notices after a second, and one more
 // for each megabyte of the last event, or when the next event comes. It needs a user with the rights

@@ -55,7 +55,8 @@
 // only one of the two is refused for a while, each event still comes once on both. When Redis has forgotten a part of the
 // stream, what is missing is added again, from what the outbox retains and as much as the stream keeps, before anything else:
 // without PUBLISH, for subscribers had it, and without repeats. A stream never holds an event twice, also not when
-// an older copy of the outbox file is put back.
+// an older copy of the outbox file is put back. Several outboxes may share a channel and its stream; then a stream that is
+// evicted alone, without the marks, and made anew by another outbox's event is not noticed.
 //
 // Consume reads a stream for programs that must not miss what happened while they were away: what is there, then each event
 // as it is added, from a position that it stores where the caller says. Each event is handed over once by (origin, sequence),

@@ -141,12 +141,16 @@ func (r *Redis) Examine(ctx context.Context, q Question) ([]Node, error) {
 		n := r.examine(ctx, single, q)
 		return []Node{n}, n.Err
 	}
+	cluster, ok := r.client.(*redis.ClusterClient)
+	if !ok {
+		return nil, fmt.Errorf("cannot examine a %T; expected a client of NewClient", r.client)
+	}
 	q.Features = append(slices.Clone(q.Features), Cluster)
 	finding, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	var mu sync.Mutex
 	var nodes []Node
-	err := r.client.(*redis.ClusterClient).ForEachShard(finding, func(_ context.Context, c *redis.Client) error {
+	err := cluster.ForEachShard(finding, func(_ context.Context, c *redis.Client) error {
 		n := r.examine(ctx, c, q)
 		mu.Lock()
 		defer mu.Unlock()

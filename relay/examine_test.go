@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
@@ -319,4 +320,12 @@ func startSentinel(t *testing.T, master *redistest.Server) (addr string) {
 		_ = process.Wait() // it was killed
 	})
 	return net.JoinHostPort("127.0.0.1", own)
+}
+
+func TestOnlyClientsOfNewClientAreExamined(t *testing.T) {
+	t.Parallel()
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
+	_, err := relay.NewRedis(ring, time.Second).Examine(context.Background(), relay.Question{})
+	require.ErrorContains(t, err, "expected a client of NewClient")
 }

@@ -22,10 +22,15 @@ func (f failure) Unwrap() error { return f.err }
 // attempt.
 func (l *lane) handle(ctx context.Context, f failure) {
 	if f.class == Reload {
-		if err := l.r.target.Load(ctx); err != nil {
+		l.reloads++
+		err := l.r.target.Load(ctx)
+		switch {
+		case err != nil:
 			f = classify(err)
-		} else {
+		case l.reloads < 3:
 			return
+		default:
+			f = failure{class: Outage, err: f.err, mend: "Redis forgets the scripts at once, or a slot is on its way to a master that has none yet"}
 		}
 	}
 	first := !l.failing

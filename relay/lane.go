@@ -40,6 +40,7 @@ type lane struct {
 	heldSince time.Time
 	backoff   *backoff.ExponentialBackOff
 	failing   bool // the last call failed
+	reloads   int  // how often in a row Redis did not know the scripts
 	suspect   suspect
 	misfit    suspect // that cannot be added to the stream again
 	redoFails int     // how often the tail could not be published again, in a row
@@ -300,7 +301,7 @@ func (l *lane) required() int {
 
 // heard takes note of a sign of life.
 func (l *lane) heard(reply Reply, began time.Time) {
-	l.failing = false
+	l.failing, l.reloads = false, 0
 	l.backoff.Reset()
 	if reply.Run == l.progress.Run {
 		l.tail.alive(began)

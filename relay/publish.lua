@@ -111,8 +111,9 @@ if err then
 end
 if #unheard > known then
   redis.call('HSET', KEYS[1], 'unheard', table.concat(unheard, ' ', math.max(1, #unheard - 999)))
-elseif published > 0 and known > 0 then
-  redis.call('HSET', KEYS[1], 'unheard', '')
+elseif first > last and known > 0 then -- a guard, whose predecessor the relay has settled
+  local reply = answer('', 0, '')
+  redis.call('HSET', KEYS[1], 'unheard', table.concat(reply, ' ', 10))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[7])
 return answer(err and 'ERR' or 'OK', published, err or '')
