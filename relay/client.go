@@ -13,6 +13,9 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
+// slotsTimeout bounds the question to one node of a Cluster who has which slots.
+const slotsTimeout = time.Second
+
 // ClientOptions say where Redis is and who we are. Only Addrs is needed. (Package config makes them of REDIS_URL.)
 type ClientOptions struct {
 	// Addrs are host:port: one node, several of a Cluster, or the sentinels when SentinelMaster is set.
@@ -33,7 +36,7 @@ type ClientOptions struct {
 // connection is made yet. The caller closes it.
 func NewClient(o ClientOptions) redis.UniversalClient {
 	dial := redis.NewDialer(&redis.Options{DialTimeout: cmp.Or(o.DialTimeout, defaultTimeout), TLSConfig: o.TLS})
-	return redis.NewUniversalClient(&redis.UniversalOptions{
+	client := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:            o.Addrs,
 		DB:               o.DB,
 		Username:         o.Username,
@@ -59,6 +62,34 @@ func NewClient(o ClientOptions) redis.UniversalClient {
 		DisableIdentity:          true, // CLIENT SETINFO is not among the rights that the relay asks for
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(impatience{}) })
+	}
+	return client
+}
+
+// impatience bounds a command that has no deadline. That is only the client's own question who has which slots: a node that
+// hangs would keep it from asking another one, and so from finding out who has taken over, for as long as it hangs.
+type impatience struct{}
+
+// DialHook changes nothing.
+func (impatience) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessPipelineHook changes nothing.
+func (impatience) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// ProcessHook sets the deadline.
+func (impatience) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if _, ok := ctx.Deadline(); !ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, slotsTimeout)
+			defer cancel()
+		}
+		return next(ctx, cmd)
+	}
 }
 
 // DialError says that no connection came about.

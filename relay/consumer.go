@@ -197,6 +197,7 @@ func (c *consumer) retry(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
+	lookAgain(c.client)
 	f := c.classify(err)
 	delay := min(c.backoff.NextBackOff(), c.opts.RetryMaxDelay)
 	switch {

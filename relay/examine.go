@@ -64,6 +64,7 @@ var needs = []Need{
 	{"+xrevrange", onStream, "to see what the stream holds", false, Streams, "XREVRANGE " + streamWord + " + -"},
 	{"+wait", "", "to wait for replicas", false, Replicas, "WAIT 0 0"},
 	{"+cluster|slots", "", "to find the nodes", false, Cluster, "CLUSTER SLOTS"},
+	{"+asking", "", "to follow a slot that is being moved", true, Cluster, "ASKING"},
 	{"+command", "", "to find a command's node at once", true, Cluster, "COMMAND"},
 	{"+cluster|info", "", "to see the Cluster's state", true, Cluster, "CLUSTER INFO"},
 	{"+info", "", "to notice that Redis has died", true, Always, "INFO"},

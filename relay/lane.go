@@ -237,7 +237,7 @@ func (l *lane) react(ctx context.Context, reply Reply) error {
 	case Lost, Gone:
 		return l.judge(ctx, reply)
 	case OtherRun:
-		l.ready, l.outage = false, true
+		l.ready = false
 	}
 	return nil
 }

@@ -2,18 +2,23 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// nodeTimeout bounds a question to every node of a Cluster: one that hangs must not hold up the others.
-const nodeTimeout = 500 * time.Millisecond
+const (
+	// nodeTimeout bounds a question to one node of a Cluster: one that hangs must not hold up the others for long.
+	nodeTimeout = 500 * time.Millisecond
+	// nodesFor is how long the list of a Cluster's nodes is good: go-redis asks for it anew each time, and keeps the answer for
+	// a minute.
+	nodesFor = time.Second
+)
 
 // unknownReceivers tells the script that nobody knows how many subscribers there are; thisNode, that its own node does.
 const (
@@ -21,8 +26,67 @@ const (
 	unknownReceivers = -2
 )
 
-// Load implements Target. In a Cluster a slot may move to any master, so that all get the scripts; one that is down gets
-// them later.
+// nodeList is what the nodes of a Cluster were a moment ago.
+type nodeList struct {
+	mu    sync.Mutex
+	nodes []*redis.Client // guarded by mu: masters and replicas
+	until time.Time       // guarded by mu: when to look again
+}
+
+func (l *nodeList) get(ctx context.Context, cluster *redis.ClusterClient) ([]*redis.Client, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Now().Before(l.until) {
+		return l.nodes, nil
+	}
+	// go-redis asks any node, perhaps one that hangs: then it takes the nodes that it knows.
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var nodes []*redis.Client
+	if err := cluster.ForEachShard(ctx, func(_ context.Context, node *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		nodes = append(nodes, node)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	l.nodes, l.until = nodes, time.Now().Add(nodesFor)
+	return nodes, nil
+}
+
+// forget makes the next get look again.
+func (l *nodeList) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = time.Time{}
+}
+
+// eachNode asks all nodes of a Cluster at once, replicas too. It fails when none has an answer.
+func (r *Redis) eachNode(ctx context.Context, cluster *redis.ClusterClient, ask func(ctx context.Context, node *redis.Client) error) error {
+	nodes, err := r.nodes.get(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	errs := make([]error, len(nodes))
+	var asking sync.WaitGroup
+	for i, node := range nodes {
+		asking.Go(func() { errs[i] = ask(ctx, node) })
+	}
+	asking.Wait()
+	for _, err = range errs {
+		if err == nil {
+			break
+		}
+	}
+	return err
+}
+
+// Load implements Target. In a Cluster a slot may move to any master, and a replica may become one, so that all get the
+// scripts; one that is down gets them later.
 func (r *Redis) Load(ctx context.Context) error {
 	ctx, cancel := r.deadline(ctx, 0, 0)
 	defer cancel()
@@ -30,24 +94,8 @@ func (r *Redis) Load(ctx context.Context) error {
 	if !ok {
 		return load(ctx, r.client)
 	}
-	var mu sync.Mutex
-	var errs []error
-	loaded := 0
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-		err := load(ctx, node)
-		mu.Lock()
-		defer mu.Unlock()
-		if err == nil {
-			loaded++
-		} else {
-			errs = append(errs, err)
-		}
-		return nil
-	})
-	if err == nil && loaded == 0 {
-		err = errors.Join(errs...)
-	}
-	return err
+	r.nodes.forget() // the one without the scripts may have joined just now
+	return r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error { return load(ctx, node) })
 }
 
 func load(ctx context.Context, node redis.Scripter) error {
@@ -72,25 +120,43 @@ func (r *Redis) pipeline(ctx context.Context, b Batch) (redis.Pipeliner, error) 
 	return node.Pipeline(), nil
 }
 
-// receivers is what the script is told of a channel's subscribers. In a Cluster they are anywhere, at replicas too.
-func (r *Redis) receivers(ctx context.Context, channel string) int {
+// receivers is what the script is told of a channel's subscribers. In a Cluster they are anywhere, at replicas too. A node
+// that does not answer has none that would get anything.
+//
+// That every node is asked before each call also keeps the order of the events when a slot has moved: all nodes have
+// answered twice, and so have passed on what they had got, before the slot's new node publishes (see connect).
+func (r *Redis) receivers(ctx context.Context, channel string) (int, error) {
 	cluster, ok := r.client.(*redis.ClusterClient)
 	if !ok {
-		return thisNode
+		return thisNode, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
-	defer cancel()
-	var mu sync.Mutex
-	count := unknownReceivers
-	_ = cluster.ForEachShard(ctx, func(ctx context.Context, node *redis.Client) error {
-		if n, err := node.PubSubNumSub(ctx, channel).Result(); err == nil {
-			mu.Lock()
-			defer mu.Unlock()
-			count = max(count, 0) + int(n[channel])
-		}
-		return nil // a node that does not answer has no subscribers that would get anything
+	var count atomic.Int64
+	err := r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
+		n, err := node.PubSubNumSub(ctx, channel).Result()
+		count.Add(n[channel])
+		return err
 	})
-	return count
+	if err != nil && classify(err).class == Denied {
+		return unknownReceivers, nil
+	}
+	return int(count.Load()), err
+}
+
+// Lives implements Target.
+func (r *Redis) Lives(ctx context.Context, run string) bool {
+	cluster, ok := r.client.(*redis.ClusterClient)
+	if !ok {
+		return false
+	}
+	var lives atomic.Bool
+	_ = r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
+		text, err := node.Info(ctx).Result()
+		if info := infoFields(text); info["run_id"] == run && info["role"] == "master" {
+			lives.Store(true)
+		}
+		return err
+	})
+	return lives.Load()
 }
 
 // Buffers implements Target.
@@ -103,24 +169,13 @@ func (r *Redis) Buffers(ctx context.Context) ([]Buffer, error) {
 	}
 	var mu sync.Mutex
 	var all []Buffer
-	var first error
-	answered := false
-	err := cluster.ForEachShard(ctx, func(ctx context.Context, node *redis.Client) error {
-		ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
-		defer cancel()
+	err := r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
 		some, err := buffers(ctx, node)
 		mu.Lock()
 		defer mu.Unlock()
-		answered = answered || err == nil
-		if first == nil {
-			first = err
-		}
 		all = append(all, some...)
-		return nil
+		return err
 	})
-	if err == nil && !answered {
-		err = first
-	}
 	return all, err
 }
 

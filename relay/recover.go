@@ -20,6 +20,10 @@ func (l *lane) connect(ctx context.Context) error {
 		return err
 	}
 	restarted := func() bool { return l.progress.Run != "" && reply.Run != "" && reply.Run != l.progress.Run }
+	if restarted() && l.r.target.Lives(ctx, l.progress.Run) {
+		l.log.Info("the slot of the channel has moved to another node of the Cluster", "channel", l.channel)
+		l.progress.Run = reply.Run
+	}
 	l.outage = l.outage || restarted()
 	if reply.Outcome == OK && l.outage {
 		if reply, err = l.rejoin(ctx, reply); err != nil || ctx.Err() != nil {

@@ -34,6 +34,9 @@ type Target interface {
 	// Newest finds the newest entry of any of the origins in the channel's stream, going back from the entry with the ID before,
 	// or from the end if that is "". The zero Entry means that there is none.
 	Newest(ctx context.Context, channel string, origins []string, before string) (Entry, error)
+	// Lives says whether the Redis process of a run is alive as a master of the Cluster: then its slots have moved to another
+	// one, and nothing has died with it.
+	Lives(ctx context.Context, run string) bool
 	// Buffers lists the output buffers of all subscribers.
 	Buffers(ctx context.Context) ([]Buffer, error)
 }
@@ -140,6 +143,7 @@ type Redis struct {
 	client   redis.UniversalClient
 	timeout  time.Duration
 	answered atomic.Bool // a call has succeeded once
+	nodes    nodeList
 }
 
 // NewRedis makes a target of a client from NewClient. timeout bounds a call with little data (0 or less means 5 s); a call
@@ -197,7 +201,10 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 	if err != nil {
 		return nil, err
 	}
-	receivers := r.receivers(ctx, batches[0].Channel)
+	receivers, err := r.receivers(ctx, batches[0].Channel)
+	if err != nil {
+		return nil, r.failed(err)
+	}
 	cmds := make([]*redis.Cmd, len(batches))
 	for i, b := range batches {
 		args := make([]any, 0, 14+4*len(b.Events))
@@ -244,9 +251,10 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 // failed makes a failed call easier to understand, and to mend.
 func (r *Redis) failed(err error) error {
 	encrypted := false
+	lookAgain(r.client)
+	r.nodes.forget()
 	switch client := r.client.(type) {
 	case *redis.ClusterClient:
-		client.ReloadState(context.Background()) // it looks again at who has which slots only now and then
 		encrypted = client.Options().TLSConfig != nil
 	case *redis.Client:
 		encrypted = client.Options().TLSConfig != nil
@@ -256,6 +264,13 @@ func (r *Redis) failed(err error) error {
 		return &DialError{TLS: encrypted, Err: err}
 	}
 	return err
+}
+
+// lookAgain has a client of a Cluster ask who has which slots, after a failure: it does so only now and then by itself.
+func lookAgain(client redis.UniversalClient) {
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		cluster.ReloadState(context.Background())
+	}
 }
 
 // sizeOf is the number of bytes of the events' payloads.
