@@ -135,7 +135,13 @@ func drain(t *testing.T, box *outbox.Outbox, addr string) {
 // startRelay runs a relay until the returned function is called, or the test ends.
 func startRelay(t *testing.T, box *outbox.Outbox, addr string, opts relay.Options) (r *relay.Relay, stop func()) {
 	t.Helper()
-	client := relay.NewClient(relay.ClientOptions{Addrs: []string{addr}})
+	return startRelayAs(t, box, relay.ClientOptions{Addrs: []string{addr}}, opts)
+}
+
+// startRelayAs is startRelay to any Redis, as any user.
+func startRelayAs(t *testing.T, box *outbox.Outbox, redis relay.ClientOptions, opts relay.Options) (r *relay.Relay, stop func()) {
+	t.Helper()
+	client := relay.NewClient(redis)
 	r = relay.New(box, relay.NewRedis(client, time.Second), opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
