@@ -208,7 +208,7 @@ func consumeStream(t *testing.T, cluster *redistest.Cluster, topic string) *stre
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &streamReader{t: t, cancel: cancel, done: make(chan error, 1)}
 	client := relay.NewClient(relay.ClientOptions{Addrs: cluster.Addrs()})
-	opts := relay.ConsumeOptions{Channel: channels[topic], Store: relay.PositionFile(filepath.Join(t.TempDir(), "position")),
+	opts := relay.ConsumeOptions{Channel: channels[topic], Store: &memoryStore{},
 		Timeout: time.Second, RetryDelay: 20 * time.Millisecond, RetryMaxDelay: 200 * time.Millisecond,
 		Handle: func(_ context.Context, e relay.StreamEvent) error {
 			s.mu.Lock()
@@ -222,6 +222,16 @@ func consumeStream(t *testing.T, cluster *redistest.Cluster, topic string) *stre
 	}()
 	t.Cleanup(func() { s.end() })
 	return s
+}
+
+// memoryStore is a relay.Store for a reader that is never started again: a file for each event would slow it down.
+type memoryStore struct{ position relay.Position }
+
+func (m *memoryStore) Load(context.Context) (relay.Position, error) { return m.position, nil }
+
+func (m *memoryStore) Save(_ context.Context, p relay.Position) error {
+	m.position = p
+	return nil
 }
 
 func (s *streamReader) count() int {
