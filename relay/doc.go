@@ -67,25 +67,35 @@
 //
 // # Where it runs
 //
-// On a single Redis, with or without TLS; with replicas, behind Sentinels; and in a Redis Cluster, where mark and stream of a
-// channel share a slot, and subscribers are counted, and looked after, on all nodes. Failovers forget what was not
-// replicated yet: see above. With Options.WaitReplicas an event is settled only after so many replicas have it.
+// On a single Redis, with or without TLS; with replicas, behind Sentinels; and in a Redis Cluster. Failovers forget what was
+// not replicated yet: see above. With Options.WaitReplicas an event is settled only after so many replicas have it.
+//
+// In a Cluster the mark and the stream of a channel share its slot. Subscribers may be at any node, replicas too: all nodes are
+// asked for them before each call, and one that does not answer within half a second counts for none. When the slot moves,
+// its old master lives on, and nothing is published again; all nodes have answered before the new one publishes, so that the
+// order stays. While the slot's keys are at both nodes, the topic waits; with Options.WaitReplicas it waits until the slot
+// has moved. When the master dies or hangs, the replica that is promoted is another run, and what it had not been given yet
+// is restored. So it is after a failover by hand, too: the last 2 s come twice on Pub/Sub.
+//
+// What dies with another node than the channel's master is not noticed: what subscribers there had not got yet, or miss
+// until they are back, is lost to them. Those at the master itself, and readers of the stream, lose nothing.
 //
 // # What it asks of Redis
 //
 // A user with these rights is enough: ~matchrelay:* &<channels> +hello +evalsha +script|load +hmget +hset +expire +publish.
-// Streams take ~{<channel>}:stream +xadd +exists +xrevrange, WaitReplicas +wait, a Cluster +cluster|slots, and a reader
-// of streams ~{<channel>}:stream +hello +xread +xrange.
+// Streams take ~{<channel>}:stream +xadd +exists +xrevrange, WaitReplicas +wait, a Cluster +cluster|slots and,
+// to follow a slot that is being moved, +asking, and a reader of streams ~{<channel>}:stream +hello +xread +xrange.
 // Some are optional, and events are delivered without them: +info, without which a death of Redis is not told from a
 // broken connection and nothing is published again; +pubsub|numsub, without which subscribers cannot be counted and
-// nobody waits for any; and +client|list, for slow subscribers. Examine finds out which are there. Two topics must not share
+// nobody waits for any (in a Cluster, what nobody at the channel's own node hears then counts as unheard); and +client|list,
+// for slow subscribers. Examine finds out which are there. Two topics must not share
 // a channel. Redis should not evict keys (maxmemory-policy noeviction).
 //
 // # Files
 //
 // relay.go: Relay, Options, Source. lane.go: the life of one topic. recover.go: after an outage. repair.go: what Redis has
 // forgotten. failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow subscribers. tail.go: what a death
-// of Redis could take. target.go, nodes.go and *.lua: Redis. client.go: connections. status.go, alert.go: what operators
+// of Redis could take. target.go and *.lua: Redis. nodes.go: the nodes of a Cluster. client.go: connections. status.go, alert.go: what operators
 // get to know. examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go, streamevent.go: reading the
 // stream. position.go, positionfile.go: where a reader stands.
 package relay
