@@ -318,9 +318,7 @@ func (l *lane) accept(events []outbox.Entry, reply Reply) int {
 	last := events[len(events)-1]
 	l.sent, l.progress.Accepted = last.Sequence, mark(last)
 	l.unheard = append(l.unheard, reply.Unheard...)
-	if reply.Receivers >= 0 {
-		l.progress.Receivers = reply.Receivers
-	}
+	l.remember(reply)
 	if reply.Receivers >= l.r.opts.MinReceivers[l.topic] {
 		l.waived, l.heldSince = false, time.Time{}
 	}
@@ -370,10 +368,15 @@ func (l *lane) idle(ctx context.Context) error {
 	if reply.Receivers == l.progress.Receivers && l.tail.from() == l.progress.TailFrom {
 		return nil
 	}
-	if reply.Receivers >= 0 {
+	l.remember(reply)
+	return l.settle(ctx)
+}
+
+// remember notes how many subscribers are to be waited for after an outage.
+func (l *lane) remember(reply Reply) {
+	if reply.Receivers >= 0 && !reply.Partial || reply.Receivers > l.progress.Receivers {
 		l.progress.Receivers = reply.Receivers
 	}
-	return l.settle(ctx)
 }
 
 // guard asks Redis for the mark, its run and the subscribers; anything but agreement is dealt with.

@@ -125,21 +125,25 @@ func (r *Redis) pipeline(ctx context.Context, b Batch) (redis.Pipeliner, error) 
 //
 // That every node is asked before each call also keeps the order of the events when a slot has moved: all nodes have
 // answered twice, and so have passed on what they had got, before the slot's new node publishes (see connect).
-func (r *Redis) receivers(ctx context.Context, channel string) (int, error) {
+func (r *Redis) receivers(ctx context.Context, channel string) (count int, partial bool, err error) {
 	cluster, ok := r.client.(*redis.ClusterClient)
 	if !ok {
-		return thisNode, nil
+		return thisNode, false, nil
 	}
-	var count atomic.Int64
-	err := r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
+	var sum atomic.Int64
+	var hung atomic.Bool // its subscribers may well be there still
+	err = r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
 		n, err := node.PubSubNumSub(ctx, channel).Result()
-		count.Add(n[channel])
+		sum.Add(n[channel])
+		if err != nil && isTimeout(err) {
+			hung.Store(true)
+		}
 		return err
 	})
 	if err != nil && classify(err).class == Denied {
-		return unknownReceivers, nil
+		return unknownReceivers, false, nil
 	}
-	return int(count.Load()), err
+	return int(sum.Load()), hung.Load(), err
 }
 
 // Lives implements Target.

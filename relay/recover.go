@@ -33,9 +33,10 @@ func (l *lane) connect(ctx context.Context) error {
 	if reply.Outcome != OK {
 		return l.judge(ctx, reply) // and begin anew with what it found
 	}
-	if reply.Receivers >= 0 {
-		l.progress.Receivers = reply.Receivers // those who did not come back are not waited for again
+	if l.outage {
+		reply.Partial = false // those who did not come back in time are not waited for again
 	}
+	l.remember(reply)
 	if !l.inherited && reply.Mark.Sequence == 0 && reply.Added.Sequence == 0 {
 		p, err := l.r.source.Position(ctx, l.topic)
 		if err != nil {

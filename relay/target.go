@@ -112,6 +112,7 @@ type Reply struct {
 	Added     outbox.Mark // the same of the stream
 	Run       string      // run_id of the answering process, "" where INFO is not to be had
 	Receivers int         // subscribers of the channel, -1 where that is not to be had
+	Partial   bool        // a node of the Cluster hangs, and its subscribers are not counted
 	Published int         // events published by this call, repeats not counted
 	Unheard   []uint64    // events after the predecessor, up to Mark, that nobody was subscribed to
 	Err       error       // with Refused
@@ -201,7 +202,7 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 	if err != nil {
 		return nil, err
 	}
-	receivers, err := r.receivers(ctx, batches[0].Channel)
+	receivers, partial, err := r.receivers(ctx, batches[0].Channel)
 	if err != nil {
 		return nil, r.failed(err)
 	}
@@ -233,6 +234,7 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 			}
 			return replies, r.failed(err)
 		}
+		reply.Partial = partial
 		if replies = append(replies, reply); reply.Outcome != OK {
 			break
 		}
