@@ -67,6 +67,13 @@ func (s *source) Read(ctx context.Context, r outbox.Range) ([]outbox.Entry, erro
 	return s.Outbox.Read(ctx, r)
 }
 
+func (s *source) Back(ctx context.Context, topic string, through uint64, n int) (uint64, error) {
+	if err := s.fault("Back"); err != nil {
+		return 0, err
+	}
+	return s.Outbox.Back(ctx, topic, through, n)
+}
+
 func (s *source) MessageID(ctx context.Context, topic string, sequence uint64) (string, error) {
 	if err := s.fault("MessageID"); err != nil {
 		return "", err

@@ -37,6 +37,16 @@ var calls = []struct {
 	{"Add", func(r *rig) { r.addOversized() }}, // an alert
 	{"MessageID", func(r *rig) { r.foreignMark("news") }},
 	{"NewOrigin", func(r *rig) { r.foreignMark("news") }},
+	{"Back", func(r *rig) { r.amnesia() }},
+}
+
+// amnesia lets Redis forget an event that it has accepted.
+func (r *rig) amnesia() {
+	r.t.Helper()
+	opts := streaming()
+	opts.UntilEmpty = true
+	require.NoError(r.t, relay.New(r.box, r.front(), opts).Run(context.Background()))
+	r.do("FLUSHALL")
 }
 
 func (r *rig) addOversized() {
@@ -57,7 +67,7 @@ func TestRunEndsWithTheErrorOfAnOutboxThatHasFailed(t *testing.T) {
 			r.add("news", 1)
 			call.prepare(r)
 			broken := fmt.Errorf("somewhere: %w", outbox.ErrFailed)
-			opts := quick()
+			opts := streaming()
 			opts.RejoinWait = -1
 			err := relay.New(failing(r.box, call.method, broken, -1), r.front(), opts).Run(context.Background())
 			require.ErrorIs(t, err, outbox.ErrFailed)
@@ -77,7 +87,7 @@ func TestAFullDiskOfTheOutboxDelaysAndEndsNothing(t *testing.T) {
 			call.prepare(r)
 			r.add("news", 3)
 			log := &logged{}
-			opts := quick()
+			opts := streaming()
 			opts.Logger = log.logger()
 			source := failing(r.box, call.method, fmt.Errorf("somewhere: %w", outbox.ErrDiskFull), 2)
 			r.startBetween(opts, source, r.front())

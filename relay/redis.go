@@ -1,0 +1,254 @@
+package relay
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// markTTL is how long Redis keeps a high-water mark that nobody renews; every call and every health check does.
+const markTTL = 180 * 24 * time.Hour
+
+const defaultTimeout = 5 * time.Second
+
+var (
+	//go:embed entry.lua
+	entrySource string
+	//go:embed publish.lua
+	publishSource string
+	//go:embed republish.lua
+	republishSource string
+	//go:embed restore.lua
+	restoreSource string
+	//go:embed newest.lua
+	newestSource string
+
+	publishScript   = redis.NewScript(entrySource + publishSource)
+	republishScript = redis.NewScript(republishSource)
+	restoreScript   = redis.NewScript(entrySource + restoreSource)
+	newestScript    = redis.NewScript(newestSource)
+)
+
+// Redis is the Target.
+type Redis struct {
+	client   redis.UniversalClient
+	timeout  time.Duration
+	answered atomic.Bool // a call has succeeded once
+	nodes    nodeList
+}
+
+// NewRedis makes a target of a client from NewClient. timeout bounds a call with little data (0 or less means 5 s); a call
+// gets a second more for each megabyte. The client stays the caller's to close, after Run has returned.
+func NewRedis(client redis.UniversalClient, timeout time.Duration) *Redis {
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	return &Redis{client: client, timeout: timeout}
+}
+
+// markKey names the high-water mark; the braces put it into the slot of the channel's stream in a Redis Cluster.
+func markKey(channel, origin string) string {
+	return "matchrelay:{" + channel + "}:hwm:" + origin
+}
+
+// keys of a script that may add to a stream.
+func keys(channel, origin string, s *Stream) []string {
+	if s == nil {
+		return []string{markKey(channel, origin)}
+	}
+	return []string{markKey(channel, origin), StreamKey(channel)}
+}
+
+func sequenceArg(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// streamArgs are the arguments 10 to 14 of the scripts that add to a stream.
+func streamArgs(origin string, s *Stream) []any {
+	if s == nil {
+		return []any{"", "", "", "", ""}
+	}
+	return []any{s.MaxLen, s.Source, s.Topic, s.Schema, origin}
+}
+
+func eventArgs(args []any, e outbox.Entry, s *Stream) []any {
+	args = append(args, sequenceArg(e.Sequence), e.MessageID, e.Payload)
+	if s != nil {
+		args = append(args, e.AppendedAt.Format(time.RFC3339Nano))
+	}
+	return args
+}
+
+func ttlArg() int { return int(markTTL / time.Second) }
+
+// Publish implements Target.
+func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) {
+	size := 0
+	for _, b := range batches {
+		size += sizeOf(b.Events)
+	}
+	wait := batches[0].Wait
+	ctx, cancel := r.deadline(ctx, size, wait.Timeout)
+	defer cancel()
+	pipe, err := r.pipeline(ctx, batches[0])
+	if err != nil {
+		return nil, err
+	}
+	receivers, partial, err := r.receivers(ctx, batches[0].Channel)
+	if err != nil {
+		return nil, r.failed(err)
+	}
+	cmds := make([]*redis.Cmd, len(batches))
+	for i, b := range batches {
+		args := make([]any, 0, 14+4*len(b.Events))
+		args = append(args, b.Channel, b.Run, sequenceArg(b.Predecessor.Sequence), b.Predecessor.MessageID, b.Receivers, receivers,
+			ttlArg(), sequenceArg(b.Added.Sequence), b.Added.MessageID)
+		args = append(args, streamArgs(b.Origin, b.Stream)...)
+		for _, e := range b.Events {
+			args = eventArgs(args, e, b.Stream)
+		}
+		cmds[i] = publishScript.EvalSha(ctx, pipe, keys(b.Channel, b.Origin, b.Stream), args...)
+	}
+	var replicas *redis.Cmd
+	if wait.Replicas > 0 {
+		replicas = pipe.Do(ctx, "WAIT", wait.Replicas, max(1, wait.Timeout.Milliseconds()))
+	}
+	_, failed := pipe.Exec(ctx)
+	replies := make([]Reply, 0, len(batches))
+	for _, cmd := range cmds {
+		reply, err := readReply(cmd)
+		if err != nil && cmd.Err() == nil && failed != nil {
+			err = failed // no connection: the commands never got an error of their own
+		}
+		if err != nil {
+			if wait.Replicas > 0 {
+				replies = nil // WAIT has not answered either
+			}
+			return replies, r.failed(err)
+		}
+		reply.Partial = partial
+		if replies = append(replies, reply); reply.Outcome != OK {
+			break
+		}
+	}
+	r.answered.Store(true)
+	if replicas != nil {
+		if n, err := replicas.Int(); err != nil {
+			return nil, r.failed(err)
+		} else if n < wait.Replicas {
+			return nil, &ReplicasError{Want: wait.Replicas, Have: n, Within: wait.Timeout}
+		}
+	}
+	return replies, nil
+}
+
+// failed makes a failed call easier to understand, and to mend.
+func (r *Redis) failed(err error) error {
+	encrypted := false
+	lookAgain(r.client)
+	r.nodes.forget()
+	switch client := r.client.(type) {
+	case *redis.ClusterClient:
+		encrypted = client.Options().TLSConfig != nil
+	case *redis.Client:
+		encrypted = client.Options().TLSConfig != nil
+	}
+	// A plain port never answers a TLS handshake, one that takes TLS only closes plain connections.
+	if !r.answered.Load() && (isTimeout(err) || isClosed(err)) {
+		return &DialError{TLS: encrypted, Err: err}
+	}
+	return err
+}
+
+// lookAgain has a client of a Cluster ask who has which slots, after a failure: it does so only now and then by itself.
+func lookAgain(client redis.UniversalClient) {
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		cluster.ReloadState(context.Background())
+	}
+}
+
+// sizeOf is the number of bytes of the events' payloads.
+func sizeOf(events []outbox.Entry) (size int) {
+	for _, e := range events {
+		size += len(e.Payload)
+	}
+	return size
+}
+
+// ReplicasError says that fewer replicas than wanted have confirmed a call.
+type ReplicasError struct {
+	Want, Have int
+	Within     time.Duration
+}
+
+func (e *ReplicasError) Error() string {
+	return fmt.Sprintf("%d of %d replicas have confirmed within %v", e.Have, e.Want, e.Within)
+}
+
+// Republish implements Target.
+func (r *Redis) Republish(ctx context.Context, b Batch) (Reply, error) {
+	args := []any{b.Channel, b.Run, ttlArg()}
+	for _, e := range b.Events {
+		args = append(args, sequenceArg(e.Sequence), e.Payload)
+	}
+	ctx, cancel := r.deadline(ctx, sizeOf(b.Events), 0)
+	defer cancel()
+	return readReply(republishScript.EvalSha(ctx, r.client, []string{markKey(b.Channel, b.Origin)}, args...))
+}
+
+// Restore implements Target.
+func (r *Redis) Restore(ctx context.Context, p Repair) (Reply, error) {
+	ctx, cancel := r.deadline(ctx, sizeOf(p.Events), 0)
+	defer cancel()
+	var args []any
+	for _, m := range []outbox.Mark{p.Reported.Published, p.Reported.Added, p.Set.Published, p.Set.Added} {
+		args = append(args, sequenceArg(m.Sequence), m.MessageID)
+	}
+	args = append(args, p.Channel)
+	args = append(args, streamArgs(p.Origin, p.Stream)...)
+	args = append(args, ttlArg())
+	for _, e := range p.Events {
+		args = eventArgs(args, e, p.Stream)
+	}
+	return readReply(restoreScript.EvalSha(ctx, r.client, keys(p.Channel, p.Origin, p.Stream), args...))
+}
+
+// Newest implements Target.
+func (r *Redis) Newest(ctx context.Context, channel string, origins []string, before string) (Entry, error) {
+	for {
+		from := "+"
+		if before != "" {
+			from = "(" + before
+		}
+		args := []any{from, batchEvents, batchBytes}
+		for _, origin := range origins {
+			args = append(args, origin)
+		}
+		callCtx, cancel := r.deadline(ctx, batchBytes, 0)
+		found, err := newestScript.EvalSha(callCtx, r.client, []string{StreamKey(channel)}, args...).StringSlice()
+		cancel()
+		switch {
+		case err != nil:
+			return Entry{}, err
+		case found[0] == "FOUND":
+			sequence, err := strconv.ParseUint(found[3], 10, 64)
+			return Entry{ID: found[1], Origin: found[2], Mark: outbox.Mark{Sequence: sequence, MessageID: found[4]}}, err
+		case found[0] == "END":
+			return Entry{}, nil
+		case ctx.Err() != nil:
+			return Entry{}, ctx.Err()
+		}
+		before = found[1]
+	}
+}
+
+// deadline bounds a call by its size and what it waits for beyond. It outlives the cancellation of ctx: what was sent is waited for, so that a clean
+// shutdown settles what Redis accepted.
+func (r *Redis) deadline(ctx context.Context, size int, more time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), r.timeout+time.Duration(size>>20)*time.Second+more)
+}
