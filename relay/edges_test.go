@@ -130,6 +130,7 @@ type target struct {
 	republish func(next func() (relay.Reply, error)) (relay.Reply, error)
 	restore   func(next func() (relay.Reply, error)) (relay.Reply, error)
 	newest    func(next func() (relay.Entry, error)) (relay.Entry, error)
+	buffers   func(next func() ([]relay.Buffer, error)) ([]relay.Buffer, error)
 }
 
 func (t *target) Publish(ctx context.Context, batches ...relay.Batch) ([]relay.Reply, error) {
@@ -162,6 +163,14 @@ func (t *target) Newest(ctx context.Context, channel string, origins []string, b
 		return next()
 	}
 	return t.newest(next)
+}
+
+func (t *target) Buffers(ctx context.Context) ([]relay.Buffer, error) {
+	next := func() ([]relay.Buffer, error) { return t.Target.Buffers(ctx) }
+	if t.buffers == nil {
+		return next()
+	}
+	return t.buffers(next)
 }
 
 // front puts a target in front of the rig's Redis.

@@ -96,7 +96,7 @@ func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) 
 		return marked, false, err
 	}
 	origins := append([]string{l.origin}, p.Previous...)
-	for before := ""; ctx.Err() == nil; {
+	for before := ""; ; {
 		e, err := l.r.target.Newest(ctx, l.channel, origins, before)
 		if err != nil {
 			return m, false, classify(err)
@@ -110,7 +110,6 @@ func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) 
 		}
 		before = e.ID
 	}
-	return m, false, ctx.Err()
 }
 
 // missing reads the next events up to the last accepted one, as many as one call takes, without damaged ones and those
