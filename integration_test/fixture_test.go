@@ -132,11 +132,19 @@ func drain(t *testing.T, box *outbox.Outbox, addr string) {
 	require.NoError(t, ctx.Err(), "the outbox did not become empty in time")
 }
 
+// callTimeout is that of the relays' calls.
+const callTimeout = time.Second
+
 // startRelay runs a relay until the returned function is called, or the test ends.
 func startRelay(t *testing.T, box *outbox.Outbox, addr string, opts relay.Options) (r *relay.Relay, stop func()) {
 	t.Helper()
-	client := relay.NewClient(relay.ClientOptions{Addrs: []string{addr}})
-	r = relay.New(box, relay.NewRedis(client, time.Second), opts)
+	return startRelayOf(t, box, relay.ClientOptions{Addrs: []string{addr}}, opts)
+}
+
+func startRelayOf(t *testing.T, box *outbox.Outbox, server relay.ClientOptions, opts relay.Options) (r *relay.Relay, stop func()) {
+	t.Helper()
+	client := relay.NewClient(server)
+	r = relay.New(box, relay.NewRedis(client, callTimeout), opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
