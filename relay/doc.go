@@ -52,6 +52,6 @@
 // # Files
 //
 // relay.go: Relay, Options, Source. lane.go: the life of one topic. recover.go: after an outage. failure.go: what a failure
-// costs. classify.go: whose fault it is. target.go and *.lua: Redis. client.go: connection options. tail.go: what a death
+// costs. classify.go: whose fault it is. target.go and *.lua: Redis. client.go: connection options. sentinel.go: where the master is. tail.go: what a death
 // of Redis could take. status.go, alert.go: what operators get to know.
 package relay
