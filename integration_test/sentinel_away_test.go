@@ -23,8 +23,7 @@ func TestASentinelThatDiesWithTheMasterBesideItIsNotWaitedFor(t *testing.T) {
 	l.during(5*pace, func() {
 		g.asked(l.t).Freeze()
 		g.master.Freeze()
-		l.waitDown()
-		given = committed(t, l.box)
+		given = l.waitDown()
 		promoted := g.waitPromoted()
 		at := time.Now()
 		l.subs["prompt"].Cut()
