@@ -2,6 +2,8 @@ package integration_test
 
 import (
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,4 +92,23 @@ func TestTheNetworkCostsNoEventAndRepeatsNone(t *testing.T) {
 			require.Empty(t, l.alerted())
 		})
 	}
+}
+
+func TestANetworkThatFailsAcquitsTheEventThatWasSuspected(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
+	proxy := redistest.NewProxy(t, server.Addr())
+	opts := relayOptions()
+	opts.RetryDelay, opts.RetryMaxDelay = 400*time.Millisecond, 400*time.Millisecond
+	l := startLoad(t, relay.ClientOptions{Addrs: []string{proxy.Addr()}}, opts,
+		map[string]*redistest.Subscriber{"direct": subscribe(t, server, 0)})
+	_, err := l.box.Add(t.Context(), newEvent(updates, strings.Repeat("too large for this Redis ", 1<<16)))
+	require.NoError(t, err)
+	eventually(t, "the event has failed by itself twice", func() bool { return len(l.log.values("attempts")) == 2 })
+	proxy.Reset()
+	l.waitState("Redis is known to be down", relay.RedisDown)
+	proxy.Heal()
+	eventually(t, "it is parked", func() bool { return slices.Contains(l.alerted(), "event_parked") })
+	require.Equal(t, "1", l.log.values("attempts")[2], "it has all attempts again")
+	l.stop()
 }
