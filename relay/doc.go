@@ -32,7 +32,7 @@
 //
 // Time. Connection loss, time-outs, LOADING, READONLY, OOM, MISCONF, missing rights and the like are the channel's fault:
 // the relay retries for ever, with exponential backoff, and no event loses an attempt. Only an event that fails alone,
-// between two calls that succeed on the same run of Redis, is parked after Options.MaxRetries attempts, and its topic
+// between calls that all succeed on the same run of Redis, is parked after Options.MaxRetries attempts, and its topic
 // goes on.
 //
 // # Subscribers
@@ -52,6 +52,6 @@
 // # Files
 //
 // relay.go: Relay, Options, Source. lane.go: the life of one topic. recover.go: after an outage. failure.go: what a failure
-// costs. classify.go: whose fault it is. target.go and *.lua: Redis. client.go: connection options. sentinel.go: where the master is. tail.go: what a death
-// of Redis could take. status.go, alert.go: what operators get to know.
+// costs. classify.go: whose fault it is. target.go and *.lua: Redis. client.go: connection options. sentinel.go: where the
+// master is. tail.go: what a death of Redis could take. status.go, alert.go: what operators get to know.
 package relay
