@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -143,7 +144,7 @@ func startRelay(t *testing.T, box *outbox.Outbox, addr string, opts relay.Option
 
 func startRelayOf(t *testing.T, box *outbox.Outbox, server relay.ClientOptions, opts relay.Options) (r *relay.Relay, stop func()) {
 	t.Helper()
-	server.DialTimeout = callTimeout
+	server.DialTimeout = cmp.Or(server.DialTimeout, callTimeout)
 	client := relay.NewClient(server)
 	r = relay.New(box, relay.NewRedis(client, callTimeout), opts)
 	ctx, cancel := context.WithCancel(context.Background())
