@@ -54,6 +54,7 @@ func NewClient(o ClientOptions) redis.UniversalClient {
 		TLSConfig:                o.TLS,
 		DialTimeout:              timeout,
 		Dialer:                   dial,
+		PipelinePoolSize:         -1, // what is asked outside of pipelines must not go to another server, where a name was given away
 		MaxRetries:               -1,
 		DialerRetries:            1,
 		ReadTimeout:              -1, // every call has a deadline by its size

@@ -360,7 +360,7 @@ func (l *lane) idle(ctx context.Context) error {
 	case <-timer.C:
 	}
 	reply, err := l.guard(ctx)
-	if err != nil {
+	if err != nil || !l.ready { // another process of Redis has yet to get its subscribers back
 		return err
 	}
 	if reply.Receivers == l.progress.Receivers && l.tail.from() == l.progress.TailFrom {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -56,10 +57,11 @@ func (lookup) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 // the one that it knows twice, then all, and waits for the slowest: one that hangs would use up the time of the others.
 func lookupDialer(dial dialFunc, timeout time.Duration) dialFunc {
 	part := timeout / 4
+	m := masters{conns: map[net.Conn]struct{}{}}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if found, ok := ctx.Value(lookupKey{}).(*bool); ok {
 			*found = true
-			return dial(ctx, network, addr)
+			return m.dial(ctx, dial, network, addr)
 		}
 		ctx, cancel := context.WithTimeout(ctx, part)
 		defer cancel()
@@ -69,6 +71,69 @@ func lookupDialer(dial dialFunc, timeout time.Duration) dialFunc {
 		}
 		return &question{conn, part}, nil
 	}
+}
+
+// masters keeps connections to one master at a time. A connection to an old one may come about when go-redis has already
+// closed the others to it; when that one is thawed, it takes itself for the master for some seconds.
+type masters struct {
+	mu    sync.Mutex
+	addr  string                // guarded by mu: of the master, as the Sentinels have said last
+	conns map[net.Conn]struct{} // guarded by mu: to it
+}
+
+func (m *masters) dial(ctx context.Context, dial dialFunc, network, addr string) (net.Conn, error) {
+	m.mu.Lock()
+	if m.addr != addr {
+		for conn := range m.conns {
+			_ = conn.Close() // whoever uses it is told
+		}
+		clear(m.conns)
+		m.addr = addr
+	}
+	m.mu.Unlock()
+	conn, err := dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.addr != addr {
+		_ = conn.Close()
+		return nil, &DialError{Addr: addr, Err: errors.New("it is no longer the master")}
+	}
+	m.conns[conn] = struct{}{}
+	forget := func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.conns, conn)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		return &plainMaster{tcp, forget}, nil
+	}
+	return &tlsMaster{conn, forget}, nil
+}
+
+// plainMaster is a connection to the master, which go-redis can look into before it uses it again.
+type plainMaster struct {
+	*net.TCPConn
+	forget func()
+}
+
+// Close implements net.Conn.
+func (c *plainMaster) Close() error {
+	c.forget()
+	return c.TCPConn.Close()
+}
+
+type tlsMaster struct {
+	net.Conn
+	forget func()
+}
+
+// Close implements net.Conn.
+func (c *tlsMaster) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }
 
 // question is a connection to a Sentinel whose answers have a time limit.
