@@ -53,10 +53,10 @@ func (lookup) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 	return next
 }
 
-// lookupDialer gives each question to a Sentinel a part of the time that a connection to the master may take. go-redis asks
-// the one that it knows twice, then all, and waits for the slowest: one that hangs would use up the time of the others.
+// lookupDialer gives each question to a Sentinel a part of the time that a connection to the master may take. Of one that
+// hangs go-redis asks half a dozen things, one after the other, before it goes on with what the others say.
 func lookupDialer(dial dialFunc, timeout time.Duration) dialFunc {
-	part := timeout / 4
+	part := timeout / 8
 	m := masters{conns: map[net.Conn]struct{}{}}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if found, ok := ctx.Value(lookupKey{}).(*bool); ok {
@@ -136,10 +136,20 @@ func (c *tlsMaster) Close() error {
 	return c.Conn.Close()
 }
 
-// question is a connection to a Sentinel whose answers have a time limit.
+// question is a connection to a Sentinel whose answers have a time limit. It is closed when one does not come: go-redis may
+// ask several things while it connects.
 type question struct {
 	net.Conn
 	limit time.Duration
+}
+
+// Read implements net.Conn.
+func (q *question) Read(p []byte) (int, error) {
+	n, err := q.Conn.Read(p)
+	if err != nil && isTimeout(err) {
+		_ = q.Conn.Close()
+	}
+	return n, err
 }
 
 // SetReadDeadline implements net.Conn.
