@@ -154,7 +154,8 @@ func (l *load) requireWhole(server redis.Cmdable, mayRepeat map[string]bool) {
 			Unheard: s.Unheard, Parked: s.Parked, Discarded: s.Discarded, Replayed: s.Replayed}
 	}
 	require.Empty(l.t, h.Check())
-	require.Empty(l.t, l.log.with("an event fails by itself"), "no event is blamed")
+	// A single failure between calls that succeed looks the same whether a network or the event is at fault.
+	require.NotContains(l.t, l.log.values("attempts"), "2", "no event is blamed twice")
 	l.waitDelivering()
 	l.stop()
 	requireSound(l.t, l.box)
