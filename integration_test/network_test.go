@@ -109,6 +109,6 @@ func TestANetworkThatFailsAcquitsTheEventThatWasSuspected(t *testing.T) {
 	l.waitState("Redis is known to be down", relay.RedisDown)
 	proxy.Heal()
 	eventually(t, "it is parked", func() bool { return slices.Contains(l.alerted(), "event_parked") })
-	require.Equal(t, "1", l.log.values("attempts")[2], "it has all attempts again")
+	require.Contains(t, l.log.values("attempts")[2:], "1", "it has all attempts again")
 	l.stop()
 }
