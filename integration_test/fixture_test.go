@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -132,6 +133,9 @@ func drain(t *testing.T, box *outbox.Outbox, addr string) {
 	require.NoError(t, ctx.Err(), "the outbox did not become empty in time")
 }
 
+// callTimeout is that of the relays' calls.
+const callTimeout = time.Second
+
 // startRelay runs a relay until the returned function is called, or the test ends.
 func startRelay(t *testing.T, box *outbox.Outbox, addr string, opts relay.Options) (r *relay.Relay, stop func()) {
 	t.Helper()
@@ -141,8 +145,9 @@ func startRelay(t *testing.T, box *outbox.Outbox, addr string, opts relay.Option
 // startRelayAs is startRelay to any Redis, as any user.
 func startRelayAs(t *testing.T, box *outbox.Outbox, redis relay.ClientOptions, opts relay.Options) (r *relay.Relay, stop func()) {
 	t.Helper()
+	redis.DialTimeout = cmp.Or(redis.DialTimeout, callTimeout)
 	client := relay.NewClient(redis)
-	r = relay.New(box, relay.NewRedis(client, time.Second), opts)
+	r = relay.New(box, relay.NewRedis(client, callTimeout), opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()

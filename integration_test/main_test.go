@@ -17,9 +17,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(workerEnv) != "" {
 		os.Exit(work())
 	}
-	// go-redis tries to reach a node that was down for a second after its client was closed.
-	patient := goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
-	goleak.VerifyTestMain(m, redistest.Leaks(patient, goleak.Cleanup(func(code int) {
+	// A client that could not connect for long tries once a second, and notices only then that it is closed.
+	tries := goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
+	goleak.VerifyTestMain(m, redistest.Leaks(tries, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(programDir)
 		os.Exit(code)
 	}))...)

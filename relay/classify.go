@@ -88,7 +88,10 @@ func classify(err error) failure {
 	var dns *net.DNSError
 	var replicas *ReplicasError
 	var dial *DialError
+	var sentinel *SentinelError
 	switch {
+	case errors.As(err, &sentinel):
+		return classifySentinel(err, sentinel)
 	case errors.As(err, &replicas):
 		f.mend = "check Redis's replicas, or lower RELAY_WAIT_REPLICAS"
 	case errors.As(err, &certificate), errors.As(err, &record), strings.Contains(err.Error(), "remote error: tls:"): // untyped

@@ -22,6 +22,9 @@ func TestWhoseFaultAnErrorIs(t *testing.T) {
 	network := func(err error) error {
 		return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", err)}
 	}
+	sentinels := func(answers ...error) error { // as go-redis puts them together
+		return &SentinelError{Master: "main", Err: fmt.Errorf("redis: all sentinels specified in configuration are unreachable: %w", errors.Join(answers...))}
+	}
 	for _, c := range []struct {
 		name    string
 		err     error
@@ -46,6 +49,17 @@ func TestWhoseFaultAnErrorIs(t *testing.T) {
 		{"an unknown authority", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, Denied, false, "REDIS_TLS_CA"},
 		{"no TLS on the other side", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, Denied, false, "rediss://"},
 		{"a missing client certificate", &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, Denied, false, "REDIS_TLS_CERT"},
+
+		{"Sentinels that are away", sentinels(network(syscall.ECONNREFUSED), context.DeadlineExceeded), Outage, false, "REDIS_SENTINEL_MASTER"},
+		{"Sentinels behind an unknown host", sentinels(&net.DNSError{Err: "no such host", Name: "s1"}), Outage, false, "addresses in REDIS_URL"},
+		{"Sentinels that know no such master", sentinels(redis.Nil, redis.Nil), Denied, false, "correct REDIS_SENTINEL_MASTER"},
+		{"one Sentinel that knows no such master, others away", sentinels(network(syscall.ECONNREFUSED), redis.Nil), Denied, false, "correct REDIS_SENTINEL_MASTER"},
+		{"a wrong password of the Sentinels", sentinels(io.EOF, reply("WRONGPASS invalid username-password pair or user is disabled.")), Denied, false, "the one in REDIS_URL"},
+		{"no password for the Sentinels", sentinels(reply("NOAUTH Authentication required.")), Denied, false, "the one in REDIS_URL"},
+		{"a password too many for the Sentinels", sentinels(reply("ERR AUTH <password> called without any password configured for the default user.")), Denied, false, "REDIS_PASSWORD"},
+		{"a Redis instead of Sentinels", sentinels(reply("ERR unknown command 'sentinel', with args beginning with: ")), Denied, false, "names no Sentinels"},
+		{"no rights at the Sentinels", sentinels(reply("NOPERM this user has no permissions to run the 'sentinel|get-master-addr-by-name' command")), Denied, false, "Sentinels' user"},
+		{"Sentinels with an unknown authority", sentinels(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), Denied, false, "REDIS_TLS_CA"},
 
 		{"no script", reply("NOSCRIPT No matching script. Please use EVAL."), Reload, false, ""},
 		{"out of memory", reply("OOM command not allowed when used memory > 'maxmemory'."), Full, false, "maxmemory"},

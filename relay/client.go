@@ -35,24 +35,30 @@ type ClientOptions struct {
 // NewClient makes a client for NewRedis. It never retries a command by itself: the relay knows when that is right. No
 // connection is made yet. The caller closes it.
 func NewClient(o ClientOptions) redis.UniversalClient {
-	dial := redis.NewDialer(&redis.Options{DialTimeout: cmp.Or(o.DialTimeout, defaultTimeout), TLSConfig: o.TLS})
+	timeout := cmp.Or(o.DialTimeout, defaultTimeout)
+	plain := redis.NewDialer(&redis.Options{DialTimeout: timeout, TLSConfig: o.TLS})
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := plain(ctx, network, addr)
+		if err != nil {
+			return nil, &DialError{Addr: addr, TLS: o.TLS != nil, Err: err}
+		}
+		return conn, nil
+	}
+	if o.SentinelMaster != "" {
+		dial = lookupDialer(dial, timeout)
+	}
 	client := redis.NewUniversalClient(&redis.UniversalOptions{
-		Addrs:            o.Addrs,
-		DB:               o.DB,
-		Username:         o.Username,
-		Password:         o.Password,
-		MasterName:       o.SentinelMaster,
-		SentinelUsername: o.SentinelUsername,
-		SentinelPassword: o.SentinelPassword,
-		TLSConfig:        o.TLS,
-		DialTimeout:      o.DialTimeout,
-		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dial(ctx, network, addr)
-			if err != nil {
-				return nil, &DialError{Addr: addr, TLS: o.TLS != nil, Err: err}
-			}
-			return conn, nil
-		},
+		Addrs:                    o.Addrs,
+		DB:                       o.DB,
+		Username:                 o.Username,
+		Password:                 o.Password,
+		MasterName:               o.SentinelMaster,
+		SentinelUsername:         o.SentinelUsername,
+		SentinelPassword:         o.SentinelPassword,
+		TLSConfig:                o.TLS,
+		DialTimeout:              timeout,
+		Dialer:                   dial,
+		PipelinePoolSize:         -1, // what is asked outside of pipelines must not go to another server, where a name was given away
 		MaxRetries:               -1,
 		DialerRetries:            1,
 		ReadTimeout:              -1, // every call has a deadline by its size
@@ -64,6 +70,9 @@ func NewClient(o ClientOptions) redis.UniversalClient {
 	})
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(impatience{}) })
+	}
+	if o.SentinelMaster != "" {
+		client.AddHook(lookup{o.SentinelMaster})
 	}
 	return client
 }

@@ -33,7 +33,7 @@
 //
 // Time. Connection loss, time-outs, LOADING, READONLY, OOM, MISCONF, missing rights and the like are the channel's fault:
 // the relay retries for ever, with exponential backoff, and no event loses an attempt. Only an event that fails alone,
-// between two calls that succeed on the same run of Redis, is parked after Options.MaxRetries attempts, and its topic
+// between calls that all succeed on the same run of Redis, is parked after Options.MaxRetries attempts, and its topic
 // goes on.
 //
 // # Subscribers
@@ -96,7 +96,7 @@
 // relay.go: Relay, Options, Source. lane.go: the life of one topic. recover.go: after an outage. repair.go: what Redis has
 // forgotten. failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow subscribers. tail.go: what a
 // death of Redis could take. target.go: what Redis is to the relay. redis.go, reply.go and *.lua: how that is done. nodes.go:
-// the nodes of a Cluster. client.go: connections. status.go, alert.go: what operators get to know. examine.go,
+// the nodes of a Cluster. client.go: connections. sentinel.go: where the master is. status.go, alert.go: what operators get to know. examine.go,
 // examine_node.go: what Redis is and permits. consume.go, consumer.go, streamevent.go: reading the stream. position.go,
 // positionfile.go: where a reader stands.
 package relay

@@ -68,6 +68,9 @@ type suspect struct {
 	failure  outbox.Failure
 }
 
+// acquit takes back what was held against the event.
+func (s *suspect) acquit() { s.sequence = 0 }
+
 // alone says whether an event is to be sent by itself.
 func (s *suspect) alone(sequence uint64) bool { return sequence <= s.through }
 
@@ -86,24 +89,34 @@ func (s *suspect) blame(first, last uint64) (alone bool) {
 
 var errMisfit = errors.New("Redis does not take the event any more")
 
+// witnesses is how many guards in a row must succeed after an event has failed alone, before it is blamed for that.
+const witnesses = 5
+
 // doubt looks into a failure that may be the fault of an event. When a call fails twice at the same event although Redis
-// answered guards in between, its events are sent one by one; one that fails alone, between two guards that succeed on the
-// same run of Redis, has used up an attempt.
+// answered guards in between, its events are sent one by one; one that fails alone, while all guards before and for some time
+// after succeed on the same run of Redis, has used up an attempt. A guard that fails acquits it: a network that resets
+// connections now and then hits both.
 func (l *lane) doubt(ctx context.Context, f failure, entries []outbox.Entry) error {
 	s := &l.suspect
 	first, last := entries[0], entries[len(entries)-1]
-	if alone := s.blame(first.Sequence, last.Sequence); !alone || ctx.Err() != nil {
+	if alone := s.blame(first.Sequence, last.Sequence); !alone {
 		return f
 	}
-	reply, err := l.call(ctx, l.batch())
-	if err != nil || reply.Outcome != OK {
-		return f
+	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
+	for range witnesses {
+		if ctx.Err() != nil {
+			return f
+		}
+		reply, err := l.call(ctx, l.batch())
+		if err != nil || reply.Outcome != OK {
+			return f
+		}
+		l.pause(ctx, delay/witnesses)
 	}
 	s.failure.Attempts++
 	s.failure.Last, s.failure.Class, s.failure.Text = time.Now().UTC(), string(Poison), f.err.Error()
 	if s.failure.Attempts < l.r.opts.MaxRetries {
 		l.log.Warn("an event fails by itself; trying again", "sequence", first.Sequence, "attempts", s.failure.Attempts, "error", f.err)
-		l.pause(ctx, min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay))
 		return nil
 	}
 	return l.setAside(ctx, first.Sequence, s.failure)

@@ -393,6 +393,7 @@ func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
 	began := time.Now()
 	replies, err := l.r.target.Publish(ctx, b)
 	if err != nil {
+		l.suspect.acquit()
 		return Reply{}, classify(err)
 	}
 	l.heard(replies[0], began)

@@ -3,9 +3,11 @@ package redistest
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,16 +28,18 @@ import (
 // receiver does not read.
 type Proxy struct {
 	t        testing.TB
-	upstream string
 	listener net.Listener
 	server   *toxiproxy.ApiServer
 	proxy    *toxiproxy.Proxy // never started: its toxics are all that is used
 	ended    chan struct{}
 
-	mu      sync.Mutex
-	conns   []*net.TCPConn // both ends of all connections so far; guarded by mu, like what follows
-	resets  bool           // resets what comes
-	stopped bool
+	mu       sync.Mutex
+	conns    []*net.TCPConn // both ends of all connections so far; guarded by mu, like what follows
+	links    []*source      // of toxiproxy, two for each connection
+	upstream string
+	resets   bool // resets what comes
+	severs   bool // has been told to do what ends connections
+	stopped  bool
 }
 
 // The bandwidth toxic writes to the log of all programs.
@@ -67,6 +71,14 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 	return p
 }
 
+// Redirect forwards new connections to another server, as when a name is given
+// to another machine. The present connections stay.
+func (p *Proxy) Redirect(upstream string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.upstream = upstream
+}
+
 // Addr is host:port of the proxy.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
@@ -77,7 +89,10 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		upstream, err := net.Dial("tcp", p.upstream)
+		p.mu.Lock()
+		addr := p.upstream
+		p.mu.Unlock()
+		upstream, err := net.Dial("tcp", addr)
 		if err != nil {
 			_ = client.Close()
 			continue
@@ -87,10 +102,12 @@ func (p *Proxy) accept() {
 }
 
 func (p *Proxy) join(client, upstream *net.TCPConn) {
+	name := client.RemoteAddr().String()
+	up, down := &source{Reader: client, link: name + "upstream"}, &source{Reader: upstream, link: name + "downstream"}
 	p.mu.Lock()
 	refuse := p.stopped || p.resets
 	if !refuse {
-		p.conns = append(p.conns, client, upstream)
+		p.conns, p.links = append(p.conns, client, upstream), append(p.links, up, down)
 	}
 	p.mu.Unlock()
 	if refuse {
@@ -99,9 +116,23 @@ func (p *Proxy) join(client, upstream *net.TCPConn) {
 	}
 	// Not under mu: while a toxic is added that waits for a receiver, this waits,
 	// too, and only stop or Reset ends that.
-	name := client.RemoteAddr().String()
-	p.proxy.Toxics.StartLink(p.server, name+"upstream", client, &drain{conn: upstream, source: client}, stream.Upstream)
-	p.proxy.Toxics.StartLink(p.server, name+"downstream", upstream, &drain{conn: client, source: upstream}, stream.Downstream)
+	p.proxy.Toxics.StartLink(p.server, up.link, up, &drain{conn: upstream, source: client}, stream.Upstream)
+	p.proxy.Toxics.StartLink(p.server, down.link, down, &drain{conn: client, source: upstream}, stream.Downstream)
+}
+
+// source is the beginning of a link, which notes when there is no more to come.
+type source struct {
+	io.Reader
+	link  string
+	ended atomic.Bool
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil {
+		s.ended.Store(true)
+	}
+	return n, err
 }
 
 // drain is the end of a link. When its connection is broken, it swallows what is
@@ -148,6 +179,7 @@ func reset(conns ...*net.TCPConn) {
 // CutReplies closes each connection at the next reply, which the client never sees although the server has run the command.
 func (p *Proxy) CutReplies() {
 	p.t.Helper()
+	p.sever()
 	p.add("limit_data", stream.Downstream, map[string]int64{"bytes": 0})
 }
 
@@ -171,6 +203,7 @@ func (p *Proxy) Throttle(bytesPerSecond int) {
 // have holes.
 func (p *Proxy) HalfOpen() {
 	p.t.Helper()
+	p.sever()
 	p.add("timeout", stream.Upstream, map[string]int64{"timeout": 0})
 	p.add("timeout", stream.Downstream, map[string]int64{"timeout": 0})
 }
@@ -178,6 +211,7 @@ func (p *Proxy) HalfOpen() {
 // SlowClose lets the client know only after d that the server has closed its connection.
 func (p *Proxy) SlowClose(d time.Duration) {
 	p.t.Helper()
+	p.sever()
 	p.add("slow_close", stream.Downstream, map[string]int64{"delay": d.Milliseconds()})
 }
 
@@ -191,12 +225,35 @@ func (p *Proxy) Reset() {
 	p.conns = nil
 }
 
-// Heal lets everything through again.
+// Heal lets everything through again. After CutReplies, HalfOpen and SlowClose
+// it closes all connections.
 func (p *Proxy) Heal() {
-	p.mu.Lock()
-	p.resets = false
-	p.mu.Unlock()
 	p.proxy.Toxics.ResetToxics(context.Background())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.severs {
+		for _, conn := range p.conns {
+			_ = conn.Close() // most of them are closed already
+		}
+		p.conns = nil
+	}
+	// A toxic that is removed from a link that ends stays in it, and the next one
+	// that is added makes toxiproxy panic.
+	living := p.links[:0]
+	for _, s := range p.links {
+		if p.severs || s.ended.Load() {
+			p.proxy.Toxics.RemoveLink(s.link)
+		} else {
+			living = append(living, s)
+		}
+	}
+	p.links, p.resets, p.severs = living, false, false
+}
+
+func (p *Proxy) sever() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.severs = true
 }
 
 // add adds a toxic, or changes the one that is there.

@@ -1,0 +1,103 @@
+package integration_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// group is a master with two replicas and three Sentinels.
+type group struct {
+	*redistest.Sentinels
+	master   *redistest.Server
+	replicas []*redistest.Server
+}
+
+func startGroup(t *testing.T) *group {
+	t.Helper()
+	g := &group{master: redistest.Start(t, redistest.Options{})}
+	for range 2 {
+		replica := redistest.Start(t, redistest.Options{ReplicaOf: g.master})
+		replica.WaitInSync()
+		g.replicas = append(g.replicas, replica)
+	}
+	g.Sentinels = redistest.StartSentinels(t, g.master, 3)
+	return g
+}
+
+func (g *group) client() relay.ClientOptions {
+	return relay.ClientOptions{Addrs: g.Addrs(), SentinelMaster: redistest.MasterName}
+}
+
+// waitPromoted returns the replica that has become the master.
+func (g *group) waitPromoted() *redistest.Server {
+	addr := g.WaitFailover(g.master.Addr())
+	if addr == g.replicas[0].Addr() {
+		return g.replicas[0]
+	}
+	return g.replicas[1]
+}
+
+// failovers are the ways in which the master is replaced. Each returns when it has been, and says until when at least the
+// relay was served by the old one, and what had been appended when it was not any more.
+var failovers = map[string]func(g *group, l *load) (served time.Time, given []redistest.Event){
+	"the master is killed": func(g *group, l *load) (time.Time, []redistest.Event) {
+		served := time.Now()
+		g.master.Kill()
+		given := l.waitDown()
+		g.waitPromoted()
+		return served, given
+	},
+	"the master is frozen and thawed when it has been replaced": func(g *group, l *load) (time.Time, []redistest.Event) {
+		served := time.Now()
+		g.master.Freeze()
+		given := l.waitDown()
+		g.waitPromoted()
+		g.master.Thaw() // and does what the relay was not answered before
+		require.True(l.t, g.master.IsMaster(), "it takes itself for the master")
+		eventually(l.t, "it is told that it is none", func() bool { return !g.master.IsMaster() })
+		return served, given
+	},
+	"a planned failover": func(g *group, l *load) (time.Time, []redistest.Event) {
+		served := time.Now()
+		require.NoError(l.t, g.Servers[0].Client().Do(l.t.Context(), "SENTINEL", "FAILOVER", redistest.MasterName).Err())
+		g.waitPromoted()
+		promoted := time.Now()
+		l.waitState("the relay waits for the subscribers of the old master", relay.Waiting)
+		require.Less(l.t, time.Since(promoted), 3*callTimeout, "it leaves the old master, which takes itself for one for some time")
+		given := l.appended()
+		eventually(l.t, "the old master is a replica", func() bool { return !g.master.IsMaster() })
+		return served, given
+	},
+}
+
+func TestASentinelFailoverUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, failover := range failovers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := startGroup(t)
+			l := startLoad(t, g.client(), relayOptions(), map[string]*redistest.Subscriber{
+				"prompt": follow(t, g.Master, 0), "late": follow(t, g.Master, 1500*time.Millisecond)})
+			var served time.Time
+			var given []redistest.Event
+			l.during(5*pace, func() {
+				<-time.After(beforehand)
+				served, given = failover(g, l)
+				l.waitDelivering()
+			})
+			mayRepeat := l.taken(given, served)
+			require.Less(t, len(mayRepeat), len(given), "some had better not be repeated")
+			l.requireWhole(g.waitPromoted().Client(), mayRepeat)
+			require.False(t, g.master.IsMaster())
+			require.Subset(t, []string{"redis_amnesia"}, l.alerted(), "replicas may lag behind")
+		})
+	}
+}
+
+// beforehand is the time that a load lasts before a fault: some events are too old to be repeated then.
+const beforehand = 3*time.Second + slack

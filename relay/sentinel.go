@@ -1,0 +1,189 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// SentinelError says that no Sentinel has told where the master is.
+type SentinelError struct {
+	Master string // its name
+	Err    error
+}
+
+func (e *SentinelError) Error() string {
+	return fmt.Sprintf("ask the Sentinels for the master %s: %v", e.Master, e.Err)
+}
+
+func (e *SentinelError) Unwrap() error { return e.Err }
+
+// dialFunc is that of redis.Options.Dialer.
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// lookup is a redis.Hook that marks the connections of a client to the master that its Sentinels name: go-redis dials both
+// with one function. It also marks the errors of the Sentinels.
+type lookup struct{ master string }
+
+type lookupKey struct{}
+
+// DialHook implements redis.Hook.
+func (l lookup) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		found := false
+		conn, err := next(context.WithValue(ctx, lookupKey{}, &found), network, addr)
+		if err != nil && !found && !errors.Is(err, redis.ErrClosed) {
+			err = &SentinelError{Master: l.master, Err: err}
+		}
+		return conn, err
+	}
+}
+
+// ProcessHook implements redis.Hook.
+func (lookup) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+// ProcessPipelineHook implements redis.Hook.
+func (lookup) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// lookupDialer gives each question to a Sentinel a part of the time that a connection to the master may take. Of one that
+// hangs go-redis asks half a dozen things, one after the other, before it goes on with what the others say.
+func lookupDialer(dial dialFunc, timeout time.Duration) dialFunc {
+	part := timeout / 8
+	m := masters{conns: map[net.Conn]struct{}{}}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if found, ok := ctx.Value(lookupKey{}).(*bool); ok {
+			*found = true
+			return m.dial(ctx, dial, network, addr)
+		}
+		ctx, cancel := context.WithTimeout(ctx, part)
+		defer cancel()
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &question{conn, part}, nil
+	}
+}
+
+// masters keeps connections to one master at a time. A connection to an old one may come about when go-redis has already
+// closed the others to it; when that one is thawed, it takes itself for the master for some seconds.
+type masters struct {
+	mu    sync.Mutex
+	addr  string                // guarded by mu: of the master, as the Sentinels have said last
+	conns map[net.Conn]struct{} // guarded by mu: to it
+}
+
+func (m *masters) dial(ctx context.Context, dial dialFunc, network, addr string) (net.Conn, error) {
+	m.mu.Lock()
+	if m.addr != addr {
+		for conn := range m.conns {
+			_ = conn.Close() // whoever uses it is told
+		}
+		clear(m.conns)
+		m.addr = addr
+	}
+	m.mu.Unlock()
+	conn, err := dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.addr != addr {
+		_ = conn.Close()
+		return nil, &DialError{Addr: addr, Err: errors.New("it is no longer the master")}
+	}
+	m.conns[conn] = struct{}{}
+	forget := func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.conns, conn)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		return &plainMaster{tcp, forget}, nil
+	}
+	return &tlsMaster{conn, forget}, nil
+}
+
+// plainMaster is a connection to the master, which go-redis can look into before it uses it again.
+type plainMaster struct {
+	*net.TCPConn
+	forget func()
+}
+
+// Close implements net.Conn.
+func (c *plainMaster) Close() error {
+	c.forget()
+	return c.TCPConn.Close()
+}
+
+type tlsMaster struct {
+	net.Conn
+	forget func()
+}
+
+// Close implements net.Conn.
+func (c *tlsMaster) Close() error {
+	c.forget()
+	return c.Conn.Close()
+}
+
+// question is a connection to a Sentinel whose answers have a time limit. It is closed when one does not come: go-redis may
+// ask several things while it connects.
+type question struct {
+	net.Conn
+	limit time.Duration
+}
+
+// Read implements net.Conn.
+func (q *question) Read(p []byte) (int, error) {
+	n, err := q.Conn.Read(p)
+	if err != nil && isTimeout(err) {
+		_ = q.Conn.Close()
+	}
+	return n, err
+}
+
+// SetReadDeadline implements net.Conn.
+func (q *question) SetReadDeadline(t time.Time) error {
+	if latest := time.Now().Add(q.limit); t.IsZero() || t.After(latest) {
+		t = latest
+	}
+	return q.Conn.SetReadDeadline(t)
+}
+
+// byTextOfSentinels is what their answers mean, and what an operator can do about it. All need one.
+var byTextOfSentinels = []struct{ text, mend string }{
+	{redis.Nil.Error(), "correct REDIS_SENTINEL_MASTER: the Sentinels know no master of that name"},
+	{"unknown command", "REDIS_URL names no Sentinels: give their addresses, or remove REDIS_SENTINEL_MASTER"},
+	{"NOPERM", "let the Sentinels' user run sentinel, subscribe and ping, with all channels"},
+	{"called without any password configured", "the Sentinels have no password: take it out of REDIS_URL, and give Redis's as REDIS_PASSWORD"},
+	{"NOAUTH", mendSentinelLogin},
+	{"WRONGPASS", mendSentinelLogin},
+	{"AUTH failed", mendSentinelLogin},
+}
+
+const mendSentinelLogin = "correct the Sentinels' login, which is the one in REDIS_URL; Redis's own is in REDIS_USERNAME and REDIS_PASSWORD"
+
+// classifySentinel is classify for what the Sentinels say. When some answer and others do not, the answer decides.
+func classifySentinel(err error, e *SentinelError) failure {
+	for _, known := range byTextOfSentinels {
+		if strings.Contains(e.Err.Error(), known.text) {
+			return failure{class: Denied, mend: known.mend, err: err}
+		}
+	}
+	f := classify(e.Err)
+	if f.class != Denied {
+		f = failure{class: Outage, mend: "check that the Sentinels run, and their addresses in REDIS_URL (without Sentinels, remove REDIS_SENTINEL_MASTER)"}
+	}
+	f.err = err
+	return f
+}
