@@ -3,6 +3,8 @@ package integration_test
 import (
 	"context"
 	"net"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +54,21 @@ func (g *group) asked(t *testing.T) *redistest.Server {
 		return found != nil
 	})
 	return found
+}
+
+func TestTheRelayListensToASentinelOverOneConnection(t *testing.T) {
+	t.Parallel()
+	g := startGroup(t)
+	startRelayAs(t, openBox(t, filepath.Join(t.TempDir(), "outbox.db")), g.client(), relayOptions())
+	asked := g.asked(t).Client()
+	eventually(t, "a subscription that is older than any time-out", func() bool {
+		list, err := asked.Do(context.Background(), "CLIENT", "LIST", "TYPE", "pubsub").Text()
+		require.NoError(t, err)
+		_, age, _ := strings.Cut(list, " age=")
+		age, _, _ = strings.Cut(age, " ")
+		seconds, _ := strconv.Atoi(age)
+		return time.Duration(seconds)*time.Second > 2*callTimeout
+	})
 }
 
 func TestAFrozenSentinelKeepsNoRelayFromStarting(t *testing.T) {

@@ -1,12 +1,14 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -69,7 +71,7 @@ func lookupDialer(dial dialFunc, timeout time.Duration) dialFunc {
 		if err != nil {
 			return nil, err
 		}
-		return &question{conn, part}, nil
+		return &question{Conn: conn, limit: part}, nil
 	}
 }
 
@@ -137,10 +139,19 @@ func (c *tlsMaster) Close() error {
 }
 
 // question is a connection to a Sentinel whose answers have a time limit. It is closed when one does not come: go-redis may
-// ask several things while it connects.
+// ask several things while it connects. A subscription has none, for news of a failover may be years away; go-redis pings it.
 type question struct {
 	net.Conn
-	limit time.Duration
+	limit   time.Duration
+	listens atomic.Bool
+}
+
+// Write implements net.Conn.
+func (q *question) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("subscribe")) {
+		q.listens.Store(true)
+	}
+	return q.Conn.Write(p)
 }
 
 // Read implements net.Conn.
@@ -154,7 +165,7 @@ func (q *question) Read(p []byte) (int, error) {
 
 // SetReadDeadline implements net.Conn.
 func (q *question) SetReadDeadline(t time.Time) error {
-	if latest := time.Now().Add(q.limit); t.IsZero() || t.After(latest) {
+	if latest := time.Now().Add(q.limit); !q.listens.Load() && (t.IsZero() || t.After(latest)) {
 		t = latest
 	}
 	return q.Conn.SetReadDeadline(t)
