@@ -128,7 +128,7 @@ func TestAMasterThatIsDemotedBehindItsNameIsLeft(t *testing.T) {
 		given = l.appended()
 		l.subs["prompt"].Cut()
 		eventually(t, "the relay writes to the other", func() bool { return len(l.log.with("delivering again")) == len(channels) })
-		require.Less(t, time.Since(served), 5*opts.RetryMaxDelay+slack)
+		require.Less(t, time.Since(served), 5*opts.RetryMaxDelay+ample)
 		l.waitDelivering()
 	})
 	l.requireWhole(replica.Client(), l.taken(given, served))

@@ -129,6 +129,9 @@ func (l *load) taken(given []redistest.Event, died time.Time) map[string]bool {
 // slack is what a machine that is busy with other tests may delay.
 const slack = 500 * time.Millisecond
 
+// ample is what it may delay where being late is no fault, and being a minute late is one.
+const ample = 10 * time.Second
+
 // requireWhole waits until everything is delivered and compares all that was appended with what every subscriber has
 // received, what the streams of the server hold, and what is counted. No event may be parked, unheard or lost; only those
 // in mayRepeat may have come to a subscriber twice.

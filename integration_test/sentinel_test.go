@@ -68,7 +68,7 @@ var failovers = map[string]func(g *group, l *load) (served time.Time, given []re
 		g.waitPromoted()
 		promoted := time.Now()
 		l.waitState("the relay waits for the subscribers of the old master", relay.Waiting)
-		require.Less(l.t, time.Since(promoted), 3*callTimeout, "it leaves the old master, which takes itself for one for some time")
+		require.Less(l.t, time.Since(promoted), ample, "it leaves the old master, which takes itself for one for some time")
 		given := l.appended()
 		eventually(l.t, "the old master is a replica", func() bool { return !g.master.IsMaster() })
 		return served, given
