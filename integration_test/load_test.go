@@ -127,7 +127,7 @@ func (l *load) taken(given []redistest.Event, died time.Time) map[string]bool {
 }
 
 // slack is what a machine that is busy with other tests may delay.
-const slack = 500 * time.Millisecond
+const slack = 2 * time.Second
 
 // ample is what it may delay where being late is no fault, and being a minute late is one.
 const ample = 10 * time.Second
