@@ -65,11 +65,17 @@ func TestAUserWithTheLeastRights(t *testing.T) {
 		sub := r.subscribe(redistest.SubscriberOptions{})
 		opts := quick()
 		opts.MinReceivers = map[string]int{"news": 1}
+		log := &logged{}
+		opts.Logger = log.logger()
 		r.startTarget(opts, r.as(least...))
 		r.addMany("news", 300)
-		sub.WaitFor(300)
+		for range 3 {
+			r.addEvent(message("news", strings.Repeat("x", 3<<20)))
+		}
+		sub.WaitFor(303)
 		r.waitDelivered("news")
 		r.requireComplete(sub, nil)
+		require.Equal(t, 1, log.count("sending at a fixed pace"), "nobody tells how far behind subscribers are")
 		require.Equal(t, -1, r.relay.Health().Topics["news"].Receivers)
 		sub.Close()
 		r.add("news", 1)
