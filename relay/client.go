@@ -36,9 +36,13 @@ type ClientOptions struct {
 // connection is made yet. The caller closes it.
 func NewClient(o ClientOptions) redis.UniversalClient {
 	timeout := cmp.Or(o.DialTimeout, defaultTimeout)
-	plain := redis.NewDialer(&redis.Options{DialTimeout: timeout, TLSConfig: o.TLS})
+	plain := &net.Dialer{Timeout: timeout}
+	dialContext := plain.DialContext
+	if o.TLS != nil { // that of go-redis does not heed ctx
+		dialContext = (&tls.Dialer{NetDialer: plain, Config: o.TLS}).DialContext
+	}
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := plain(ctx, network, addr)
+		conn, err := dialContext(ctx, network, addr)
 		if err != nil {
 			return nil, &DialError{Addr: addr, TLS: o.TLS != nil, Err: err}
 		}
@@ -92,7 +96,7 @@ func (impatience) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 // ProcessHook sets the deadline.
 func (impatience) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if _, ok := ctx.Deadline(); !ok {
+		if _, ok := ctx.Deadline(); !ok && cmd.Name() == "cluster" {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, slotsTimeout)
 			defer cancel()

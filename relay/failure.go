@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -87,8 +88,6 @@ func (s *suspect) blame(first, last uint64) (alone bool) {
 	return alone
 }
 
-var errMisfit = errors.New("Redis does not take the event any more")
-
 // witnesses is how many guards in a row must succeed after an event has failed alone, before it is blamed for that.
 const witnesses = 5
 
@@ -102,16 +101,8 @@ func (l *lane) doubt(ctx context.Context, f failure, entries []outbox.Entry) err
 	if alone := s.blame(first.Sequence, last.Sequence); !alone {
 		return f
 	}
-	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
-	for range witnesses {
-		if ctx.Err() != nil {
-			return f
-		}
-		reply, err := l.call(ctx, l.batch())
-		if err != nil || reply.Outcome != OK {
-			return f
-		}
-		l.pause(ctx, delay/witnesses)
+	if !l.testify(ctx, OK) {
+		return f
 	}
 	s.failure.Attempts++
 	s.failure.Last, s.failure.Class, s.failure.Text = time.Now().UTC(), string(Poison), f.err.Error()
@@ -120,6 +111,22 @@ func (l *lane) doubt(ctx context.Context, f failure, entries []outbox.Entry) err
 		return nil
 	}
 	return l.setAside(ctx, first.Sequence, s.failure)
+}
+
+// testify says whether some guards in a row, over the time of one backoff, are answered with one of the outcomes.
+func (l *lane) testify(ctx context.Context, outcomes ...Outcome) bool {
+	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
+	for range witnesses {
+		if ctx.Err() != nil {
+			return false
+		}
+		reply, err := l.call(ctx, l.batch())
+		if err != nil || !slices.Contains(outcomes, reply.Outcome) {
+			return false
+		}
+		l.pause(ctx, delay/witnesses)
+	}
+	return true
 }
 
 // setAside parks an event that cannot be published, or waits at it when it must not be parked.

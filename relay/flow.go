@@ -101,7 +101,7 @@ func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
 			f.sent = size
 			return nil
 		}
-		if time.Since(began) > time.Second {
+		if time.Since(began) > time.Second && slowest.Bytes > 0 {
 			told(fmt.Sprintf("waits for the subscriber at %s to read: %d bytes are in its output buffer", slowest.Client, slowest.Bytes))
 		}
 		sleep(ctx, pause)

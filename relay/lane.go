@@ -41,10 +41,11 @@ type lane struct {
 	failing   bool // the last call failed
 	reloads   int  // how often in a row Redis did not know the scripts
 	suspect   suspect
-	misfit    suspect // that cannot be added to the stream again
-	redoFails int     // how often the tail could not be published again, in a row
-	origins   int64   // Relay.origins when the position was read
-	turns     int     // steps since an event was carried, or the lane rested
+	misfit    suspect         // that perhaps cannot be added to the stream again
+	misfits   map[uint64]bool // that cannot
+	redoFails int             // how often the tail could not be published again, in a row
+	origins   int64           // Relay.origins when the position was read
+	turns     int             // steps since an event was carried, or the lane rested
 }
 
 // restless is how many steps in a row may lead nowhere before the lane takes a rest: getting ready after the worst outage
@@ -177,7 +178,7 @@ func (l *lane) idle(ctx context.Context) error {
 	l.status.set(Delivering, "", "")
 	after := l.r.opts.HealthInterval
 	if l.tail.from() != 0 {
-		after = min(after, max(0, time.Until(l.tail.safe())))
+		after = min(after, max(receiverPoll, time.Until(l.tail.safe())))
 	} else if l.r.opts.UntilEmpty {
 		return errDone
 	}
@@ -217,6 +218,7 @@ func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
 	replies, err := l.r.target.Publish(ctx, b)
 	if err != nil {
 		l.suspect.acquit()
+		l.misfit.acquit()
 		return Reply{}, classify(err)
 	}
 	l.heard(replies[0], began)

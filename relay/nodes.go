@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -63,7 +64,8 @@ func (l *nodeList) forget() {
 	l.until = time.Time{}
 }
 
-// eachNode asks all nodes of a Cluster at once, replicas too. It fails when none has an answer.
+// eachNode asks all nodes of a Cluster at once, replicas too. It fails when none has an answer: with what one of them said, if
+// any did, rather than with why another was not reached.
 func (r *Redis) eachNode(ctx context.Context, cluster *redis.ClusterClient, ask func(ctx context.Context, node *redis.Client) error) error {
 	nodes, err := r.nodes.get(ctx, cluster)
 	if err != nil {
@@ -77,9 +79,13 @@ func (r *Redis) eachNode(ctx context.Context, cluster *redis.ClusterClient, ask 
 		asking.Go(func() { errs[i] = ask(ctx, node) })
 	}
 	asking.Wait()
-	for _, err = range errs {
-		if err == nil {
-			break
+	var refused redis.Error
+	for _, e := range errs {
+		switch {
+		case e == nil:
+			return nil
+		case err == nil || errors.As(e, &refused):
+			err = e
 		}
 	}
 	return err

@@ -151,6 +151,9 @@ func (l *lane) required() int {
 func (l *lane) heard(reply Reply, began time.Time) {
 	l.failing, l.reloads = false, 0
 	l.backoff.Reset()
+	if l.progress.Run == "" {
+		l.progress.Run = reply.Run // Redis tells it since just now
+	}
 	if reply.Run == l.progress.Run {
 		l.tail.alive(began)
 	}

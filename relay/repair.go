@@ -72,7 +72,7 @@ func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (read
 		case err != nil:
 			f := classify(err)
 			if f.suspect && len(events) > 0 {
-				l.misfit.blame(events[0].Sequence, from)
+				l.suspectMisfit(ctx, events[0].Sequence, from)
 			}
 			return readded, false, f
 		case answer.Outcome == Refused:
@@ -81,11 +81,26 @@ func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (read
 			return readded, false, nil // somebody else has changed it
 		}
 		readded += len(events)
+		l.misfit.acquit()
 		if at = step.Set; at.Published == goal.Published {
+			l.misfit, l.misfits = suspect{}, nil
 			return readded, true, nil
 		}
 	}
 	return readded, false, nil
+}
+
+// suspectMisfit takes note of a step that failed, perhaps by the fault of an event that Redis does not take any more: one that
+// fails alone as often as an event may fail, while everything else succeeds, is left out of the stream.
+func (l *lane) suspectMisfit(ctx context.Context, first, last uint64) {
+	if alone := l.misfit.blame(first, last); !alone || l.misfit.times < l.r.opts.MaxRetries || !l.testify(ctx, OK, Lost, Gone) {
+		return
+	}
+	l.log.Error("gives up adding an event to its stream again: Redis takes everything else", "sequence", first)
+	if l.misfits == nil {
+		l.misfits = map[uint64]bool{}
+	}
+	l.misfits[first] = true
 }
 
 // held is the last event of this file that the stream was given, under any of the file's origins: as its entries tell, or its
@@ -97,6 +112,9 @@ func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) 
 	}
 	origins := append([]string{l.origin}, p.Previous...)
 	for before := ""; ; {
+		if err := ctx.Err(); err != nil {
+			return m, false, err
+		}
 		e, err := l.r.target.Newest(ctx, l.channel, origins, before)
 		if err != nil {
 			return m, false, classify(err)
@@ -120,15 +138,12 @@ func (l *lane) missing(ctx context.Context, after uint64) ([]outbox.Entry, error
 		if err != nil || len(events) == 0 {
 			return nil, err
 		}
-		first := events[0].Sequence
-		if l.misfit.alone(first) {
-			if events = events[:1]; l.misfit.sequence == first && l.misfit.times >= l.r.opts.MaxRetries {
-				l.log.Error("gives up adding an event to its stream again: Redis takes everything else", "sequence", first)
-				events[0].Err = errMisfit
-			}
-		}
 		after = events[len(events)-1].Sequence
-		if events = slices.DeleteFunc(events, func(e outbox.Entry) bool { return e.Err != nil }); len(events) > 0 {
+		events = slices.DeleteFunc(events, func(e outbox.Entry) bool { return e.Err != nil || l.misfits[e.Sequence] })
+		if len(events) > 0 && l.misfit.alone(events[0].Sequence) {
+			events = events[:1]
+		}
+		if len(events) > 0 {
 			return events, nil
 		}
 	}

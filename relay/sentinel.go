@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,12 +37,20 @@ type lookup struct{ master string }
 
 type lookupKey struct{}
 
+// lookupMark is in the context of a connection to the master. What is asked of the Sentinels on the way has contexts that
+// are derived from it.
+type lookupMark struct {
+	ctx   context.Context
+	found bool // the Sentinels have told, the connection is tried
+}
+
 // DialHook implements redis.Hook.
 func (l lookup) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		found := false
-		conn, err := next(context.WithValue(ctx, lookupKey{}, &found), network, addr)
-		if err != nil && !found && !errors.Is(err, redis.ErrClosed) {
+		mark := &lookupMark{}
+		mark.ctx = context.WithValue(ctx, lookupKey{}, mark)
+		conn, err := next(mark.ctx, network, addr)
+		if err != nil && !mark.found && !errors.Is(err, redis.ErrClosed) {
 			err = &SentinelError{Master: l.master, Err: err}
 		}
 		return conn, err
@@ -61,8 +71,8 @@ func lookupDialer(dial dialFunc, timeout time.Duration) dialFunc {
 	part := timeout / 8
 	m := masters{conns: map[net.Conn]struct{}{}}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if found, ok := ctx.Value(lookupKey{}).(*bool); ok {
-			*found = true
+		if mark, ok := ctx.Value(lookupKey{}).(*lookupMark); ok && mark.ctx == ctx {
+			mark.found = true
 			return m.dial(ctx, dial, network, addr)
 		}
 		ctx, cancel := context.WithTimeout(ctx, part)
@@ -84,15 +94,9 @@ type masters struct {
 }
 
 func (m *masters) dial(ctx context.Context, dial dialFunc, network, addr string) (net.Conn, error) {
-	m.mu.Lock()
-	if m.addr != addr {
-		for conn := range m.conns {
-			_ = conn.Close() // whoever uses it is told
-		}
-		clear(m.conns)
-		m.addr = addr
+	for _, conn := range m.moveTo(addr) {
+		_ = conn.Close() // whoever uses it is told
 	}
-	m.mu.Unlock()
 	conn, err := dial(ctx, network, addr)
 	if err != nil {
 		return nil, err
@@ -113,6 +117,18 @@ func (m *masters) dial(ctx context.Context, dial dialFunc, network, addr string)
 		return &plainMaster{tcp, forget}, nil
 	}
 	return &tlsMaster{conn, forget}, nil
+}
+
+// moveTo takes note of where the master is, and returns the connections to another one.
+func (m *masters) moveTo(addr string) (former []net.Conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.addr != addr {
+		former = slices.Collect(maps.Keys(m.conns))
+		clear(m.conns)
+		m.addr = addr
+	}
+	return former
 }
 
 // plainMaster is a connection to the master, which go-redis can look into before it uses it again.
@@ -148,7 +164,7 @@ type question struct {
 
 // Write implements net.Conn.
 func (q *question) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte("subscribe")) {
+	if bytes.Contains(p, []byte("$9\r\nsubscribe\r\n")) {
 		q.listens.Store(true)
 	}
 	return q.Conn.Write(p)

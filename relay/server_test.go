@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,6 +90,29 @@ func (r *rig) origin() string {
 	stats, err := r.box.Stats(context.Background())
 	require.NoError(r.t, err)
 	return stats.Origin
+}
+
+func TestTheRightToSeeTheRunIsGivenWhileTheRelayRuns(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	target := &target{Target: r.as(least...)}
+	var guards atomic.Int64
+	target.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+		guards.Add(1)
+		return next()
+	}
+	r.startTarget(quick(), target)
+	r.add("news", 1)
+	r.waitDelivered("news")
+	require.Empty(t, r.topic("news").Progress.Run)
+	r.do("ACL", "SETUSER", "relay", "+info")
+	r.add("news", 1)
+	eventually(t, "the run is known, and what it has done is safe", func() bool {
+		p := r.topic("news").Progress
+		return p.Run != "" && p.TailFrom == 0 && r.topic("news").Pending == 0
+	})
+	require.Less(t, guards.Load(), int64(100), "it does not spin")
 }
 
 func TestEachRightOfTheLeastIsNeeded(t *testing.T) {
