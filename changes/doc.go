@@ -29,7 +29,9 @@
 //
 // The bucket "matchrelay/state" holds the list of the newest match_updates
 // event, one record per match with the SHA-256 of its bytes; it is written only
-// together with such an event. A list that has not changed is therefore hashed
+// together with such an event, but for Recorder.Import: a list that another
+// processor recorded becomes the first state without an event, because
+// subscribers have been told of it. A list that has not changed is therefore hashed
 // and compared, and no match of it is decoded; of a changed list, only the
 // matches whose bytes differ are. Matches and Recorder.State read it back,
 // sorted by id. A record that does not have its hash is ErrState, never "all

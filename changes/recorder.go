@@ -99,6 +99,42 @@ func (r *Recorder) Preview(_ context.Context, matches []schema.Match, meta Metad
 	return s, nil
 }
 
+// Import makes a list that was recorded elsewhere the first state, without an
+// event: subscribers know it already, and hear only of what changes from then
+// on. A resync tells it to those who do not. It does nothing, and returns
+// false, when there is a state already, also an empty one.
+func (r *Recorder) Import(ctx context.Context, matches []schema.Match) (imported bool, err error) {
+	l := newList(matches)
+	err = r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
+		imported = false
+		if tx.Bucket(stateBucket) != nil {
+			return nil
+		}
+		c, err := l.compare(tx)
+		if err != nil {
+			return err
+		}
+		imported = true
+		return c.store(tx, nil)
+	})
+	if err != nil {
+		return false, fmt.Errorf("import %d matches: %w", len(matches), err)
+	}
+	return imported, nil
+}
+
+// HasState says whether a match list was ever recorded or imported.
+func (r *Recorder) HasState(_ context.Context) (has bool, err error) {
+	err = r.outbox.View(func(tx *bbolt.Tx) error {
+		has = tx.Bucket(stateBucket) != nil
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for a stored match list: %w", err)
+	}
+	return has, nil
+}
+
 // State reads the stored match list, like Matches.
 func (r *Recorder) State(_ context.Context) ([]schema.Match, error) {
 	var matches []schema.Match

@@ -18,8 +18,10 @@ import (
 //	bytes 1-32   SHA-256 of the match as it was given
 //	the rest     the match
 //
-// It always equals the newest match update: it is only rewritten together with
-// one. Comparing an unchanged list needs the hashes alone.
+// It equals the newest match update, since it is only rewritten together with
+// one; before the first, it may be a list that was imported without an event.
+// The bucket is there from the first list on, also when that was empty.
+// Comparing an unchanged list needs the hashes alone.
 var stateBucket = []byte("matchrelay/state")
 
 const (

@@ -146,6 +146,10 @@ func (c *Config) checkOutbox(found problems, require func(bool, string, string))
 
 func (c *Config) checkProcessor(require func(bool, string, string)) {
 	p := &c.Processor
+	p.PreviousRequired = c.origin("PREVIOUS_MATCHES_FILE") != FromDefault
+	if !filepath.IsAbs(p.PreviousMatches) {
+		p.PreviousMatches = filepath.Join(c.Outbox.Folder, p.PreviousMatches)
+	}
 	u, err := url.Parse(string(p.APIClientURL))
 	ok := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.RawQuery == "" && u.Fragment == ""
 	require(ok, "FOGIS_API_CLIENT_URL", "an http:// or https:// URL with a host, without query; /matches is appended to it")

@@ -86,10 +86,12 @@ type Processor struct {
 	APIClientURL    Secret        `env:"FOGIS_API_CLIENT_URL" envDefault:"http://fogis-api-client-service:8080" secret:"url" meaning:"the source of match lists; /matches is appended"`
 	Interval        time.Duration `env:"SERVICE_INTERVAL" envDefault:"300" meaning:"seconds between two cycles"`
 	RunMode         RunMode       `env:"RUN_MODE" envDefault:"service" meaning:"service stays up; oneshot does one cycle"`
-	PreviousMatches string        `env:"PREVIOUS_MATCHES_FILE" envDefault:"previous_matches.json" meaning:"list to import as the first state" inert:"importing it is not built yet"`
+	PreviousMatches string        `env:"PREVIOUS_MATCHES_FILE" envDefault:"previous_matches.json" meaning:"match list that an outbox without one begins with, as the Python integration saved it (relative: in DATA_FOLDER); only the default may be missing"`
 	LogLevel        LogLevel      `env:"LOG_LEVEL" envDefault:"INFO" meaning:"DEBUG, INFO, WARNING, ERROR or CRITICAL"`
 	Timezone        string        `env:"MATCHRELAY_TIMEZONE" envDefault:"Europe/Stockholm" meaning:"what same day means"`
 
+	// PreviousRequired says that PreviousMatches was set: the file must be there.
+	PreviousRequired bool
 	// Location is the loaded Timezone.
 	Location *time.Location
 	// MatchesURL is APIClientURL with /matches appended; it may hold credentials.

@@ -272,7 +272,27 @@ func TestSettingsShowTheEffectiveValue(t *testing.T) {
 	require.Equal(t, "data/matchrelay.db", rows["MATCHRELAY_DB"].Default)
 	require.Equal(t, FromDefault, rows["MATCHRELAY_DB"].Origin)
 	require.Equal(t, "/data/matchrelay.db.sock", rows["MATCHRELAY_SOCKET"].Value)
+	require.Equal(t, "/data/previous_matches.json", rows["PREVIOUS_MATCHES_FILE"].Value)
 	require.Equal(t, "no", rows["REDIS_PUBSUB_ENABLED"].Value, "set by its other name")
+}
+
+func TestThePreviousListIsInTheDataFolder(t *testing.T) {
+	for _, tt := range []struct {
+		name, folder, file, path string
+		required                 bool
+	}{
+		{"by default it may be missing", "", "", "data/previous_matches.json", false},
+		{"relative to another folder", "DATA_FOLDER=/data", "", "/data/previous_matches.json", false},
+		{"a name of one's own must be there", "DATA_FOLDER=/data", "PREVIOUS_MATCHES_FILE=old.json", "/data/old.json", true},
+		{"and so must the default when it is asked for", "", "PREVIOUS_MATCHES_FILE=previous_matches.json", "data/previous_matches.json", true},
+		{"an absolute path is taken as it is", "DATA_FOLDER=/data", "PREVIOUS_MATCHES_FILE=/old/list.json", "/old/list.json", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := mustLoad(t, tt.folder, tt.file).Processor
+			require.Equal(t, tt.path, p.PreviousMatches)
+			require.Equal(t, tt.required, p.PreviousRequired)
+		})
+	}
 }
 
 // env's errors name only the Go field, so two fields of one name would mix up

@@ -73,6 +73,8 @@ func (c *Config) setting(name string) Setting {
 		value = c.Outbox.Path
 	} else if name == "MATCHRELAY_SOCKET" {
 		value = c.Outbox.Socket
+	} else if name == "PREVIOUS_MATCHES_FILE" {
+		value = c.Processor.PreviousMatches
 	}
 	switch v.secret {
 	case "all":

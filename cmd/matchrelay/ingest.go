@@ -21,7 +21,8 @@ func (a *app) ingestCommand() *cobra.Command {
 		Use:   "ingest FILE|URL|-",
 		Short: "Record one match list",
 		Long: `Ingest compares a match list (a file, an http:// or https:// URL, or - for standard input) with the recorded one and
-writes the new state and the events that follow from it to the outbox, in one transaction. A relay delivers them.
+writes the new state and the events that follow from it to the outbox, in one transaction. A relay delivers them. An outbox without a list first imports that
+of PREVIOUS_MATCHES_FILE, if there is one.
 
 An empty list after one with matches is refused, for a failing source looks like that, unless --allow-empty is given.`,
 		Args: cobra.ExactArgs(1),
@@ -72,23 +73,28 @@ func (a *app) readInput(ctx context.Context, name string, cfg *config.Config) ([
 }
 
 func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.Match, meta changes.Metadata) (summary changes.Summary, err error) {
-	o, err := openOutbox(cfg, a.logger(cfg), false)
+	log := a.logger(cfg)
+	o, err := openOutbox(cfg, log, false)
 	if err != nil {
 		return summary, err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
 	recorder, err := newRecorder(o, cfg, nil)
 	if err != nil {
+		return summary, err
+	}
+	if err := importPrevious(ctx, recorder, cfg, log); err != nil {
 		return summary, err
 	}
 	return recorder.Record(ctx, matches, meta)
 }
 
-// preview compares without writing. Without an outbox every match is new, and none is made.
+// preview compares without writing. Where no list is recorded it compares with the one that would be imported, and makes
+// no outbox.
 func (a *app) preview(ctx context.Context, cfg *config.Config, matches []schema.Match, meta changes.Metadata) (summary changes.Summary, err error) {
 	o, err := openOutbox(cfg, a.logger(cfg), true)
 	if errors.Is(err, outbox.ErrNotFound) {
-		return changes.Diff(nil, matches, time.Now()), nil
+		return previewFirst(cfg, matches, meta)
 	}
 	if err != nil {
 		return summary, err
@@ -98,7 +104,23 @@ func (a *app) preview(ctx context.Context, cfg *config.Config, matches []schema.
 	if err != nil {
 		return summary, err
 	}
+	if has, err := recorder.HasState(ctx); err != nil {
+		return summary, err
+	} else if !has {
+		return previewFirst(cfg, matches, meta)
+	}
 	return recorder.Preview(ctx, matches, meta)
+}
+
+func previewFirst(cfg *config.Config, matches []schema.Match, meta changes.Metadata) (changes.Summary, error) {
+	previous, _, err := readPrevious(cfg)
+	if err != nil {
+		return changes.Summary{}, err
+	}
+	if len(matches) == 0 && len(previous) > 0 && !meta.AllowEmpty {
+		return changes.Summary{}, changes.ErrEmptyList
+	}
+	return changes.Diff(previous, matches, time.Now()), nil
 }
 
 func writeSummary(w io.Writer, s changes.Summary, dryRun bool) {

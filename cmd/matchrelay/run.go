@@ -32,7 +32,8 @@ func (a *app) runCommand() *cobra.Command {
 
 A file is looked at once a second and read when it changes, and every interval; a URL is fetched every interval, with
 30 s and 64 MiB at most. Without --source it is FOGIS_API_CLIENT_URL with /matches appended. A list that cannot be had
-makes a failed cycle, with an alert, and the next one comes as usual.
+makes a failed cycle, with an alert, and the next one comes as usual. An outbox without a list first imports the one of
+PREVIOUS_MATCHES_FILE (which the Python integration saved), so that only what changed since is told.
 
 With --dev it needs nothing: an embedded Redis, a made-up list that changes every few seconds, a subscriber that prints
 what it gets, a temporary outbox; --redis-url, --source and --db replace theirs. Settings are then not read from the
@@ -97,6 +98,11 @@ func (a *app) runProcessor(ctx context.Context, opts runOptions) error {
 	recorder, err := newRecorder(o, cfg, log)
 	if err != nil {
 		return errors.Join(err, o.Close())
+	}
+	if kit == nil {
+		if err := importPrevious(ctx, recorder, cfg, log); err != nil {
+			return errors.Join(err, o.Close())
+		}
 	}
 	p := &processor{cfg: cfg, log: log, source: src, outbox: o, recorder: recorder}
 	log.Info("matchrelay runs", "version", programVersion(), "source", src.String(), "db", o.Path(), "redis", cfg.Redis.Server.Addrs)
