@@ -37,6 +37,9 @@
 // sorted by id. A record that does not have its hash is ErrState, never "all
 // matches are new".
 //
+// At rebuilds the list of an earlier moment from the match updates that the log
+// still holds, and History lists what they tell of one match.
+//
 // # What it does not do
 //
 // It does not publish: that is the relay's work. It does not judge whether a
