@@ -5,31 +5,32 @@
 //	matchrelay run --source my-list.json            processor and relay in one process
 //	matchrelay ingest my-list.json                  record one match list
 //	matchrelay status                               what is delivered, what waits, what is parked
+//	matchrelay matches list                         the matches, as the outbox holds them
 //	matchrelay doctor                               what is not as it should be, and the mend
 //	matchrelay events list --state parked           the log, event by event
 //
 // # How the program is put together
 //
 // main.go handles signals and the exit code; app.go holds the root command and the global flags. Each command is a
-// file: run.go, relay.go, ingest.go, status.go, events_list.go, events_show.go, events_replay.go, config.go, doctor.go,
-// version.go, demo.go. What they share: open.go (outbox, recorder and relay from the configuration), source_*.go (where
-// match lists come from), previous.go (the list that an outbox begins with), exit.go (errors to exit codes), output.go
-// and logging.go. dev.go is what run --dev brings along, listener.go its subscriber and the demo's. What doctor has to
-// know is gathered in doctor_patient.go and judged in doctor_checks.go, doctor_file.go, doctor_connection.go,
-// doctor_redis.go and doctor_topics.go. The demo's story is in demo_story.go, what it counts and judges in
-// demo_book.go, how it looks in demo_screen.go, the Redis that it stops in demo_redis.go.
+// file: run.go, relay.go, ingest.go, status.go, events_list.go, events_show.go, events_replay.go, matches_*.go,
+// config.go, doctor.go, version.go, demo.go. What they share: open.go (outbox, recorder and relay from the
+// configuration), source_*.go (where match lists come from), previous.go (the list that an outbox begins with), exit.go
+// (errors to exit codes), output.go and logging.go. dev.go is what run --dev brings along, listener.go its subscriber
+// and the demo's. What doctor has to know is gathered in doctor_patient.go and judged in doctor_checks.go,
+// doctor_file.go, doctor_connection.go, doctor_redis.go and doctor_topics.go. The demo's story is in demo_story.go,
+// what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops in demo_redis.go.
 //
 // # What goes where
 //
-// Data goes to standard output, logs and errors to standard error. Payloads hold personal data and are shown by
-// "events show --payload" only; passwords never.
+// Data goes to standard output, logs and errors to standard error. Payloads and matches hold personal data: only
+// "events show --payload" and "matches ... --raw" show it; passwords never.
 //
 // # Exit codes
 //
 //	0  ok
 //	1  failure
 //	2  usage: a wrong flag, argument or setting
-//	3  not found: no such outbox, event or input file
+//	3  not found: no such outbox, event, match or input file
 //	4  the outbox is held by another process, or Redis does not answer
 //	5  verification failed: a damaged file, or a demo that lost something
 //	6  partly done

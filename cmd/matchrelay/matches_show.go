@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/PitchConnect/matchrelay/schema"
+)
+
+func (a *app) matchesShowCommand() *cobra.Command {
+	var flags matchFlags
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one match, or its JSON",
+		Example: `  matchrelay matches show 6186203
+  matchrelay matches show 6186203 --at 2025-09-21T10:30 --raw`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.showMatch(cmd.Context(), args[0], flags) },
+	}
+	flags.addTo(cmd.Flags())
+	return cmd
+}
+
+func (a *app) showMatch(ctx context.Context, id string, flags matchFlags) error {
+	matches, err := a.readMatches(ctx, flags.at)
+	if err != nil {
+		return err
+	}
+	m, err := findMatch(matches, id)
+	if err != nil {
+		return err
+	}
+	if flags.raw {
+		if _, err := a.stdout.Write(append(m.Raw()[:len(m.Raw()):len(m.Raw())], '\n')); err != nil {
+			return fmt.Errorf("write the match: %w", err)
+		}
+		return nil
+	}
+	o := m.Outline()
+	return a.print(o, func(w io.Writer) { writeOutline(w, o) })
+}
+
+func writeOutline(w io.Writer, o schema.Outline) {
+	for _, row := range []struct {
+		name string
+		text any
+	}{
+		{"id", o.ID}, {"number", plainText(o.Number)}, {"date", plainText(o.Date)}, {"time", plainText(o.Time)}, {"match", teams(o)},
+		{"venue", plainText(o.Venue)}, {"competition", plainText(o.Competition)}, {"referees", o.Referees}, {"note", matchNote(o)},
+	} {
+		if row.text != "" {
+			fmt.Fprintf(w, "%-13s %v\n", row.name, row.text)
+		}
+	}
+}
