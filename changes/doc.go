@@ -40,6 +40,8 @@
 // At rebuilds the list of an earlier moment from the match updates that the log
 // still holds, and History lists what they tell of one match.
 //
+// Recorder.Resync sends the whole list again to subscribers who have lost it.
+//
 // # What it does not do
 //
 // It does not publish: that is the relay's work. It does not judge whether a

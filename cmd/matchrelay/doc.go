@@ -13,12 +13,13 @@
 //
 // main.go handles signals and the exit code; app.go holds the root command and the global flags. Each command is a
 // file: run.go, relay.go, ingest.go, status.go, events_list.go, events_show.go, events_replay.go, matches_*.go,
-// config.go, doctor.go, version.go, demo.go. What they share: open.go (outbox, recorder and relay from the
-// configuration), source_*.go (where match lists come from), previous.go (the list that an outbox begins with), exit.go
-// (errors to exit codes), output.go and logging.go. dev.go is what run --dev brings along, listener.go its subscriber
-// and the demo's. What doctor has to know is gathered in doctor_patient.go and judged in doctor_checks.go,
-// doctor_file.go, doctor_connection.go, doctor_redis.go and doctor_topics.go. The demo's story is in demo_story.go,
-// what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops in demo_redis.go.
+// resync.go, config.go, doctor.go, version.go, demo.go. What they share: open.go (outbox, recorder and relay from the
+// configuration), source_*.go (where match lists come from), previous.go (the list that an outbox begins with),
+// confirm.go, exit.go (errors to exit codes), output.go and logging.go. dev.go is what run --dev brings along,
+// listener.go its subscriber and the demo's. What doctor has to know is gathered in doctor_patient.go and judged in
+// doctor_checks.go, doctor_file.go, doctor_connection.go, doctor_redis.go and doctor_topics.go. The demo's story is in
+// demo_story.go, what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops in
+// demo_redis.go.
 //
 // # What goes where
 //

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"os/user"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,7 +74,8 @@ func (a *app) replay(ctx context.Context, s selection, flags replayFlags) (err e
 		return errors.Join(a.print(plan, func(w io.Writer) { writePlan(w, plan) }), refused(plan, flags.dryRun))
 	}
 	if !flags.yes {
-		if err := a.confirm(ctx, plan); err != nil {
+		question := fmt.Sprintf("Append %s again, to be delivered once more?", count(plan.Eligible, "event"))
+		if err := a.confirm(ctx, question, func(w io.Writer) { writePlan(w, plan) }); err != nil {
 			return err
 		}
 	}
@@ -132,25 +131,6 @@ func refused(r outbox.ReplayResult, dryRun bool) error {
 		next = "record the list again for a current match update, or add --allow-stale to send the older one"
 	}
 	return exit(code, fmt.Errorf("%s not replayed; %s", count(left, "event"), next))
-}
-
-// confirm asks on a terminal.
-func (a *app) confirm(ctx context.Context, plan outbox.ReplayResult) error {
-	if !a.terminal(a.stdin) {
-		writePlan(a.stderr, plan)
-		return usageError(errors.New("there is no terminal to ask on; add --yes to do it"))
-	}
-	fmt.Fprintf(a.stderr, "Append %s again, to be delivered once more? [y/N] ", count(plan.Eligible, "event"))
-	input := a.input(ctx)
-	defer input.Close()
-	answer, _ := bufio.NewReader(input).ReadString('\n')
-	if ctx.Err() != nil {
-		return fmt.Errorf("nothing was done: %w", ctx.Err())
-	}
-	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return exit(exitFailure, errors.New("nothing was done"))
-	}
-	return nil
 }
 
 // actor is who runs this program, for the audit log.

@@ -54,6 +54,7 @@ var endings = []struct {
 	{outbox.ErrNotFound, exitNotFound, ""},
 	{outbox.ErrDamaged, exitUnverified, ""},
 	{changes.ErrEmptyList, exitFailure, "nothing was recorded; add --allow-empty"},
+	{changes.ErrNoState, exitNotFound, "record one first: matchrelay ingest FILE"},
 	{changes.ErrState, exitUnverified, "restore a backup"},
 	{schema.ErrMatchList, exitFailure, "correct the list; nothing was recorded"},
 	{schema.ErrTooLarge, exitFailure, "let the source list fewer matches; nothing was recorded"},

@@ -58,11 +58,7 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestMatchesThatCannotBeWrittenAreAnError(t *testing.T) {
-	dir := t.TempDir()
-	db, file := filepath.Join(dir, "test.db"), filepath.Join(dir, "list.json")
-	require.NoError(t, os.WriteFile(file, []byte(`[{"matchid":1}]`), 0o600))
-	code, _, _ := call(t, t.Context(), nil, "ingest", file, "--db", db)
-	require.Equal(t, exitOK, code)
+	db := recordOne(t)
 	for _, args := range [][]string{{"list"}, {"list", "--raw"}, {"list", "-o", "jsonl"}, {"show", "1"}, {"show", "1", "--raw"}, {"history", "1"}} {
 		code, _, stderr := call(t, t.Context(), func(a *app) { a.stdout = fullDisk{} }, append(append([]string{"matches"}, args...), "--db", db)...)
 		require.Equal(t, exitFailure, code, args)

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/PitchConnect/matchrelay/changes"
+)
+
+// resyncFlags are the flags of resync.
+type resyncFlags struct{ dryRun, yes bool }
+
+func (a *app) resyncCommand() *cobra.Command {
+	var flags resyncFlags
+	cmd := &cobra.Command{
+		Use:   "resync",
+		Short: "Send subscribers the whole current list again",
+		Long: `Resync appends a match update with the whole recorded list and no changes, for subscribers who have lost it. It is
+delivered in its turn, after what is pending already.
+
+Without a terminal to ask on, nothing is done unless --yes is given.`,
+		Example: `  matchrelay resync --dry-run
+  matchrelay resync --yes && matchrelay relay --until-empty`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.resync(cmd.Context(), flags) },
+	}
+	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "say what would be done, do nothing")
+	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do not ask")
+	return cmd
+}
+
+func (a *app) resync(ctx context.Context, flags resyncFlags) (err error) {
+	cfg, err := a.load(nil)
+	if err != nil {
+		return err
+	}
+	if !cfg.Redis.Enabled {
+		return usageError(errors.New("REDIS_PUBSUB_ENABLED is false: no event is appended; set it to true"))
+	}
+	o, err := openOutbox(cfg, a.logger(cfg), true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+	recorder, err := newRecorder(o, cfg, nil)
+	if err != nil {
+		return err
+	}
+	plan, err := recorder.PreviewResync(ctx)
+	if err != nil {
+		return err
+	}
+	writePlan := func(w io.Writer) {
+		fmt.Fprintf(w, "a match update with %s would be appended; nothing was done\n", count(plan.Matches, "match"))
+	}
+	if flags.dryRun {
+		return a.print(plan, writePlan)
+	}
+	if !flags.yes {
+		question := fmt.Sprintf("Send subscribers the whole list of %s again?", count(plan.Matches, "match"))
+		if err := a.confirm(ctx, question, writePlan); err != nil {
+			return err
+		}
+	}
+	done, err := recorder.Resync(ctx)
+	if err != nil {
+		return err
+	}
+	return a.print(done, func(w io.Writer) { writeResynced(w, done) })
+}
+
+func writeResynced(w io.Writer, r changes.Resynced) {
+	fmt.Fprintf(w, "%s stored as event %s; deliver it with: matchrelay relay --until-empty\n", count(r.Matches, "match"), sequences(r.Sequences))
+}
