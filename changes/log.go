@@ -80,12 +80,12 @@ func History(ctx context.Context, o *outbox.Outbox, id string) ([]PastChange, er
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		update, err := u.read(ctx, o)
+		told, err := u.changes(ctx, o)
 		if err != nil {
 			failed = append(failed, err)
 			continue
 		}
-		for _, c := range update.Changes {
+		for _, c := range told {
 			if c.MatchID == id {
 				history = append(history, PastChange{u.first, c})
 			}
@@ -128,21 +128,39 @@ func (u loggedUpdate) recorded(ctx context.Context, o *outbox.Outbox) (time.Time
 }
 
 func (u loggedUpdate) read(ctx context.Context, o *outbox.Outbox) (schema.MatchUpdate, error) {
-	entry, _, err := o.Get(ctx, u.Sequence)
+	m, err := u.message(ctx, o)
 	if err != nil {
 		return schema.MatchUpdate{}, err
 	}
-	fail := func(err error) error { return fmt.Errorf("match_updates #%d: %w", u.Sequence, err) }
+	update, err := m.MatchUpdate()
+	return update, u.named(err)
+}
+
+func (u loggedUpdate) changes(ctx context.Context, o *outbox.Outbox) ([]schema.DetailedChange, error) {
+	m, err := u.message(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	list, err := m.Changes()
+	return list, u.named(err)
+}
+
+func (u loggedUpdate) message(ctx context.Context, o *outbox.Outbox) (schema.Message, error) {
+	entry, _, err := o.Get(ctx, u.Sequence)
+	if err != nil {
+		return schema.Message{}, err
+	}
 	if entry.Err != nil {
-		return schema.MatchUpdate{}, fail(entry.Err)
+		return schema.Message{}, u.named(entry.Err)
 	}
 	m, err := schema.Decode(entry.Payload)
-	if err != nil {
-		return schema.MatchUpdate{}, fail(err)
+	return m, u.named(err)
+}
+
+// named says which event an error is about.
+func (u loggedUpdate) named(err error) error {
+	if err == nil {
+		return nil
 	}
-	update, err := m.MatchUpdate()
-	if err != nil {
-		return schema.MatchUpdate{}, fail(err)
-	}
-	return update, nil
+	return fmt.Errorf("match_updates #%d: %w", u.Sequence, err)
 }

@@ -163,7 +163,8 @@ func TestTheHistoryOfAMatch(t *testing.T) {
 func TestTheHistoryGoesOnPastWhatIsNoMatchUpdate(t *testing.T) {
 	k := keep(t, outbox.Options{})
 	k.record(one)
-	for i, payload := range []string{`{"secret":"070-1740605"}`, `{"message_id":"1","timestamp":"2025-09-21T10:30:00Z","source":"s","version":"1.0","type":"match_updates","payload":{"metadata":"070-1740605"}}`} {
+	for i, payload := range []string{`{"secret":"070-1740605"}`, `{"message_id":"1","timestamp":"2025-09-21T10:30:00Z","source":"s","version":"1.0","type":"match_updates","payload":{"metadata":"070-1740605","detailed_changes":"070-1740605"}}`,
+		`{"message_id":"2","timestamp":"2025-09-21T10:30:00Z","source":"s","version":"1.0","type":"system_alert","payload":{}}`} {
 		_, err := k.box.Add(ctx, outbox.Event{Topic: schema.TypeMatchUpdates, MessageID: string(rune('a' + i)), Payload: []byte(payload)})
 		require.NoError(t, err)
 	}
@@ -171,6 +172,7 @@ func TestTheHistoryGoesOnPastWhatIsNoMatchUpdate(t *testing.T) {
 	require.ErrorIs(t, err, schema.ErrMessage)
 	require.ErrorContains(t, err, "match_updates #2: ")
 	require.ErrorContains(t, err, "match_updates #3: ")
+	require.ErrorContains(t, err, "match_updates #4: ")
 	require.NotContains(t, err.Error(), "070")
 	require.Len(t, history, 1)
 	_, err = changes.At(ctx, k.box, *k.now)

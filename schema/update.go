@@ -140,7 +140,6 @@ func wireChanges(changes []DetailedChange, at time.Time) ([]wireChange, []Catego
 // Metadata are json.RawMessage.
 func (m Message) MatchUpdate() (MatchUpdate, error) {
 	var p struct {
-		Changes  []wireChange               `json:"detailed_changes"`
 		Metadata map[string]json.RawMessage `json:"metadata"`
 	}
 	if err := m.decodePayload(TypeMatchUpdates, &p); err != nil {
@@ -162,15 +161,35 @@ func (m Message) MatchUpdate() (MatchUpdate, error) {
 			return MatchUpdate{}, fmt.Errorf("%w: payload.matches: %w", ErrMessage, err)
 		}
 	}
-	for _, c := range p.Changes {
-		c.DetailedChange.Time = time.Time(c.Time).UTC()
-		u.Changes = append(u.Changes, c.DetailedChange)
+	var err error
+	if u.Changes, err = m.Changes(); err != nil {
+		return MatchUpdate{}, err
 	}
 	for _, key := range standardMetadata {
 		delete(p.Metadata, key)
 	}
 	u.Metadata = decodeValues(p.Metadata)
 	return u, nil
+}
+
+// Changes reads the detailed changes of a match_updates message, and leaves the
+// matches alone, which are nearly all of it.
+func (m Message) Changes() ([]DetailedChange, error) {
+	if m.Type != TypeMatchUpdates {
+		return nil, fmt.Errorf("%w: expected a message of type %s, not %q", ErrMessage, TypeMatchUpdates, m.Type)
+	}
+	var wire []wireChange
+	for name, value := range Members(m.payload) {
+		if name == "detailed_changes" && json.Unmarshal(value, &wire) != nil {
+			return nil, fmt.Errorf("%w: the payload does not fit a %s", ErrMessage, m.Type)
+		}
+	}
+	var changes []DetailedChange
+	for _, c := range wire {
+		c.DetailedChange.Time = time.Time(c.Time).UTC()
+		changes = append(changes, c.DetailedChange)
+	}
+	return changes, nil
 }
 
 // notNil makes a list that JSON shows as [] rather than null.
