@@ -89,7 +89,24 @@ func TestTheEnvironmentOfThePythonIntegrationWorksAsItIs(t *testing.T) {
 	after, err := os.ReadFile(previous)
 	require.NoError(t, err)
 	require.Equal(t, before, after, "the old file is left alone: it is the way back")
-	require.FileExists(t, filepath.Join(data, "matchrelay.db"))
+
+	// The way back, and over again: what matchrelay holds goes into the old file, and nobody is told anything twice.
+	raw := runOK(t, env, "matches", "list", "--raw")
+	require.NoError(t, os.WriteFile(previous, []byte(raw), 0o600))
+	require.NoError(t, os.Remove(filepath.Join(data, "matchrelay.db")))
+	require.Contains(t, cycle(), "previous match list imported")
+	sub.WaitFor(7)
+	require.Len(t, heard(), 1)
+
+	// Whoever has lost the list gets it whole, as an update that the existing subscriber does not skip.
+	runOK(t, env, "resync", "--yes")
+	runOK(t, env, "relay", "--until-empty")
+	sub.WaitFor(8)
+	updates = heard()
+	require.Len(t, updates, 2)
+	require.True(t, updates[1].Payload.Metadata.HasChanges)
+	require.Empty(t, updates[1].Payload.DetailedChanges)
+	require.Len(t, updates[1].Payload.Matches, 15)
 }
 
 // A change that came while neither of the two ran is told by the first cycle.
