@@ -11,9 +11,9 @@
 // # How the program is put together
 //
 // main.go handles signals and the exit code; app.go holds the root command and the global flags. Each command is a file:
-// run.go, relay.go, ingest.go, status.go, events_list.go, events_show.go, events_replay.go, config.go, doctor.go,
-// version.go, demo.go. What they share: open.go (outbox, recorder and relay from the configuration), source_*.go (where
-// match lists come from), exit.go (errors to exit codes), output.go and logging.go. dev.go is what run --dev brings
+// run.go, relay.go, ingest.go, status.go, events_list.go, events_show.go, events_replay.go, events_discard.go, audit.go,
+// config.go, doctor.go, version.go, demo.go. What they share: open.go (outbox, recorder and relay from the configuration), source_*.go (where
+// match lists come from), exit.go (errors to exit codes), ask.go, output.go and logging.go. dev.go is what run --dev brings
 // along, listener.go its subscriber and the demo's. What doctor has to know is gathered in doctor_patient.go and judged
 // in doctor_checks.go, doctor_file.go, doctor_connection.go, doctor_redis.go and doctor_topics.go. The demo's story is
 // in demo_story.go, what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops

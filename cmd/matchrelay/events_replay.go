@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"os/user"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -138,19 +136,8 @@ func refused(r outbox.ReplayResult, dryRun bool) error {
 func (a *app) confirm(ctx context.Context, plan outbox.ReplayResult) error {
 	if !a.terminal(a.stdin) {
 		writePlan(a.stderr, plan)
-		return usageError(errors.New("there is no terminal to ask on; add --yes to do it"))
 	}
-	fmt.Fprintf(a.stderr, "Append %s again, to be delivered once more? [y/N] ", count(plan.Eligible, "event"))
-	input := a.input(ctx)
-	defer input.Close()
-	answer, _ := bufio.NewReader(input).ReadString('\n')
-	if ctx.Err() != nil {
-		return fmt.Errorf("nothing was done: %w", ctx.Err())
-	}
-	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return exit(exitFailure, errors.New("nothing was done"))
-	}
-	return nil
+	return a.ask(ctx, fmt.Sprintf("Append %s again, to be delivered once more?", count(plan.Eligible, "event")))
 }
 
 // actor is who runs this program, for the audit log.
