@@ -60,6 +60,12 @@
 // unheard events again, under new sequences. Discard sets parked and pending events aside for good. Audit tells who did
 // either, and why.
 //
+// # Copies
+//
+// Backup and BackupFile copy the file while others write, as of one commit. Restore puts such a copy in the place of a
+// file that nobody has open, and Compact rewrites one without its free pages: both verify the new file before they rename
+// it, so that on any error the old one is still there.
+//
 // # What it does not do
 //
 // It knows nothing of matches, messages or Redis: payloads are bytes. It keeps no goroutine running: there is a timer
