@@ -48,7 +48,7 @@ func TestCommandsOnAHeldFileSayWhoHoldsIt(t *testing.T) {
 	}
 }
 
-var heldCommands = []string{"events discard --state parked --reason x --yes", "audit"}
+var heldCommands = []string{"events discard --state parked --reason x --yes", "audit", "check", "compact", "backup save never-made"}
 
 func TestTextThatPeopleTypedCannotMoveTheCursor(t *testing.T) {
 	require.Equal(t, "a [2J b", oneLine("a\x1b[2J\nb"))

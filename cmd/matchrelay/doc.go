@@ -7,13 +7,16 @@
 //	matchrelay status                               what is delivered, what waits, what is parked
 //	matchrelay doctor                               what is not as it should be, and the mend
 //	matchrelay events list --state parked           the log, event by event
+//	matchrelay backup save copy.db                  a copy of the outbox
+//	matchrelay check                                whether the file is sound
 //
 // # How the program is put together
 //
 // main.go handles signals and the exit code; app.go holds the root command and the global flags. Each command is a file:
 // run.go, relay.go, ingest.go, status.go, events_list.go, events_show.go, events_replay.go, events_discard.go, audit.go,
-// config.go, doctor.go, version.go, demo.go. What they share: open.go (outbox, recorder and relay from the configuration), source_*.go (where
-// match lists come from), exit.go (errors to exit codes), ask.go, output.go and logging.go. dev.go is what run --dev brings
+// check.go, backup.go, compact.go, config.go, doctor.go, version.go, demo.go. What they share: open.go (outbox, recorder and relay from the configuration), source_*.go (where
+// match lists come from), exit.go (errors to exit codes), ask.go, verify.go (a file verified by
+// a child process), output.go and logging.go. dev.go is what run --dev brings
 // along, listener.go its subscriber and the demo's. What doctor has to know is gathered in doctor_patient.go and judged
 // in doctor_checks.go, doctor_file.go, doctor_connection.go, doctor_redis.go and doctor_topics.go. The demo's story is
 // in demo_story.go, what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops
