@@ -73,7 +73,8 @@ Begin with: matchrelay demo`,
 	flags.BoolVar(&a.noColor, "no-color", false, "no colours (NO_COLOR)")
 	root.AddCommand(a.runCommand(), a.relayCommand(), a.ingestCommand(), a.statusCommand(), a.eventsCommand(),
 		a.configCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand())
-	root.AddCommand(a.auditCommand(), a.checkCommand(), a.backupCommand(), a.compactCommand(), a.verifyFileCommand())
+	root.AddCommand(a.auditCommand(), a.checkCommand(), a.backupCommand(), a.compactCommand(),
+		a.schemaCommand(), a.completionCommand(), a.verifyFileCommand())
 	return root
 }
 
