@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,6 +34,45 @@ func TestDiscardAsksOnATerminal(t *testing.T) {
 			require.Contains(t, stderr, tt.says)
 		})
 	}
+}
+
+// trigger is a stream that calls fn when a text comes by.
+type trigger struct {
+	text string
+	fn   func()
+}
+
+func (w trigger) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), w.text) {
+		w.fn()
+	}
+	return len(b), nil
+}
+
+func TestDiscardThatIsInterruptedGoesOnWithTheRest(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "test.db")
+	o, err := outbox.Open(db, outbox.Options{})
+	require.NoError(t, err)
+	events := make([]outbox.Event, 1000)
+	for i := range events {
+		events[i] = outbox.Event{Topic: "system_alert", MessageID: strconv.Itoa(i), Payload: []byte("x")}
+	}
+	_, err = o.Add(t.Context(), events...)
+	require.NoError(t, err)
+	require.NoError(t, o.Close())
+	args := []string{"events", "discard", "--state", "pending", "--reason", "x", "--yes", "--db", db}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	code, stdout, _ := call(t, ctx, func(a *app) {
+		a.terminal = func(any) bool { return true }
+		a.stderr = trigger{"discarded 400 of 1000", interrupt}
+	}, args...)
+	require.Equal(t, exitPartly, code)
+	require.Equal(t, "400 events discarded\n", stdout)
+	code, stdout, stderr := call(t, t.Context(), nil, args...)
+	require.Equal(t, exitOK, code)
+	require.Equal(t, "600 events discarded\n", stdout)
+	require.Empty(t, stderr, "no terminal, no progress")
 }
 
 func TestCommandsOnAHeldFileSayWhoHoldsIt(t *testing.T) {
