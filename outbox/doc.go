@@ -57,7 +57,14 @@
 // Each topic has a cursor, the highest settled sequence. The relay reads on from there (Read), and says with Settle what
 // Redis has taken; that rides on the next commit, or is written within a second: if it is lost in a crash, the events are
 // sent once more and Redis refuses them. Park sets an event aside that cannot be published. Replay appends parked and
-// unheard events again, under new sequences.
+// unheard events again, under new sequences. Discard sets parked and pending events aside for good. Audit tells who did
+// either, and why.
+//
+// # Copies
+//
+// Backup and BackupFile copy the file while others write, as of one commit. Restore puts such a copy in the place of a
+// file that nobody has open, and Compact rewrites one without its free pages: both verify the new file before they rename
+// it, so that on any error the old one is still there.
 //
 // # What it does not do
 //

@@ -30,7 +30,7 @@ type model struct {
 	events   []modelEvent      // in the log, by sequence
 	newest   map[string]uint64 // snapshot that is kept
 	tail     map[string]uint64
-	closed   map[string][]uint64 // counters: delivered, replayed
+	closed   map[string][]uint64 // counters: delivered, replayed, discarded
 	epoch    uint64
 	state    []string // the processor's own keys
 	audits   int
@@ -44,7 +44,7 @@ func newModel() *model {
 
 func (m *model) counts(topic string) []uint64 {
 	if m.closed[topic] == nil {
-		m.closed[topic] = make([]uint64, 2)
+		m.closed[topic] = make([]uint64, 3)
 	}
 	return m.closed[topic]
 }
@@ -107,9 +107,21 @@ func (m *model) replay(i int, now time.Time) (as uint64, ok bool) {
 	return as, true
 }
 
+func (m *model) discard(i int) (ok bool) {
+	e := m.events[i]
+	if e.state != Parked && e.state != Pending {
+		return false
+	}
+	m.events[i].state = Discarded
+	m.counts(e.topic)[2]++
+	return true
+}
+
 func (m *model) prune(before time.Time) (n int) {
+	waits := map[string]bool{} // topics with a pending event among those before
 	m.events = slices.DeleteFunc(m.events, func(e modelEvent) bool {
-		due := e.state != Pending && e.state != Parked && e.sequence != m.newest[e.topic] &&
+		waits[e.topic] = waits[e.topic] || e.state == Pending
+		due := !waits[e.topic] && e.state != Pending && e.state != Parked && e.sequence != m.newest[e.topic] &&
 			(m.tail[e.topic] == 0 || e.sequence < m.tail[e.topic]) && e.appended.Before(before)
 		if due {
 			n++
@@ -228,6 +240,23 @@ func TestAnySequenceOfOperationsAgreesWithTheModel(t *testing.T) {
 					require.Empty(t, got.Sequences)
 				}
 			},
+			"discard": func(*rapid.T) {
+				if len(m.events) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(m.events)-1).Draw(t, "event")
+				want := DiscardResult{Matched: 1, Ineligible: 1}
+				if m.events[i].state == Pending {
+					want.Pending = 1
+				}
+				if m.discard(i) {
+					m.audits++
+					want.Ineligible, want.Eligible, want.Discarded = 0, 1, 1
+				}
+				got, err := o.Discard(ctx, []uint64{m.events[i].sequence}, DiscardOptions{Reason: "model"})
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+			},
 			"prune": func(*rapid.T) {
 				clock.advance(time.Duration(rapid.IntRange(0, 20).Draw(t, "hours")) * time.Hour)
 				want := m.prune(clock.Now().Add(-opts.Retention))
@@ -284,8 +313,8 @@ func requireModel(t *rapid.T, o *Outbox, m *model, topics []string) {
 	}
 	for _, s := range stats.Topics {
 		require.Equal(t,
-			[]uint64{m.appended[s.Topic], in(s.Topic, Pending), m.counts(s.Topic)[0], in(s.Topic, Unheard), in(s.Topic, Parked), m.counts(s.Topic)[1]},
-			[]uint64{s.Appended, s.Pending, s.Delivered, s.Unheard, s.Parked, s.Replayed}, s.Topic)
+			[]uint64{m.appended[s.Topic], in(s.Topic, Pending), m.counts(s.Topic)[0], in(s.Topic, Unheard), in(s.Topic, Parked), m.counts(s.Topic)[1], m.counts(s.Topic)[2]},
+			[]uint64{s.Appended, s.Pending, s.Delivered, s.Unheard, s.Parked, s.Replayed, s.Discarded}, s.Topic)
 	}
 	for _, topic := range topics {
 		var pending []string

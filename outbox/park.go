@@ -37,6 +37,7 @@ func (o *Outbox) Park(ctx context.Context, topic string, sequence uint64, f Fail
 		l.encode(parkedPrefix+topic, sequence, f)
 		s.parked++
 		s.cursor = sequence
+		l.passClosed(topic, s)
 		return l.save()
 	})
 	if err != nil {
@@ -85,26 +86,4 @@ func (o *Outbox) NewOrigin(ctx context.Context, from string, events ...Event) (o
 		return "", fmt.Errorf("take a new origin: %w", err)
 	}
 	return origin, nil
-}
-
-// AuditEntry is one action of an operator, or of the relay on the whole file.
-type AuditEntry struct {
-	Time   time.Time `json:"time"`
-	Actor  string    `json:"actor"`
-	Action string    `json:"action"`
-	Filter string    `json:"filter"`
-	Count  int       `json:"count"`
-	Reason string    `json:"reason"`
-}
-
-func (l *ledger) audit(e AuditEntry) {
-	l.encode(auditBucket, l.next(auditBucket), e)
-}
-
-// next counts up the bucket's own sequence.
-func (l *ledger) next(bucket string) (n uint64) {
-	if b := l.makeBucket(bucket); l.err == nil {
-		n, l.err = b.NextSequence()
-	}
-	return n
 }

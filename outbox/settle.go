@@ -156,8 +156,10 @@ func (o *Outbox) applyReceipts(tx *bolt.Tx, receipts map[string]*Receipt) error 
 			}
 		}
 		s.cursor = through
+		l.passClosed(topic, s)
 		for _, sequence := range r.Unheard {
-			if from < sequence && sequence <= through && l.has(logPrefix, topic, sequence) && !l.has(unheardPrefix, topic, sequence) {
+			if from < sequence && sequence <= through && l.has(logPrefix, topic, sequence) &&
+				!l.has(closedPrefix, topic, sequence) && !l.has(unheardPrefix, topic, sequence) {
 				l.put(unheardPrefix+topic, sequenceKey(sequence), []byte{})
 				s.unheard++
 			}

@@ -127,11 +127,18 @@ func (v *verifier) topic(ctx context.Context, topic string) error {
 	return nil
 }
 
-// marks counts the entries of a bucket beside the log and checks that each belongs to a settled event.
+// marks counts the entries of a bucket beside the log and checks that each belongs to a settled event. Discarded ones
+// may be ahead of the cursor, but not next to it.
 func (v *verifier) marks(prefix, topic string, cursor uint64) (n uint64) {
-	for sequence := range v.l.from(prefix+topic, 0) {
+	for sequence, value := range v.l.from(prefix+topic, 0) {
 		n++
-		if sequence > cursor || !v.l.has(logPrefix, topic, sequence) {
+		ahead := sequence > cursor
+		if prefix == closedPrefix && ahead {
+			var c closing
+			v.l.decode(topic, sequence, value, &c)
+			ahead = c.Action != Discarded
+		}
+		if ahead || !v.l.has(logPrefix, topic, sequence) {
 			v.problem("%s #%d: marked in %s, but not a settled event of the log", topic, sequence, prefix)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -22,11 +23,12 @@ type app struct {
 	noColor               bool
 
 	environ []string // replaces the process's own if it is not nil
+	name    string   // by which this process was started
 	started bool     // flags and arguments were right: a command has begun
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
-	return &app{stdin: stdin, stdout: stdout, stderr: stderr, terminal: isTerminal, output: formatTable}
+	return &app{stdin: stdin, stdout: stdout, stderr: stderr, terminal: isTerminal, output: formatTable, name: os.Args[0]}
 }
 
 // run executes one command line (without the program's name) and returns its exit code. It has said what went wrong.
@@ -71,6 +73,8 @@ Begin with: matchrelay demo`,
 	flags.BoolVar(&a.noColor, "no-color", false, "no colours (NO_COLOR)")
 	root.AddCommand(a.runCommand(), a.relayCommand(), a.ingestCommand(), a.statusCommand(), a.eventsCommand(), a.matchesCommand(), a.resyncCommand(),
 		a.configCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand())
+	root.AddCommand(a.auditCommand(), a.checkCommand(), a.backupCommand(), a.compactCommand(),
+		a.schemaCommand(), a.completionCommand(), a.verifyFileCommand())
 	return root
 }
 

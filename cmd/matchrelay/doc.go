@@ -8,14 +8,18 @@
 //	matchrelay matches list                         the matches, as the outbox holds them
 //	matchrelay doctor                               what is not as it should be, and the mend
 //	matchrelay events list --state parked           the log, event by event
+//	matchrelay backup save copy.db                  a copy of the outbox
+//	matchrelay check                                whether the file is sound
 //
 // # How the program is put together
 //
 // main.go handles signals and the exit code; app.go holds the root command and the global flags. Each command is a
-// file: run.go, relay.go, ingest.go, status.go, events_list.go, events_show.go, events_replay.go, matches_*.go,
-// resync.go, config.go, doctor.go, version.go, demo.go. What they share: open.go (outbox, recorder and relay from the
+// file: run.go, relay.go, ingest.go, status.go, events_list.go, events_show.go, events_replay.go, events_discard.go,
+// audit.go, matches_*.go, resync.go, backup.go, check.go, compact.go, schema.go, completion.go, config.go,
+// doctor.go, version.go, demo.go. What they share: open.go (outbox, recorder and relay from the
 // configuration), source_*.go (where match lists come from), previous.go (the list that an outbox begins with),
-// confirm.go, exit.go (errors to exit codes), output.go and logging.go. dev.go is what run --dev brings along,
+// confirm.go, progress.go, verify.go (a file
+// verified by a child process), exit.go (errors to exit codes), output.go and logging.go. dev.go is what run --dev brings along,
 // listener.go its subscriber and the demo's. What doctor has to know is gathered in doctor_patient.go and judged in
 // doctor_checks.go, doctor_file.go, doctor_connection.go, doctor_redis.go and doctor_topics.go. The demo's story is in
 // demo_story.go, what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops in
@@ -33,7 +37,7 @@
 //	2  usage: a wrong flag, argument or setting
 //	3  not found: no such outbox, event, match or input file
 //	4  the outbox is held by another process, or Redis does not answer
-//	5  verification failed: a damaged file, or a demo that lost something
+//	5  verification failed: a damaged file, an invalid message, or a demo that lost something
 //	6  partly done
 //
 // status --check answers 0, 1 or 2 for ok, warning or critical instead, and 3 and up as above.

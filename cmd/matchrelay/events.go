@@ -15,8 +15,8 @@ import (
 )
 
 func (a *app) eventsCommand() *cobra.Command {
-	cmd := group(&cobra.Command{Use: "events", Short: "Look at events, and send parked or unheard ones again"})
-	cmd.AddCommand(a.eventsListCommand(), a.eventsShowCommand(), a.eventsReplayCommand())
+	cmd := group(&cobra.Command{Use: "events", Short: "Look at events, send them again, or give them up"})
+	cmd.AddCommand(a.eventsListCommand(), a.eventsShowCommand(), a.eventsReplayCommand(), a.eventsDiscardCommand())
 	return cmd
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
@@ -12,7 +14,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){"matchrelay": main})
+	testscript.Main(leakChecked{m}, map[string]func(){
+		"matchrelay": main,
+		"crash":      func() { _ = syscall.Kill(os.Getpid(), syscall.SIGBUS) },
+		"circle":     func() { time.Sleep(time.Hour) },
+	})
 }
 
 type leakChecked struct{ m *testing.M }

@@ -29,6 +29,8 @@ import (
 //	subscribe, received N   subscribe to all channels; wait for N messages
 //	serve FILE              answer http://$SERVER/matches with a file
 //	outbox FILE             make an outbox with events of every state
+//	damage FILE             flip a bit of event #3 in it
+//	hold FILE, release      open an outbox and keep it; close it
 func TestCommands(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -36,6 +38,7 @@ func TestCommands(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values["t"] = env.T().(testing.TB)
 			env.Values["subscriber"] = &subscriberBox{}
+			env.Values["held"] = &heldBox{}
 			env.Setenv("TMPDIR", env.WorkDir)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector lets each process sleep for a second
 			return nil
@@ -49,6 +52,9 @@ func TestCommands(t *testing.T) {
 			"received":  receivedCmd,
 			"serve":     serveCmd,
 			"outbox":    outboxCmd,
+			"damage":    damageCmd,
+			"hold":      holdCmd,
+			"release":   releaseCmd,
 		},
 	})
 }
@@ -127,6 +133,28 @@ func outboxCmd(ts *testscript.TestScript, _ bool, args []string) {
 	makeOutbox(tb(ts), ts.MkAbs(args[0]))
 }
 
+// damageCmd flips a bit of the message ID "message-3", wherever it stands: a page that is no longer used may hold it, too.
+func damageCmd(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, bytes.ReplaceAll(data, []byte("message-3"), []byte("massage-3")), 0o600))
+}
+
+// heldBox is the outbox that a script holds.
+type heldBox struct{ o *outbox.Outbox }
+
+func holdCmd(ts *testscript.TestScript, _ bool, args []string) {
+	o, err := outbox.Open(ts.MkAbs(args[0]), outbox.Options{MustExist: true})
+	ts.Check(err)
+	ts.Value("held").(*heldBox).o = o
+	ts.Defer(func() { _ = o.Close() })
+}
+
+func releaseCmd(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(ts.Value("held").(*heldBox).o.Close())
+}
+
 func makeOutbox(t testing.TB, path string) {
 	ctx := context.Background()
 	o, err := outbox.Open(path, outbox.Options{})
@@ -155,6 +183,7 @@ func call(t *testing.T, ctx context.Context, configure func(*app), args ...strin
 	a := newApp(strings.NewReader(""), &out, &errs)
 	a.environ = []string{}
 	a.envFile = os.DevNull
+	a.name = "matchrelay" // this test, started by that name, is the program
 	if configure != nil {
 		configure(a)
 	}

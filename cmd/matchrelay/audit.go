@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+func (a *app) auditCommand() *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Tell who replayed or discarded what, and why",
+		Long:  `Audit shows the actions of operators and those of the relay on the whole file, the newest last.`,
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.audit(cmd.Context(), limit) },
+	}
+	cmd.Flags().IntVar(&limit, "limit", 0, "only the newest ones, at most so many (default: all)")
+	return cmd
+}
+
+func (a *app) audit(ctx context.Context, limit int) (err error) {
+	cfg, err := a.load(nil)
+	if err != nil {
+		return err
+	}
+	if limit < 0 {
+		return usageError(errors.New("--limit: expected 0 (all) or more"))
+	}
+	o, err := openOutbox(cfg, a.logger(cfg), true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+	entries, err := o.Audit(ctx, limit)
+	if err != nil {
+		return err
+	}
+	if a.output == formatJSONL {
+		for _, e := range entries {
+			if err := a.printJSON(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if a.output == formatTable && len(entries) == 0 {
+		fmt.Fprintln(a.stderr, "nothing was replayed or discarded yet")
+		return nil
+	}
+	return a.print(entries, func(w io.Writer) { writeAudit(w, entries, cfg.Processor.Location) })
+}
+
+func writeAudit(w io.Writer, entries []outbox.AuditEntry, zone *time.Location) {
+	t := newTable("TIME", "ACTOR", "ACTION", "COUNT", "FILTER", "REASON")
+	for _, e := range entries {
+		t.AppendRow([]any{e.Time.In(zone).Format(time.DateTime), oneLine(e.Actor), oneLine(e.Action), e.Count, oneLine(e.Filter), oneLine(e.Reason)})
+	}
+	render(w, t)
+}
+
+// oneLine makes text that people typed fit for a terminal: nothing in it moves the cursor.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,154 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// leftovers lists what is in the outbox's folder beside the files that are meant to be there.
+func leftovers(t testing.TB, dir string, meant ...string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range entries {
+		known := false
+		for _, name := range meant {
+			known = known || e.Name() == name
+		}
+		if !known {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+func TestABackupUnderLoadIsOneMomentOfTheFile(t *testing.T) {
+	o := openTemp(t, Options{})
+	dir := filepath.Dir(o.Path())
+	done := make(chan struct{})
+	var writers sync.WaitGroup
+	for w := range 3 {
+		writers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				// Two topics in one commit: a copy that mixes commits would not verify.
+				if _, err := o.Add(ctx, event("a", fmt.Sprint("a", w, "-", i)), event("b", fmt.Sprint("b", w, "-", i))); err != nil {
+					t.Error(err)
+				}
+				if i%10 == 9 {
+					if err := o.Settle(ctx, Receipt{Topic: "a", Through: uint64(i), Origin: ""}); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	for i := range 15 {
+		path := filepath.Join(dir, fmt.Sprint("copy-", i))
+		n, err := o.BackupFile(ctx, path, BackupOptions{})
+		require.NoError(t, err)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Equal(t, n, info.Size())
+		require.Equal(t, fs.FileMode(0o600), info.Mode())
+		report, err := VerifyFile(ctx, path)
+		require.NoError(t, err)
+		require.Empty(t, report.Problems)
+		require.NoError(t, os.Remove(path))
+	}
+	var b bytes.Buffer
+	n, err := o.Backup(ctx, &b)
+	require.NoError(t, err)
+	require.EqualValues(t, b.Len(), n)
+	close(done)
+	writers.Wait()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "streamed"), b.Bytes(), 0o600))
+	requireSound(t, filepath.Join(dir, "streamed"))
+	require.Empty(t, leftovers(t, dir, filepath.Base(o.Path()), "streamed"))
+}
+
+func TestABackupNeverReplacesAFileUnasked(t *testing.T) {
+	o := openTemp(t, Options{})
+	add(t, o, event("a", "1"))
+	dir := filepath.Dir(o.Path())
+	path := filepath.Join(dir, "copy")
+	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o644))
+	_, err := o.BackupFile(ctx, path, BackupOptions{})
+	require.ErrorIs(t, err, fs.ErrExist)
+	kept, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(kept))
+	_, err = o.BackupFile(ctx, path, BackupOptions{Overwrite: true})
+	require.NoError(t, err)
+	requireSound(t, path)
+	for _, overwrite := range []bool{false, true} {
+		_, err = o.BackupFile(ctx, o.Path(), BackupOptions{Overwrite: overwrite})
+		require.ErrorIs(t, err, ErrInvalid)
+	}
+	_, err = o.BackupFile(ctx, filepath.Join(dir, "no", "such", "folder"), BackupOptions{})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.Empty(t, leftovers(t, dir, filepath.Base(o.Path()), "copy"))
+}
+
+// brokenWriter fails after some bytes.
+type brokenWriter struct{ left int }
+
+func (w *brokenWriter) Write(b []byte) (int, error) {
+	if w.left -= len(b); w.left < 0 {
+		return 0, io.ErrClosedPipe
+	}
+	return len(b), nil
+}
+
+func TestABackupThatFailsLeavesNothing(t *testing.T) {
+	o := openTemp(t, Options{})
+	add(t, o, Event{Topic: "a", MessageID: "1", Payload: noise(100_000)})
+	_, err := o.Backup(ctx, &brokenWriter{left: 40_000})
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	path := filepath.Join(filepath.Dir(o.Path()), "copy")
+	_, err = o.BackupFile(cancelled, path, BackupOptions{})
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = o.Backup(cancelled, io.Discard)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Empty(t, leftovers(t, filepath.Dir(o.Path()), filepath.Base(o.Path())))
+	require.NoError(t, o.Close())
+	_, err = o.Backup(ctx, io.Discard)
+	require.ErrorIs(t, err, ErrClosed)
+	_, err = o.BackupFile(ctx, path, BackupOptions{})
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+func TestOnAFullDiskBackupAndCompactLeaveWhatIsThere(t *testing.T) {
+	onSmallDisk(t, func(dir string) {
+		o, err := Open(filepath.Join(dir, "outbox.db"), Options{})
+		require.NoError(t, err)
+		defer o.Close()
+		add(t, o, Event{Topic: "a", MessageID: "1", Payload: noise(1_000_000)})
+		ballast := fillDisk(t, dir)
+		_, err = o.BackupFile(ctx, filepath.Join(dir, "copy"), BackupOptions{})
+		require.ErrorIs(t, err, ErrDiskFull)
+		_, err = o.Backup(ctx, io.Discard)
+		require.ErrorIs(t, err, ErrDiskFull)
+		require.NoError(t, o.Close())
+		_, err = Compact(ctx, o.Path(), nil)
+		require.ErrorIs(t, err, ErrDiskFull)
+		require.Empty(t, leftovers(t, dir, "outbox.db", "ballast"))
+		require.NoError(t, os.Remove(ballast))
+		requireSound(t, o.Path())
+	})
+}

@@ -1,0 +1,213 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// VerifyFunc verifies the outbox file at a path.
+type VerifyFunc func(ctx context.Context, path string) (Report, error)
+
+// VerifyFile opens the file at path, which must exist, and verifies it; see Outbox.Verify. A file that cannot be opened
+// because it is damaged has that as a problem.
+func VerifyFile(ctx context.Context, path string) (report Report, err error) {
+	o, err := Open(path, Options{MustExist: true})
+	if errors.Is(err, ErrDamaged) {
+		_, what, _ := strings.Cut(err.Error(), ErrDamaged.Error()+": ")
+		return Report{Problems: []string{what}}, nil
+	}
+	if err != nil {
+		return Report{Problems: []string{}}, err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+	return o.Verify(ctx)
+}
+
+// sound makes an error of what a verification has found.
+func (verify VerifyFunc) sound(ctx context.Context, path string) (Report, error) {
+	if verify == nil {
+		verify = VerifyFile
+	}
+	report, err := verify(ctx, path)
+	if err == nil && len(report.Problems) > 0 {
+		more := ""
+		if n := len(report.Problems) - 1; n > 0 {
+			more = fmt.Sprintf(" (and %d more)", n)
+		}
+		err = fmt.Errorf("%w: %s%s", ErrDamaged, report.Problems[0], more)
+	}
+	return report, err
+}
+
+// RestoreOptions say how to restore.
+type RestoreOptions struct {
+	// Verify verifies the copy before it is put in place; nil means VerifyFile.
+	Verify VerifyFunc
+	// DryRun only looks whether the files are there and nobody holds them.
+	DryRun bool
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// RestoreResult says what Restore did.
+type RestoreResult struct {
+	Path   string `json:"path"`
+	Events int    `json:"events"`
+	Bytes  int64  `json:"bytes"`
+	Aside  string `json:"aside"` // where the file that was there before is kept; "" when there was none
+}
+
+// Restore puts a copy of the backup in the place of the outbox file at path: it is copied beside it, verified, and
+// renamed. The file that was there before, whatever its state, is kept under the name that the result tells; on any error
+// it stays where it is. The lock of the old file is held meanwhile, so that nobody opens it.
+//
+// The restored file is as it was, origin included. When Redis is ahead of it, the relay notices, and takes a fresh origin.
+//
+// Errors: ErrNotFound without a backup; *LockedError when a process has either file; ErrDamaged when the copy does not
+// verify; ErrInvalid when both are the same file; ErrDiskFull.
+func Restore(ctx context.Context, backup, path string, opts RestoreOptions) (result RestoreResult, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return result, fmt.Errorf("restore: %w", err)
+	}
+	result.Path = path
+	if err := restore(ctx, backup, opts, &result); err != nil {
+		return RestoreResult{Path: path}, fmt.Errorf("restore %s: %w", path, diskError(err))
+	}
+	return result, nil
+}
+
+func restore(ctx context.Context, backup string, opts RestoreOptions, result *RestoreResult) error {
+	source, err := lockFile(backup, syscall.LOCK_SH)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("backup %s: %w: there is no such file", backup, ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	info, err := source.Stat()
+	if err != nil {
+		return err
+	}
+	result.Bytes = info.Size()
+	old, err := oldFile(result.Path, info)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		defer old.Close()
+		now := time.Now
+		if opts.Now != nil {
+			now = opts.Now
+		}
+		result.Aside = result.Path + ".before-restore-" + now().UTC().Format("20060102T150405.000Z")
+	}
+	if opts.DryRun {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(result.Path), 0o700); err != nil {
+		return err
+	}
+	draft, err := newDraft(result.Path, func(f *os.File) error {
+		_, err := io.Copy(contextWriter{ctx, f}, source)
+		return errors.Join(err, keepOwner(f, old))
+	})
+	if err != nil {
+		return err
+	}
+	defer os.Remove(draft)
+	report, err := opts.Verify.sound(ctx, draft)
+	if err != nil {
+		return fmt.Errorf("backup %s: %w", backup, withoutDraft(err, draft, backup))
+	}
+	result.Events = report.Events
+	if old != nil {
+		if err := os.Link(result.Path, result.Aside); err != nil {
+			return err
+		}
+	}
+	err = place(draft, result.Path, old != nil)
+	if err != nil && old != nil {
+		aside, _ := old.Stat()
+		if now, statErr := os.Stat(result.Path); statErr == nil && os.SameFile(aside, now) { // it never moved
+			_ = os.Remove(result.Aside)
+		}
+	}
+	return err
+}
+
+// oldFile opens and locks the file that is to be replaced, or returns nil when there is none.
+func oldFile(path string, backup os.FileInfo) (*os.File, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%w: not a regular file", ErrForeign)
+	case os.SameFile(info, backup):
+		return nil, invalid("it is the backup itself")
+	}
+	return lockFile(path, syscall.LOCK_EX)
+}
+
+// lockFile opens a file with bbolt's kind of lock, which lasts until it is closed. It does not wait.
+func lockFile(path string, how int) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w: not a regular file", path, ErrForeign)
+	}
+	if err == nil {
+		if err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+			pid, command := lockHolder(info)
+			err = &LockedError{Path: path, PID: pid, Command: command}
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// keepOwner gives a draft the owner of the file that it replaces, which matters when root does it.
+func keepOwner(draft, old *os.File) error {
+	if old == nil {
+		return nil
+	}
+	info, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	if int(owner.Uid) == os.Geteuid() && int(owner.Gid) == os.Getegid() {
+		return nil
+	}
+	return draft.Chown(int(owner.Uid), int(owner.Gid))
+}
+
+// withoutDraft names the file that people know instead of the draft, in what was found wrong.
+func withoutDraft(err error, draft, name string) error {
+	return &renamed{err, strings.ReplaceAll(err.Error(), draft, name)}
+}
+
+type renamed struct {
+	error
+	text string
+}
+
+func (r *renamed) Error() string { return r.text }
+func (r *renamed) Unwrap() error { return r.error }
