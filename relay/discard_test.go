@@ -88,3 +88,33 @@ func TestEventsDiscardedUnderARunningRelayAreGoneAndTheOthersComeOnceInOrder(t *
 	require.NoError(t, err)
 	require.Empty(t, report.Problems)
 }
+
+func TestDiscardingWhatRedisHasAcceptedAlreadyIsNoFork(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	sequences := r.add("news", 3)
+	copied := r.path + ".copy" // of a file whose relay published, and died before it settled
+	_, err := r.box.BackupFile(context.Background(), copied, outbox.BackupOptions{})
+	require.NoError(t, err)
+	r.start(quick())
+	sub.WaitFor(3)
+	r.halt()
+	require.NoError(t, r.box.Close())
+	_, err = outbox.Restore(context.Background(), copied, r.path, outbox.RestoreOptions{})
+	require.NoError(t, err)
+	r.open()
+	_, err = r.box.Discard(context.Background(), sequences, outbox.DiscardOptions{Reason: "test"})
+	require.NoError(t, err)
+	r.start(quick())
+	r.add("news", 2)
+	r.waitDelivered("news")
+	sub.WaitFor(5)
+	r.requireComplete(sub, nil)
+	require.Empty(t, r.alertKinds())
+	stats, err := r.box.Stats(context.Background())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, stats.Epoch)
+	require.EqualValues(t, []uint64{3, 2}, []uint64{r.topic("news").Discarded, r.topic("news").Delivered})
+}
