@@ -50,7 +50,8 @@ func (o *Outbox) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 }
 
 // BackupFile makes a file of the copy that Backup describes, with mode 0600. It gets its name when it is complete and on
-// the disk; on any error there is no file, or the one that was there before.
+// the disk; on any error there is no file, or the one that was there before. A process that is killed meanwhile may leave
+// a <path>.new-<random> behind, which can be removed; so may Restore and Compact.
 //
 // Errors: fs.ErrExist when there is one and BackupOptions.Overwrite is not set; ErrInvalid when it is the outbox itself;
 // those of Backup.

@@ -133,12 +133,15 @@ func TestABackupThatFailsLeavesNothing(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 }
 
-func TestOnAFullDiskBackupAndCompactLeaveWhatIsThere(t *testing.T) {
+func TestOnAFullDiskBackupRestoreAndCompactLeaveWhatIsThere(t *testing.T) {
 	onSmallDisk(t, func(dir string) {
+		elsewhere := filepath.Join(t.TempDir(), "copy")
 		o, err := Open(filepath.Join(dir, "outbox.db"), Options{})
 		require.NoError(t, err)
 		defer o.Close()
 		add(t, o, Event{Topic: "a", MessageID: "1", Payload: noise(1_000_000)})
+		_, err = o.BackupFile(ctx, elsewhere, BackupOptions{})
+		require.NoError(t, err)
 		ballast := fillDisk(t, dir)
 		_, err = o.BackupFile(ctx, filepath.Join(dir, "copy"), BackupOptions{})
 		require.ErrorIs(t, err, ErrDiskFull)
@@ -146,6 +149,8 @@ func TestOnAFullDiskBackupAndCompactLeaveWhatIsThere(t *testing.T) {
 		require.ErrorIs(t, err, ErrDiskFull)
 		require.NoError(t, o.Close())
 		_, err = Compact(ctx, o.Path(), nil)
+		require.ErrorIs(t, err, ErrDiskFull)
+		_, err = Restore(ctx, elsewhere, o.Path(), RestoreOptions{})
 		require.ErrorIs(t, err, ErrDiskFull)
 		require.Empty(t, leftovers(t, dir, "outbox.db", "ballast"))
 		require.NoError(t, os.Remove(ballast))

@@ -216,16 +216,25 @@ func TestAuditTellsTheNewestLast(t *testing.T) {
 	require.ErrorIs(t, err, ErrDamaged)
 }
 
-func TestVerifyFindsClosedEventsAheadThatNobodyDiscarded(t *testing.T) {
-	o := openAt(t, t.TempDir()+"/outbox.db", Options{})
-	add(t, o, events("a", "1", "2")...)
-	require.NoError(t, o.db.Update(func(tx *bolt.Tx) error {
-		l := openLedger(tx)
-		l.encode(closedPrefix+"a", 2, closing{Action: Replayed})
-		l.topic("a").replayed++
-		return l.save()
-	}))
-	report, err := o.Verify(ctx)
-	require.NoError(t, err)
-	require.Equal(t, []string{"a #2: marked in matchrelay/closed/, but not a settled event of the log"}, report.Problems)
+func TestVerifyFindsClosedEventsWhereNoneCanBe(t *testing.T) {
+	for _, tc := range []struct {
+		sequence uint64
+		action   State
+		want     string
+	}{
+		{2, Replayed, "a #2: marked in matchrelay/closed/, but not a settled event of the log"},
+		{1, Discarded, "a: the cursor #0 should have passed over #1, which is not pending"},
+	} {
+		o := openAt(t, t.TempDir()+"/outbox.db", Options{})
+		add(t, o, events("a", "1", "2")...)
+		require.NoError(t, o.db.Update(func(tx *bolt.Tx) error {
+			l := openLedger(tx)
+			l.encode(closedPrefix+"a", tc.sequence, closing{Action: tc.action})
+			l.topic("a").discarded++
+			return l.save()
+		}))
+		report, err := o.Verify(ctx)
+		require.NoError(t, err)
+		require.Equal(t, []string{tc.want}, report.Problems)
+	}
 }

@@ -121,6 +121,12 @@ func (v *verifier) topic(ctx context.Context, topic string) error {
 		v.problem("%s: cursor #%d, accepted #%d, pruned to #%d and last event #%d contradict each other",
 			topic, s.cursor, s.Accepted.Sequence, s.prunedTo, s.last)
 	}
+	for next := range v.l.from(logPrefix+topic, s.cursor+1) {
+		if v.l.has(closedPrefix, topic, next) {
+			v.problem("%s: the cursor #%d should have passed over #%d, which is not pending", topic, s.cursor, next)
+		}
+		break
+	}
 	if s.snapshot != 0 && !v.l.has(logPrefix, topic, s.snapshot) {
 		v.problem("%s: the newest snapshot #%d is missing", topic, s.snapshot)
 	}
