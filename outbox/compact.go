@@ -10,8 +10,11 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// compactStep is how many bytes one transaction of Compact writes.
-const compactStep = 4 << 20
+// compactStep is how many bytes one transaction of Compact writes: memory, against pages that the next one frees again.
+const compactStep = 64 << 20
+
+// compactAlloc is by how many bytes the new file grows when it must; bbolt's own 16 MB would stay at its end.
+const compactAlloc = 64 << 10
 
 // CompactResult says what Compact did.
 type CompactResult struct {
@@ -23,7 +26,7 @@ type CompactResult struct {
 
 // Compact rewrites the file at path, which nobody may have open, without the pages that are free: bbolt's files never
 // shrink by themselves. The new file is written beside the old one, verified (nil means VerifyFile), and renamed over it;
-// on any error the old one stays as it is. It needs as much room as the new file takes.
+// on any error the old one stays as it is, and so it does when the new one would not be smaller. It needs as much room as the new file takes.
 //
 // Errors: *LockedError, ErrNotFound, ErrDamaged, ErrForeign, ErrDiskFull, ctx.Err().
 func Compact(ctx context.Context, path string, verify VerifyFunc) (result CompactResult, err error) {
@@ -53,7 +56,10 @@ func (o *Outbox) compact(ctx context.Context, verify VerifyFunc, result *Compact
 	if err != nil {
 		return err
 	}
-	result.Events, result.After = report.Events, info.Size()
+	if result.Events, result.After = report.Events, info.Size(); result.After >= result.Before {
+		result.After = result.Before
+		return nil
+	}
 	if err := o.checkIdentity(); err != nil {
 		return err
 	}
@@ -67,6 +73,7 @@ func (o *Outbox) compactTo(draft string) error {
 	if err != nil {
 		return err
 	}
+	db.AllocSize = compactAlloc
 	err = survive(func() error { return bolt.Compact(db, o.db, compactStep) })
 	if err == nil {
 		err = db.Sync()

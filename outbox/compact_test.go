@@ -50,13 +50,21 @@ func TestCompact(t *testing.T) {
 	require.Equal(t, fs.FileMode(0o600), now.Mode())
 	require.Empty(t, leftovers(t, filepath.Dir(o.Path()), filepath.Base(o.Path())))
 
+	result, err = Compact(ctx, o.Path(), nil)
+	require.NoError(t, err)
+	require.Equal(t, result.Before, result.After)
+	again, err := os.Stat(o.Path())
+	require.NoError(t, err)
+	require.True(t, os.SameFile(now, again), "there is nothing to gain: the file stays")
+	require.Empty(t, leftovers(t, filepath.Dir(o.Path()), filepath.Base(o.Path())))
+
 	o = openAt(t, o.Path(), Options{Now: clock.Now})
 	require.Equal(t, before, states(t, o))
 	require.Equal(t, []string{"own"}, stateKeys(t, o))
-	again, err := o.Stats(ctx)
+	compacted, err := o.Stats(ctx)
 	require.NoError(t, err)
-	stats.FileBytes, again.FileBytes = 0, 0
-	require.Equal(t, stats, again)
+	stats.FileBytes, compacted.FileBytes = 0, 0
+	require.Equal(t, stats, compacted)
 	require.Equal(t, []uint64{40}, add(t, o, Event{Topic: "a", MessageID: "x", Payload: []byte("x"), Key: "key-39"}), "keys are kept")
 	require.Equal(t, []uint64{41}, add(t, o, event("a", "41")))
 

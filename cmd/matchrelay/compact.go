@@ -39,6 +39,10 @@ func (a *app) compact(ctx context.Context, limit time.Duration) error {
 		return err
 	}
 	return a.print(result, func(w io.Writer) {
+		if result.After == result.Before {
+			fmt.Fprintf(w, "%s, %s: %s, nothing to gain\n", result.Path, count(result.Events, "event"), byteText(result.Before))
+			return
+		}
 		fmt.Fprintf(w, "%s, %s: %s before, %s now\n", result.Path, count(result.Events, "event"), byteText(result.Before), byteText(result.After))
 	})
 }
