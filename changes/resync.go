@@ -6,6 +6,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/schema"
 )
 
@@ -15,19 +16,25 @@ type Resynced struct {
 	Sequences []uint64 `json:"sequences"` // of the events that were appended to the outbox
 }
 
+// Operator is who asks for a resync, and why: it goes into the audit log.
+type Operator struct{ Actor, Reason string }
+
 // Resync appends a match_updates event that repeats the whole stored list, for
 // subscribers who have lost it: without changes, but with has_changes true,
 // since they skip an update without, and "resync": true in its metadata. The
-// list is read and the event appended in one transaction. With Options.EventsOff
+// list is read, the event appended and the audit entry written in one transaction. With Options.EventsOff
 // nothing is appended.
 //
 // Errors: ErrNoState, ErrState, and those of outbox.Append and Update.
-func (r *Recorder) Resync(ctx context.Context) (Resynced, error) {
+func (r *Recorder) Resync(ctx context.Context, by Operator) (Resynced, error) {
 	var done Resynced
 	err := r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
 		resynced, err := r.resync(tx)
 		done = resynced
-		return err
+		if err != nil || len(resynced.Sequences) == 0 {
+			return err
+		}
+		return r.outbox.AppendAudit(tx, outbox.AuditEntry{Actor: by.Actor, Action: "resync", Count: resynced.Matches, Reason: by.Reason})
 	})
 	if err != nil {
 		return Resynced{}, fmt.Errorf("resync: %w", err)

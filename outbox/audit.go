@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // AuditEntry is one action of an operator, or of the relay on the whole file.
@@ -45,6 +47,20 @@ func (o *Outbox) Audit(_ context.Context, limit int) ([]AuditEntry, error) {
 	}
 	slices.Reverse(entries)
 	return entries, nil
+}
+
+// AppendAudit adds an entry to the audit log in the caller's transaction, for what an operator does to a processor's own
+// state. Time is the outbox's clock when it is zero. Errors: ErrForeign, those of bbolt.
+func (o *Outbox) AppendAudit(tx *bolt.Tx, e AuditEntry) error {
+	if e.Time.IsZero() {
+		e.Time = o.opts.Now().UTC()
+	}
+	l := openLedger(tx)
+	l.audit(e)
+	if l.err != nil {
+		return fmt.Errorf("append to the audit log: %w", l.err)
+	}
+	return nil
 }
 
 func (l *ledger) audit(e AuditEntry) {

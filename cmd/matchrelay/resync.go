@@ -12,7 +12,10 @@ import (
 )
 
 // resyncFlags are the flags of resync.
-type resyncFlags struct{ dryRun, yes bool }
+type resyncFlags struct {
+	dryRun, yes bool
+	reason      string
+}
 
 func (a *app) resyncCommand() *cobra.Command {
 	var flags resyncFlags
@@ -30,6 +33,7 @@ Without a terminal to ask on, nothing is done unless --yes is given.`,
 	}
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "say what would be done, do nothing")
 	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do not ask")
+	cmd.Flags().StringVar(&flags.reason, "reason", "", "why, for the audit log")
 	return cmd
 }
 
@@ -66,7 +70,7 @@ func (a *app) resync(ctx context.Context, flags resyncFlags) (err error) {
 			return err
 		}
 	}
-	done, err := recorder.Resync(ctx)
+	done, err := recorder.Resync(ctx, changes.Operator{Actor: actor(), Reason: flags.reason})
 	if err != nil {
 		return err
 	}
