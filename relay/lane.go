@@ -79,7 +79,11 @@ var errDone = errors.New("nothing is pending") // ends run with UntilEmpty
 // those of the source; whatever Redis does is handled within.
 func (l *lane) run(ctx context.Context) (carried int, err error) {
 	l.status.set(Waiting, "", "")
-	for ctx.Err() == nil {
+	for {
+		l.r.valve.pass(ctx)
+		if ctx.Err() != nil {
+			return carried, nil
+		}
 		n, err := l.step(ctx)
 		carried += n
 		if l.turns++; n > 0 {
@@ -104,7 +108,6 @@ func (l *lane) run(ctx context.Context) (carried int, err error) {
 			return carried, err
 		}
 	}
-	return carried, nil
 }
 
 // step does the next thing: get ready, publish what is pending, or wait for more.
