@@ -26,7 +26,8 @@ const dialTimeout = 5 * time.Second
 // Client uses a control socket. It is safe for use by many goroutines. Make one with Dial and close it.
 //
 // Errors of its methods: those of the outbox that the process has met (errors.Is finds outbox.ErrNotFound,
-// outbox.ErrInvalid and so on; the error is an *Error), ErrNotRunning when the process has gone, ErrUnsupported.
+// outbox.ErrInvalid and so on; the error is an *Error); ErrNotRunning when the process has gone, perhaps after it has done what
+// it was asked for; ErrUnsupported.
 type Client struct {
 	path string
 	web  http.Client
@@ -217,6 +218,9 @@ func (c *Client) send(ctx context.Context, method, path string, request any) (io
 	var wrapped *url.Error // its text is the made-up URL
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		err = fmt.Errorf("%w any more: it went away before it answered", ErrNotRunning)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", c.path, err)
