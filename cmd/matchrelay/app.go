@@ -71,6 +71,7 @@ Begin with: matchrelay demo`,
 	flags.BoolVar(&a.noColor, "no-color", false, "no colours (NO_COLOR)")
 	root.AddCommand(a.runCommand(), a.relayCommand(), a.ingestCommand(), a.statusCommand(), a.eventsCommand(),
 		a.configCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand())
+	root.AddCommand(a.steerCommands()...)
 	return root
 }
 
