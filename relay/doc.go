@@ -50,8 +50,8 @@
 //
 // # Pausing
 //
-// Relay.Pause stops publishing until Relay.Resume, whatever happens to Redis meanwhile; events wait in the outbox. It is kept in
-// memory: a relay that is made anew is not paused.
+// Relay.Pause stops publishing until Relay.Resume, whatever happens to Redis meanwhile; events wait in the outbox. An outage
+// that begins in a pause shows when it ends. It is kept in memory: a relay that is made anew is not paused.
 //
 // # Streams
 //

@@ -79,11 +79,7 @@ var errDone = errors.New("nothing is pending") // ends run with UntilEmpty
 // those of the source; whatever Redis does is handled within.
 func (l *lane) run(ctx context.Context) (carried int, err error) {
 	l.status.set(Waiting, "", "")
-	for {
-		l.r.valve.pass(ctx)
-		if ctx.Err() != nil {
-			return carried, nil
-		}
+	for ctx.Err() == nil {
 		n, err := l.step(ctx)
 		carried += n
 		if l.turns++; n > 0 {
@@ -108,10 +104,14 @@ func (l *lane) run(ctx context.Context) (carried int, err error) {
 			return carried, err
 		}
 	}
+	return carried, nil
 }
 
-// step does the next thing: get ready, publish what is pending, or wait for more.
+// step does the next thing: get ready, publish what is pending, or wait for more; nothing while the relay is paused.
 func (l *lane) step(ctx context.Context) (carried int, err error) {
+	if opened := l.r.valve.closed(); opened != nil {
+		return 0, l.rest(ctx, opened)
+	}
 	if !l.loaded || l.origins != l.r.origins.Load() {
 		if err := l.load(ctx); err != nil {
 			return 0, err

@@ -16,16 +16,19 @@ type valve struct {
 	since  time.Time     // guarded by mu: when it was closed
 }
 
-// Pause stops the publishing of all topics until Resume; what Redis is being given already ends first, as long as one call
-// takes. Redis is still looked after, nothing is sent to a channel or a stream. Events are appended as ever and wait. A pause
-// outlasts every outage of Redis, but not the Relay: it is kept in memory only. Pausing twice is pausing once. With
-// Options.UntilEmpty, Run does not return while the relay is paused.
+// Pause stops the publishing of all topics until Resume; what Redis is being given already ends first. Then nothing is sent to
+// a channel or a stream, and Redis is not looked after. Events are appended as ever and wait. A pause outlasts every outage
+// of Redis, but not the Relay: it is kept in memory only. Pausing twice is pausing once. With Options.UntilEmpty, Run does not
+// return while the relay is paused.
 func (r *Relay) Pause() {
 	r.valve.mu.Lock()
 	defer r.valve.mu.Unlock()
 	if r.valve.opened == nil {
 		r.valve.opened, r.valve.since = make(chan struct{}), time.Now()
 		r.opts.Logger.Warn("paused by an operator: nothing is published until the relay is resumed")
+		for _, l := range r.lanes {
+			l.signal() // it may be idle
+		}
 	}
 }
 
@@ -40,29 +43,46 @@ func (r *Relay) Resume() {
 	}
 }
 
-// closed says whether the relay is paused, since when, and what closes when it is resumed.
-func (v *valve) closed() (opened <-chan struct{}, since time.Time, closed bool) {
+// closed returns what closes when the relay is resumed, nil when it is not paused.
+func (v *valve) closed() (opened <-chan struct{}) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.opened, v.since, v.opened != nil
+	return v.opened
 }
 
-func (r *Relay) paused() bool {
-	_, _, closed := r.valve.closed()
-	return closed
+// closedSince says whether the relay is paused, and since when.
+func (v *valve) closedSince() (since time.Time, closed bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.since, v.opened != nil
 }
 
-// pass waits until the valve is open, or ctx ends.
-func (v *valve) pass(ctx context.Context) {
-	for {
-		opened, _, closed := v.closed()
-		if !closed {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-opened:
-		}
+func (r *Relay) paused() bool { return r.valve.closed() != nil }
+
+// rest waits until the relay is resumed. Once after the last event it looks whether Redis has outlived it, as idle does:
+// what its subscribers got before the pause must not come again after it, whatever happens to Redis meanwhile.
+func (l *lane) rest(ctx context.Context, opened <-chan struct{}) error {
+	l.turns = 0
+	var outlived <-chan time.Time
+	if l.ready && l.tail.from() != 0 {
+		timer := time.NewTimer(max(0, time.Until(l.tail.safe())))
+		defer timer.Stop()
+		outlived = timer.C
 	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-opened:
+		return nil
+	case <-outlived:
+	}
+	reply, err := l.call(ctx, l.batch())
+	if err != nil {
+		return err
+	}
+	if reply.Outcome != OK { // to be looked into when the relay is resumed
+		l.ready = false
+		return nil
+	}
+	return l.settle(ctx)
 }

@@ -59,7 +59,7 @@ func TestAPauseOutlastsARestartOfRedis(t *testing.T) {
 	r.start(quick())
 	r.add("news", 3)
 	sub.WaitFor(3)
-	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Progress.TailFrom == 0 && r.topic("news").Pending == 0 })
+	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
 	r.server.Kill()
 	eventually(t, "the relay sees the outage", func() bool {
 		r.relay.RetryNow()
@@ -94,4 +94,53 @@ func TestATopicThatWaitsForSubscribersCanBePaused(t *testing.T) {
 	r.halt() // a paused relay ends at once
 	require.Equal(t, relay.NotRunning, r.relay.Health().State)
 	r.requireComplete(sub, nil)
+}
+
+func TestWhatWasDeliveredBeforeAPauseDoesNotComeAgainAfterIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{Reconnect: 50 * time.Millisecond})
+	opts := quick()
+	opts.HealthInterval = time.Hour
+	r.start(opts)
+	r.add("news", 3)
+	sub.WaitFor(3)
+	r.relay.Pause()
+	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+	r.server.Kill()
+	r.server.Start()
+	sub.WaitSubscribed(2)
+	r.add("news", 3)
+	r.requireQuiet(sub, 3)
+	r.relay.Resume()
+	sub.WaitFor(6)
+	r.waitDelivered("news")
+	r.requireComplete(sub, nil)
+}
+
+func TestAnOutageThatBeginsInAPauseIsSeenWhenItEnds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{Reconnect: 50 * time.Millisecond})
+	r.start(quick())
+	r.add("news", 3)
+	sub.WaitFor(3)
+	r.waitDelivered("news")
+	mayRepeat := map[string]bool{}
+	for _, e := range r.appended {
+		mayRepeat[e.MessageID] = true
+	}
+	r.relay.Pause()
+	r.server.Kill() // before it is known to have outlived what it was given
+	r.add("news", 3)
+	require.Never(t, func() bool { return r.relay.Health().State != relay.Paused }, 3*time.Second, 20*time.Millisecond)
+	r.relay.Resume()
+	eventually(t, "the relay sees the outage", func() bool { return r.relay.Health().State == relay.RedisDown })
+	r.server.Start()
+	sub.WaitSubscribed(2)
+	r.waitDelivered("news")
+	sub.WaitFor(9)
+	r.requireComplete(sub, mayRepeat)
 }

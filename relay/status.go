@@ -83,7 +83,7 @@ func (s *laneStatus) get() TopicHealth {
 func (r *Relay) Health() Health {
 	h := Health{State: NotRunning, Topics: map[string]TopicHealth{}}
 	worst := -1
-	_, since, paused := r.valve.closed()
+	since, paused := r.valve.closedSince()
 	for _, l := range r.lanes {
 		t := l.status.get()
 		if paused && t.State != NotRunning {
