@@ -253,7 +253,6 @@ func TestNotesTellOfVariablesWithoutEffectAndOfMisspeltNames(t *testing.T) {
 		"MATCHRELAY_SOCKET=/run/x.sock", "REDIS_MAX_RETRYS=topsecret", "RELAY_ONPOISON=block", "HOME=/root")
 	require.Equal(t, []string{
 		"REDIS_DECODE_RESPONSES has no effect: accepted for the sake of existing .env files",
-		"MATCHRELAY_SOCKET has no effect in this version: the control socket is not built yet",
 		"MATCHRELAY_HTTP_ADDR has no effect in this version: the HTTP server is not built yet",
 		"REDIS_MAX_RETRYS is not a variable of matchrelay: the nearest name is REDIS_MAX_RETRIES",
 		"RELAY_ONPOISON is not a variable of matchrelay: the nearest name is RELAY_ON_POISON",

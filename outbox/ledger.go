@@ -40,21 +40,21 @@ const (
 
 // Mark is one event as Redis knows it: sequence and message ID. The zero Mark means none.
 type Mark struct {
-	Sequence  uint64
-	MessageID string
+	Sequence  uint64 `json:"sequence"`
+	MessageID string `json:"message_id"`
 }
 
 // Progress is what the relay knows of one topic beyond the cursor. It is stored with the cursor.
 type Progress struct {
 	// Accepted is the event that Redis last confirmed. Parked and discarded events move the cursor, never this.
-	Accepted Mark
+	Accepted Mark `json:"accepted"`
 	// Run identifies the Redis process that confirmed it (its run_id).
-	Run string
+	Run string `json:"run"`
 	// TailFrom is the first event whose delivery that process might not have finished when it was last heard of:
 	// from there on, events are published again when Run has changed. 0 means none.
-	TailFrom uint64
+	TailFrom uint64 `json:"tail_from"`
 	// Receivers is how many subscribers the topic's channel had when it was last looked at.
-	Receivers int
+	Receivers int `json:"receivers"`
 }
 
 // topicState is everything that is counted about one topic. Counters say how many since the file was made,

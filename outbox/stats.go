@@ -8,29 +8,29 @@ import (
 
 // Stats are the counters of an outbox. They are kept in the transactions that change them; reading them scans nothing.
 type Stats struct {
-	Origin       string
-	Epoch        uint64 // 1, and one more for each fresh origin
-	LastSequence uint64
-	Events       uint64 // in the log now
-	Bytes        uint64 // of the log now: what Options.MaxBytes caps
-	FileBytes    int64
-	Topics       []TopicStats // sorted by name
+	Origin       string       `json:"origin"`
+	Epoch        uint64       `json:"epoch"` // 1, and one more for each fresh origin
+	LastSequence uint64       `json:"last_sequence"`
+	Events       uint64       `json:"events"` // in the log now
+	Bytes        uint64       `json:"bytes"`  // of the log now: what Options.MaxBytes caps
+	FileBytes    int64        `json:"file_bytes"`
+	Topics       []TopicStats `json:"topics"` // sorted by name
 }
 
 // TopicStats are the counters of one topic. Appended = Pending + Delivered + Parked + Discarded + Replayed.
 type TopicStats struct {
-	Topic         string
-	LastSequence  uint64
-	Cursor        uint64 // highest settled sequence
-	Appended      uint64 // since the file was made, as are Delivered, Discarded, Replayed
-	Pending       uint64 // now
-	Delivered     uint64 // unheard ones included
-	Unheard       uint64 // now: in the log and not replayed
-	Parked        uint64 // now
-	Discarded     uint64
-	Replayed      uint64 // parked ones that went out again under a new sequence
-	OldestPending time.Time
-	Progress      Progress
+	Topic         string    `json:"topic"`
+	LastSequence  uint64    `json:"last_sequence"`
+	Cursor        uint64    `json:"cursor"`    // highest settled sequence
+	Appended      uint64    `json:"appended"`  // since the file was made, as are Delivered, Discarded, Replayed
+	Pending       uint64    `json:"pending"`   // now
+	Delivered     uint64    `json:"delivered"` // unheard ones included
+	Unheard       uint64    `json:"unheard"`   // now: in the log and not replayed
+	Parked        uint64    `json:"parked"`    // now
+	Discarded     uint64    `json:"discarded"`
+	Replayed      uint64    `json:"replayed"` // parked ones that went out again under a new sequence
+	OldestPending time.Time `json:"oldest_pending,omitzero"`
+	Progress      Progress  `json:"progress"`
 }
 
 // Stats returns the counters, after writing what is settled if that is possible.

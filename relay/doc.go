@@ -48,6 +48,11 @@
 // waits while one holds more than that; one that reads nothing at all for a minute is not waited for any longer. Where Redis
 // does not tell (CLIENT LIST), it sends at a fixed pace. A topic that has little to send is never kept waiting by another.
 //
+// # Pausing
+//
+// Relay.Pause stops publishing until Relay.Resume, whatever happens to Redis meanwhile; events wait in the outbox. An outage
+// that begins in a pause shows when it ends. It is kept in memory: a relay that is made anew is not paused.
+//
 // # Streams
 //
 // With Options.Streams each event is also added to a Redis Stream, StreamKey(channel), by the script that publishes it. So

@@ -108,8 +108,11 @@ func (l *lane) run(ctx context.Context) (carried int, err error) {
 	return carried, nil
 }
 
-// step does the next thing: get ready, publish what is pending, or wait for more.
+// step does the next thing: get ready, publish what is pending, or wait for more; nothing while the relay is paused.
 func (l *lane) step(ctx context.Context) (carried int, err error) {
+	if opened := l.r.valve.closed(); opened != nil {
+		return 0, l.rest(ctx, opened)
+	}
 	if !l.loaded || l.origins != l.r.origins.Load() {
 		if err := l.load(ctx); err != nil {
 			return 0, err

@@ -24,7 +24,7 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 		reading.Go(func() { l.ahead, _ = l.read(ctx, l.aheadOf) }) // an error comes again in the next step
 	}
 	done, err := l.r.flow.take(ctx, sizes(batches), &l.express, l.slowed)
-	if err != nil || ctx.Err() != nil {
+	if err != nil || ctx.Err() != nil || l.r.paused() {
 		reading.Wait()
 		done()
 		return 0, err

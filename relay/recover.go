@@ -26,7 +26,7 @@ func (l *lane) connect(ctx context.Context) error {
 	}
 	l.outage = l.outage || restarted()
 	if reply.Outcome == OK && l.outage {
-		if reply, err = l.rejoin(ctx, reply); err != nil || ctx.Err() != nil {
+		if reply, err = l.rejoin(ctx, reply); err != nil || ctx.Err() != nil || l.r.paused() {
 			return err
 		}
 	}
@@ -62,7 +62,7 @@ func (l *lane) connect(ctx context.Context) error {
 // the time begins with its first answer.
 func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 	until := time.Now().Add(l.r.opts.RejoinWait)
-	for reply.Receivers >= 0 && reply.Receivers < l.progress.Receivers && time.Now().Before(until) && ctx.Err() == nil {
+	for reply.Receivers >= 0 && reply.Receivers < l.progress.Receivers && time.Now().Before(until) && ctx.Err() == nil && !l.r.paused() {
 		if l.status.set(Waiting, "", fmt.Sprintf("%d of %d subscribers are back", reply.Receivers, l.progress.Receivers)) {
 			l.log.Info("Redis is back; waiting for its subscribers", "receivers", reply.Receivers, "before", l.progress.Receivers)
 		}
@@ -90,7 +90,7 @@ func (l *lane) hold(ctx context.Context) error {
 	if l.status.set(Held, "", text) {
 		l.log.Warn("held: too few subscribers", "channel", l.channel, "required", l.required())
 	}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !l.r.paused() {
 		if most := l.r.opts.HoldMax; most > 0 && time.Since(l.heldSince) >= most {
 			l.log.Warn("publishing to whoever is there: RELAY_HOLD_MAX is over", "channel", l.channel)
 			l.waived = true

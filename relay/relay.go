@@ -141,6 +141,7 @@ type Relay struct {
 	origins atomic.Int64 // how often a lane has given the file a fresh origin: the others must read it again
 	flow    *flow
 	alerts  alerter
+	valve   valve
 }
 
 // New makes a relay; nothing starts before Run.

@@ -167,7 +167,7 @@ func TestKilledRedis(t *testing.T) {
 			r.start(quick())
 			r.add("news", 20)
 			sub.WaitFor(20)
-			eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Progress.TailFrom == 0 && r.topic("news").Pending == 0 })
+			eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
 			mayRepeat := map[string]bool{}
 			r.add("news", 20)
 			for _, e := range r.appended[20:] {

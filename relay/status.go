@@ -15,28 +15,30 @@ const (
 	Held       State = "held"        // too few subscribers
 	RedisDown  State = "redis_down"  // Redis does not answer, or not as a master that takes writes
 	Blocked    State = "blocked"     // needs an operator: rights, memory, or an event that fails by itself
+	Paused     State = "paused"      // by an operator: Pause was called
 	NotRunning State = "not_running" // Run was not called, or has returned
 )
 
-var severity = map[State]int{Delivering: 0, Waiting: 1, Held: 2, RedisDown: 3, Blocked: 4, NotRunning: 5}
+var severity = map[State]int{Delivering: 0, Waiting: 1, Held: 2, RedisDown: 3, Blocked: 4, Paused: 5, NotRunning: 6}
 
 // Health is the relay's state: the worst of its topics'.
 type Health struct {
-	State     State
-	Since     time.Time
-	LastError string // with what to do about it; "" when all is well
-	Topics    map[string]TopicHealth
+	State     State                  `json:"state"`
+	Since     time.Time              `json:"since"`
+	LastError string                 `json:"last_error"` // with what to do about it; "" when all is well
+	Topics    map[string]TopicHealth `json:"topics"`
 }
 
 // TopicHealth is the state of one topic.
 type TopicHealth struct {
-	State     State
-	Since     time.Time
-	LastError string
-	Receivers int // subscribers of its channel when last asked, -1 when that is not known
+	State     State     `json:"state"`
+	Since     time.Time `json:"since"`
+	LastError string    `json:"last_error"`
+	Receivers int       `json:"receivers"` // subscribers of its channel when last asked, -1 when that is not known
 	// Amnesias is how often Redis was found to have forgotten what it had accepted, and Readded how many events were added to
 	// the stream again for that reason, since the relay was made.
-	Amnesias, Readded int
+	Amnesias int `json:"amnesias"`
+	Readded  int `json:"readded"`
 }
 
 // laneStatus is what a lane tells the world.
@@ -81,8 +83,12 @@ func (s *laneStatus) get() TopicHealth {
 func (r *Relay) Health() Health {
 	h := Health{State: NotRunning, Topics: map[string]TopicHealth{}}
 	worst := -1
+	since, paused := r.valve.closedSince()
 	for _, l := range r.lanes {
 		t := l.status.get()
+		if paused && t.State != NotRunning {
+			t.State, t.Since, t.LastError = Paused, since, pausedText
+		}
 		h.Topics[l.topic] = t
 		if severity[t.State] > worst {
 			worst = severity[t.State]

@@ -75,6 +75,7 @@ Begin with: matchrelay demo`,
 		a.configCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand())
 	root.AddCommand(a.auditCommand(), a.checkCommand(), a.backupCommand(), a.compactCommand(),
 		a.schemaCommand(), a.completionCommand(), a.verifyFileCommand())
+	root.AddCommand(a.steerCommands()...)
 	return root
 }
 

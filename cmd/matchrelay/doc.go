@@ -10,13 +10,14 @@
 //	matchrelay events list --state parked           the log, event by event
 //	matchrelay backup save copy.db                  a copy of the outbox
 //	matchrelay check                                whether the file is sound
+//	matchrelay pause                                publish nothing for now; resume, retry-now
 //
 // # How the program is put together
 //
 // main.go handles signals and the exit code; app.go holds the root command and the global flags. Each command is a
 // file: run.go, relay.go, ingest.go, status.go, events_list.go, events_show.go, events_replay.go, events_discard.go,
 // audit.go, matches_*.go, resync.go, backup.go, check.go, compact.go, schema.go, completion.go, config.go,
-// doctor.go, version.go, demo.go. What they share: open.go (outbox, recorder and relay from the
+// doctor.go, control.go (pause, resume, retry-now), version.go, demo.go. What they share: open.go (outbox, recorder and relay from the
 // configuration), source_*.go (where match lists come from), previous.go (the list that an outbox begins with),
 // confirm.go, progress.go, verify.go (a file
 // verified by a child process), exit.go (errors to exit codes), output.go and logging.go. dev.go is what run --dev brings along,
@@ -24,6 +25,9 @@
 // doctor_checks.go, doctor_file.go, doctor_connection.go, doctor_redis.go and doctor_topics.go. The demo's story is in
 // demo_story.go, what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops in
 // demo_redis.go.
+//
+// status and events work through the control socket of the process that has the outbox open, else on the file: see
+// openStore in control.go; status_live.go is what status shows of a relay that runs.
 //
 // # What goes where
 //
@@ -36,7 +40,7 @@
 //	1  failure
 //	2  usage: a wrong flag, argument or setting
 //	3  not found: no such outbox, event, match or input file
-//	4  the outbox is held by another process, or Redis does not answer
+//	4  the outbox is held by another process, or by none where one is needed, or Redis does not answer
 //	5  verification failed: a damaged file, an invalid message, or a demo that lost something
 //	6  partly done
 //

@@ -37,7 +37,7 @@ func (a *app) listEvents(ctx context.Context, s selection) (err error) {
 	if err != nil {
 		return err
 	}
-	o, err := openOutbox(cfg, a.logger(cfg), true)
+	o, err := openStore(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (a *app) listEvents(ctx context.Context, s selection) (err error) {
 }
 
 // eachEvent calls each for every event of a filter, page by page.
-func eachEvent(ctx context.Context, o *outbox.Outbox, f outbox.Filter, each func(outbox.Info) error) error {
+func eachEvent(ctx context.Context, o store, f outbox.Filter, each func(outbox.Info) error) error {
 	left := f.Limit
 	for {
 		f.Limit = listPage

@@ -56,7 +56,7 @@ func (a *app) replay(ctx context.Context, s selection, flags replayFlags) (err e
 	if err != nil {
 		return err
 	}
-	o, err := openOutbox(cfg, a.logger(cfg), true)
+	o, err := openStore(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (a *app) replay(ctx context.Context, s selection, flags replayFlags) (err e
 
 // choose returns the sequences to replay: all of a range, so that what cannot be replayed shows, else only those parked or
 // unheard. A single sequence that does not exist is outbox.ErrNotFound.
-func choose(ctx context.Context, o *outbox.Outbox, f outbox.Filter, named bool) (chosen []uint64, err error) {
+func choose(ctx context.Context, o store, f outbox.Filter, named bool) (chosen []uint64, err error) {
 	each := []outbox.State{f.State}
 	if f.State == "" && !named {
 		each = []outbox.State{outbox.Parked, outbox.Unheard}

@@ -44,11 +44,15 @@ func (a *app) showEvent(ctx context.Context, sequence uint64, payload bool) erro
 	if err != nil {
 		return err
 	}
-	o, err := openOutbox(cfg, a.logger(cfg), true)
+	o, err := openStore(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return err
 	}
-	entry, info, err := o.Get(ctx, sequence)
+	get := o.Get
+	if live, ok := o.(*liveStore); ok && payload {
+		get = live.Payload
+	}
+	entry, info, err := get(ctx, sequence)
 	if err := errors.Join(err, o.Close()); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/PitchConnect/matchrelay/changes"
 	"github.com/PitchConnect/matchrelay/config"
 	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay/control"
 	"github.com/PitchConnect/matchrelay/schema"
 )
 
@@ -51,6 +52,10 @@ var endings = []struct {
 	{config.ErrInvalid, exitUsage, ""},
 	{config.ErrEnvFile, exitUsage, ""},
 	{outbox.ErrLocked, exitUnreachable, ""},
+	{control.ErrNotRunning, exitUnreachable, "start one with: matchrelay run, or: matchrelay relay"},
+	{errOtherOutbox, exitUnreachable, ""},
+	{control.ErrNoRelay, exitUnreachable, "start it with REDIS_PUBSUB_ENABLED=true"},
+	{control.ErrUnsupported, exitFailure, "use the matchrelay of the version that runs there"},
 	{outbox.ErrNotFound, exitNotFound, ""},
 	{outbox.ErrDamaged, exitUnverified, ""},
 	{changes.ErrEmptyList, exitFailure, "nothing was recorded; add --allow-empty"},

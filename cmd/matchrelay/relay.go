@@ -21,7 +21,7 @@ func (a *app) relayCommand() *cobra.Command {
 		Use:   "relay",
 		Short: "Deliver what is in the outbox, without a processor",
 		Long: `Relay opens the outbox itself and delivers what is pending, until SIGTERM or Ctrl-C, or with --until-empty until
-nothing is. No processor can have the file open meanwhile.
+nothing is. No processor can have the file open meanwhile. Other commands reach it through the control socket.
 
 With --timeout it exits with 4 when Redis does not answer by then, and with 6 when events wait for something else.`,
 		Args: cobra.NoArgs,
@@ -66,7 +66,8 @@ func (a *app) relay(ctx context.Context, untilEmpty bool, timeout time.Duration)
 func relayFor(ctx context.Context, o *outbox.Outbox, cfg *config.Config, log *slog.Logger) error {
 	client := newClient(cfg)
 	defer client.Close()
-	return relay.New(o, relay.NewRedis(client, cfg.Redis.SocketTimeout), relayOptions(cfg, log)).Run(ctx)
+	r := relay.New(o, relay.NewRedis(client, cfg.Redis.SocketTimeout), relayOptions(cfg, log))
+	return runServed(ctx, o, r, cfg, log)
 }
 
 // drain delivers until nothing is pending, for at most timeout (0 = for ever). What is left stays in the outbox; the
@@ -88,7 +89,7 @@ func drain(ctx context.Context, o *outbox.Outbox, cfg *config.Config, log *slog.
 		})
 		defer timer.Stop()
 	}
-	if err := r.Run(ctx); err != nil {
+	if err := runServed(ctx, o, r, cfg, log); err != nil {
 		return err
 	}
 	stats, err := o.Stats(context.WithoutCancel(ctx))

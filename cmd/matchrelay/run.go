@@ -34,6 +34,7 @@ A file is looked at once a second and read when it changes, and every interval; 
 30 s and 64 MiB at most. Without --source it is FOGIS_API_CLIENT_URL with /matches appended. A list that cannot be had
 makes a failed cycle, with an alert, and the next one comes as usual. An outbox without a list first imports the one of
 PREVIOUS_MATCHES_FILE (which the Python integration saved), so that only what changed since is told.
+Other commands (status, events, pause) reach it through the control socket.
 
 With --dev it needs nothing: an embedded Redis, a made-up list that changes every few seconds, a subscriber that prints
 what it gets, a temporary outbox; --redis-url, --source and --db replace theirs. Settings are then not read from the
@@ -134,6 +135,10 @@ func (p *processor) run(ctx context.Context) error {
 		group.Go(func() error { return relayFor(ctx, p.outbox, p.cfg, p.log) })
 	} else {
 		p.log.Warn("REDIS_PUBSUB_ENABLED is false: changes are recorded, nothing is published")
+		group.Go(func() error {
+			serveControl(ctx, p.outbox, nil, p.cfg, p.log)
+			return nil
+		})
 	}
 	group.Go(func() error {
 		for ctx.Err() == nil {

@@ -24,6 +24,7 @@ import (
 // The scripts run the real program. Beside testscript's own commands they have
 //
 //	exits CODE COMMAND...   run a command and compare its exit code
+//	eventually TEXT COMMAND...  run a command until its output has a text
 //	json, jsonl             check that the last output is JSON, or JSON line by line
 //	redis                   start a redis-server and set REDIS_URL
 //	subscribe, received N   subscribe to all channels; wait for N messages
@@ -44,17 +45,18 @@ func TestCommands(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits":     exitsCmd,
-			"json":      jsonCmd,
-			"jsonl":     jsonlCmd,
-			"redis":     redisCmd,
-			"subscribe": subscribeCmd,
-			"received":  receivedCmd,
-			"serve":     serveCmd,
-			"outbox":    outboxCmd,
-			"damage":    damageCmd,
-			"hold":      holdCmd,
-			"release":   releaseCmd,
+			"exits":      exitsCmd,
+			"eventually": eventuallyCmd,
+			"json":       jsonCmd,
+			"jsonl":      jsonlCmd,
+			"redis":      redisCmd,
+			"subscribe":  subscribeCmd,
+			"received":   receivedCmd,
+			"serve":      serveCmd,
+			"outbox":     outboxCmd,
+			"damage":     damageCmd,
+			"hold":       holdCmd,
+			"release":    releaseCmd,
 		},
 	})
 }
@@ -72,6 +74,20 @@ func exitsCmd(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func eventuallyCmd(ts *testscript.TestScript, _ bool, args []string) {
+	for until := time.Now().Add(redistest.Patience); ; {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		out := ts.ReadFile("stdout")
+		if strings.Contains(out, args[0]) {
+			return
+		}
+		if time.Now().After(until) {
+			ts.Fatalf("never %q", args[0])
+		}
+		<-time.After(20 * time.Millisecond)
 	}
 }
 

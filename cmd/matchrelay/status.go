@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -23,6 +22,7 @@ type status struct {
 	Relay    relayStatus    `json:"relay"`
 	Topics   []topicStatus  `json:"topics"`
 	Database databaseStatus `json:"database"`
+	Live     bool           `json:"live,omitempty"` // told by the process that has the outbox open
 }
 
 type relayStatus struct {
@@ -45,6 +45,12 @@ type topicStatus struct {
 	Replayed             uint64  `json:"replayed"`
 	OldestPendingSeconds float64 `json:"oldest_pending_seconds"`
 	Receivers            int     `json:"receivers"` // when the relay last asked
+
+	// What only a running relay knows, as is Held.
+	State     relay.State `json:"state,omitempty"`
+	LastError string      `json:"last_error,omitempty"`
+	Amnesias  int         `json:"amnesias,omitempty"` // since it was started, as is Readded
+	Readded   int         `json:"readded,omitempty"`
 }
 
 type databaseStatus struct {
@@ -63,17 +69,25 @@ type limits struct {
 
 func (a *app) statusCommand() *cobra.Command {
 	var l limits
+	var watch time.Duration
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what is delivered, what waits and what is parked",
-		Long: `Status opens the outbox and shows its counters. While another process has the file, it exits with 4.
+		Long: `Status asks the process that has the outbox open, or opens the file itself. Only a process that runs knows the state of
+its relay. It exits with 4 when another process has the file and does not serve the control socket.
 
 With --check it answers like a monitoring plug-in: exit code 0 ok, 1 warning, 2 critical, by the age of the oldest
 pending event and the number of parked ones.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), l) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watching := cmd.Flags().Changed("watch"); watching && l.check || watching && watch < leastWatch {
+				return usageError(fmt.Errorf("--watch: expected %v or more, and no --check", leastWatch))
+			}
+			return a.status(cmd.Context(), l, watch)
+		},
 	}
 	flags := cmd.Flags()
+	flags.DurationVar(&watch, "watch", 0, "show it again and again, with this time in between (2s), until Ctrl-C")
 	flags.BoolVar(&l.check, "check", false, "exit with 0, 1 or 2 for ok, warning or critical")
 	flags.DurationVar(&l.warnAge, "warn-age", time.Minute, "with --check: oldest pending event, warning")
 	flags.DurationVar(&l.criticalAge, "critical-age", 15*time.Minute, "with --check: oldest pending event, critical")
@@ -82,20 +96,18 @@ pending event and the number of parked ones.`,
 	return cmd
 }
 
-func (a *app) status(ctx context.Context, l limits) error {
+func (a *app) status(ctx context.Context, l limits, watch time.Duration) error {
 	cfg, err := a.load(nil)
 	if err != nil {
 		return err
 	}
-	o, err := openOutbox(cfg, a.logger(cfg), true)
+	if watch > 0 {
+		return a.watch(ctx, cfg, watch)
+	}
+	s, err := a.look(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	stats, err := o.Stats(ctx)
-	if err := errors.Join(err, o.Close()); err != nil {
-		return err
-	}
-	s := newStatus(stats, o.Path(), cfg, time.Now())
 	if err := a.print(s, func(w io.Writer) { writeStatus(w, s, cfg) }); err != nil {
 		return err
 	}
@@ -137,21 +149,28 @@ func newStatus(stats outbox.Stats, path string, cfg *config.Config, now time.Tim
 func writeStatus(w io.Writer, s status, cfg *config.Config) {
 	fmt.Fprintf(w, "outbox  %s, %s, %s\n", s.Database.Path, count(int(s.Database.Events), "event"), byteText(s.Database.Bytes))
 	fmt.Fprintf(w, "origin  %s, epoch %d%s\n", s.Origin, s.Epoch, map[bool]string{true: " (an older copy of the file was put back)"}[s.Epoch > 1])
-	fmt.Fprintf(w, "relay   not running\n\n")
-	t := newTable("TOPIC", "CHANNEL", "LAST", "PENDING", "OLDEST", "PARKED", "DELIVERED", "UNHEARD")
+	fmt.Fprintf(w, "relay   %s\n\n", s.Relay.text(cfg.Processor.Location))
+	header := []any{"TOPIC", "CHANNEL", "LAST", "PENDING", "OLDEST", "PARKED", "DELIVERED", "UNHEARD"}
+	if s.Live {
+		header = append(header, "HELD", "RECEIVERS", "STATE")
+	}
+	t := newTable(header...)
 	for _, row := range s.Topics {
 		oldest := ""
 		if row.Pending > 0 {
 			oldest = time.Duration(row.OldestPendingSeconds * float64(time.Second)).Round(time.Second).String()
 		}
-		t.AppendRow([]any{row.Topic, row.Channel, row.LastSequence, row.Pending, oldest, row.Parked,
-			row.Delivered, row.Unheard})
+		cells := []any{row.Topic, row.Channel, row.LastSequence, row.Pending, oldest, row.Parked, row.Delivered, row.Unheard}
+		if s.Live {
+			cells = append(cells, row.Held, row.Receivers, row.State)
+		}
+		t.AppendRow(cells)
 	}
 	render(w, t)
 	switch pending, parked, unheard := s.totals(); {
 	case parked > 0:
 		fmt.Fprintln(w, "\nlook at what is parked with: matchrelay events list --state parked")
-	case pending > 0:
+	case pending > 0 && !s.Live:
 		fmt.Fprintln(w, "\ndeliver what is pending with: matchrelay relay --until-empty")
 	case unheard > 0:
 		fmt.Fprintln(w, "\nsend what nobody heard again with: matchrelay events replay --state unheard")

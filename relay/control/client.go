@@ -1,0 +1,240 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// dialTimeout is how long a process may take to accept a connection.
+const dialTimeout = 5 * time.Second
+
+// Client uses a control socket. It is safe for use by many goroutines. Make one with Dial and close it.
+//
+// Errors of its methods: those of the outbox that the process has met (errors.Is finds outbox.ErrNotFound,
+// outbox.ErrInvalid and so on; the error is an *Error); ErrNotRunning when the process has gone, perhaps after it has done what
+// it was asked for; ErrUnsupported.
+type Client struct {
+	path string
+	web  http.Client
+}
+
+// Dial returns a client of the socket at path, after looking whether somebody listens there. Errors: ErrNotRunning when
+// nobody does; fs.ErrPermission.
+func Dial(path string) (*Client, error) {
+	conn, err := dial(context.Background(), path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", path, err)
+	}
+	_ = conn.Close() // nothing was said
+	c := &Client{path: path}
+	c.web.Transport = &http.Transport{
+		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
+		IdleConnTimeout: 30 * time.Second,
+	}
+	return c, nil
+}
+
+func dial(ctx context.Context, path string) (net.Conn, error) {
+	if len(path) > maxPath { // nobody can have bound it
+		return nil, ErrNotRunning
+	}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTSOCK) ||
+		errors.Is(err, syscall.ENOTDIR) {
+		return nil, ErrNotRunning
+	}
+	return conn, err
+}
+
+// Close closes the connections. It never fails.
+func (c *Client) Close() error {
+	c.web.CloseIdleConnections()
+	return nil
+}
+
+// Status asks for the counters of the outbox and the health of the relay.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// RetryNow ends the backoff that any topic is in. This, Pause and Resume return the relay's health afterwards; ErrNoRelay when
+// the process has no relay.
+func (c *Client) RetryNow(ctx context.Context) (relay.Health, error) {
+	return c.steer(ctx, "/v1/retry-now")
+}
+
+// Pause lets the relay publish nothing until it is resumed, or its process ends.
+func (c *Client) Pause(ctx context.Context) (relay.Health, error) { return c.steer(ctx, "/v1/pause") }
+
+// Resume ends a pause.
+func (c *Client) Resume(ctx context.Context) (relay.Health, error) { return c.steer(ctx, "/v1/resume") }
+
+func (c *Client) steer(ctx context.Context, path string) (relay.Health, error) {
+	var h relay.Health
+	return h, c.call(ctx, http.MethodPost, path, nil, &h)
+}
+
+// Each calls each for every event of a filter, in order, as the list arrives; its error ends the list.
+func (c *Client) Each(ctx context.Context, f outbox.Filter, each func(outbox.Info) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	body, err := c.send(ctx, http.MethodGet, "/v1/events?"+query(f).Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	for d := json.NewDecoder(body); ; {
+		var l line
+		switch err := d.Decode(&l); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("control socket %s: the list ends early: %w", c.path, err)
+		case l.Error != nil:
+			return l.Error
+		}
+		if err := each(l.Info); err != nil {
+			return err
+		}
+	}
+}
+
+// List is outbox.List.
+func (c *Client) List(ctx context.Context, f outbox.Filter) ([]outbox.Info, error) {
+	var list []outbox.Info
+	err := c.Each(ctx, f, func(info outbox.Info) error {
+		list = append(list, info)
+		return nil
+	})
+	return list, err
+}
+
+// Get is outbox.Get, without the payload.
+func (c *Client) Get(ctx context.Context, sequence uint64) (outbox.Entry, outbox.Info, error) {
+	return c.get(ctx, sequence, "")
+}
+
+// Payload is outbox.Get, with the payload.
+func (c *Client) Payload(ctx context.Context, sequence uint64) (outbox.Entry, outbox.Info, error) {
+	return c.get(ctx, sequence, "?payload=1")
+}
+
+func (c *Client) get(ctx context.Context, sequence uint64, what string) (outbox.Entry, outbox.Info, error) {
+	var e Event
+	if err := c.call(ctx, http.MethodGet, "/v1/events/"+strconv.FormatUint(sequence, 10)+what, nil, &e); err != nil {
+		return outbox.Entry{}, outbox.Info{}, err
+	}
+	entry := outbox.Entry{Topic: e.Topic, Sequence: e.Sequence, MessageID: e.MessageID, Payload: e.Payload, AppendedAt: e.AppendedAt,
+		ReplayOf: e.ReplayOf, Snapshot: e.Snapshot, TraceParent: e.TraceParent}
+	if e.Damaged != "" {
+		entry.Err = &Error{Code: "damaged", Message: e.Damaged}
+	}
+	return entry, e.Info, nil
+}
+
+// Replay is outbox.Replay, in one request for each MaxReplay sequences. Options.Actor has no effect: the audit log names the
+// user that the system tells. Progress is called after each request. After an error, the result says what was done before it.
+func (c *Client) Replay(ctx context.Context, sequences []uint64, opts outbox.ReplayOptions) (outbox.ReplayResult, error) {
+	sequences = slices.Compact(slices.Sorted(slices.Values(sequences)))
+	total := outbox.ReplayResult{Sequences: []uint64{}}
+	done := 0
+	for chunk := range slices.Chunk(sequences, MaxReplay) {
+		var part outbox.ReplayResult
+		err := c.call(ctx, http.MethodPost, "/v1/events/replay", ReplayRequest{Sequences: chunk, AllowStale: opts.AllowStale,
+			DryRun: opts.DryRun, Filter: opts.Filter, Reason: opts.Reason}, &part)
+		var failed *replayError
+		if errors.As(err, &failed) {
+			part, err = failed.result, failed.error
+		}
+		total.Matched += part.Matched
+		total.Eligible += part.Eligible
+		total.Superseded += part.Superseded
+		total.Ineligible += part.Ineligible
+		total.Replayed += part.Replayed
+		total.Sequences = append(total.Sequences, part.Sequences...)
+		if err != nil {
+			return total, err
+		}
+		if done += len(chunk); opts.Progress != nil {
+			opts.Progress(done)
+		}
+	}
+	return total, nil
+}
+
+// replayError is an error with what was done before it.
+type replayError struct {
+	error
+	result outbox.ReplayResult
+}
+
+func (e *replayError) Unwrap() error { return e.error }
+
+// call sends a request and reads its answer.
+func (c *Client) call(ctx context.Context, method, path string, request, into any) error {
+	body, err := c.send(ctx, method, path, request)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(into); err != nil {
+		return fmt.Errorf("control socket %s: read the answer: %w", c.path, err)
+	}
+	return nil
+}
+
+// send sends a request and returns the body of its answer, or the error that it tells.
+func (c *Client) send(ctx context.Context, method, path string, request any) (io.ReadCloser, error) {
+	var sent io.Reader
+	if request != nil {
+		b, err := json.Marshal(request)
+		if err != nil {
+			return nil, fmt.Errorf("control socket %s: %w", c.path, err)
+		}
+		sent = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://control"+path, sent)
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", c.path, err)
+	}
+	response, err := c.web.Do(r)
+	var wrapped *url.Error // its text is the made-up URL
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		err = fmt.Errorf("%w any more: it went away before it answered", ErrNotRunning)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", c.path, err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	var a answer
+	if err := json.NewDecoder(response.Body).Decode(&a); err != nil || a.Error == nil {
+		return nil, fmt.Errorf("control socket %s: answered %s: %w", c.path, response.Status, ErrUnsupported)
+	}
+	if a.Result != nil {
+		return nil, &replayError{error: a.Error, result: *a.Result}
+	}
+	return nil, a.Error
+}

@@ -1,0 +1,79 @@
+package control
+
+import (
+	"errors"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// Errors that callers tell apart with errors.Is, beside those of package outbox.
+var (
+	// ErrNotRunning: nobody serves the socket.
+	ErrNotRunning = errors.New("no process serves the control socket")
+	// ErrInUse: another process serves the socket.
+	ErrInUse = errors.New("another process serves the control socket")
+	// ErrNoRelay: the process that serves the socket has no relay.
+	ErrNoRelay = errors.New("the process has no relay")
+	// ErrUnsupported: the process that serves the socket does not know the request: it is of another version.
+	ErrUnsupported = errors.New("the process that serves the control socket does not know this request")
+)
+
+// Error is what a request was answered with.
+type Error struct {
+	// Code is one of not_found, invalid, too_large, full, disk_full, damaged, failed, closed, no_relay, unknown_path,
+	// unknown_version, method_not_allowed, internal.
+	Code string `json:"code"`
+	// Message is for people.
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Is makes errors.Is find the error that it stands for.
+func (e *Error) Is(target error) bool {
+	for _, known := range codes {
+		if known.code == e.Code && known.err == target {
+			return true
+		}
+	}
+	return false
+}
+
+// codes are the codes of errors, with the HTTP status that goes with them.
+var codes = []struct {
+	code   string
+	status int
+	err    error
+}{
+	{"not_found", 404, outbox.ErrNotFound},
+	{"invalid", 400, outbox.ErrInvalid},
+	{"too_large", 413, outbox.ErrTooLarge},
+	{"full", 507, outbox.ErrFull},
+	{"disk_full", 507, outbox.ErrDiskFull},
+	{"damaged", 500, outbox.ErrDamaged},
+	{"failed", 500, outbox.ErrFailed},
+	{"closed", 503, outbox.ErrClosed},
+	{"no_relay", 409, ErrNoRelay},
+	{"unknown_path", 404, ErrUnsupported},
+	{"unknown_version", 404, ErrUnsupported},
+	{"method_not_allowed", 405, ErrUnsupported},
+}
+
+// describe makes an error an answer.
+func describe(err error) (*Error, int) {
+	var e *Error
+	if errors.As(err, &e) {
+		for _, known := range codes {
+			if known.code == e.Code {
+				return e, known.status
+			}
+		}
+		return e, 500
+	}
+	for _, known := range codes {
+		if errors.Is(err, known.err) {
+			return &Error{Code: known.code, Message: err.Error()}, known.status
+		}
+	}
+	return &Error{Code: "internal", Message: err.Error()}, 500
+}

@@ -1,0 +1,224 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// handler routes requests. Whatever the paths, a request outside them is answered with an Error as well.
+func (s *server) handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range []struct {
+		method, path string
+		handle       func(w http.ResponseWriter, r *http.Request) error
+	}{
+		{"GET", "/v1/status", s.status},
+		{"POST", "/v1/retry-now", s.steer((*relay.Relay).RetryNow)},
+		{"POST", "/v1/pause", s.steer((*relay.Relay).Pause)},
+		{"POST", "/v1/resume", s.steer((*relay.Relay).Resume)},
+		{"GET", "/v1/events", s.events},
+		{"GET", "/v1/events/{sequence}", s.event},
+		{"POST", "/v1/events/replay", s.replay},
+		{"", "/", func(_ http.ResponseWriter, r *http.Request) error {
+			if !strings.HasPrefix(r.URL.Path, "/v1/") {
+				return &Error{Code: "unknown_version", Message: "this process speaks version /v1 only; use a client of its version"}
+			}
+			return &Error{Code: "unknown_path", Message: "this process does not know this path; use a client of its version"}
+		}},
+	} {
+		mux.HandleFunc(route.path, func(w http.ResponseWriter, r *http.Request) {
+			if !s.enter() {
+				panic(http.ErrAbortHandler)
+			}
+			defer s.running.Done()
+			r.Body = http.MaxBytesReader(w, r.Body, s.limits.body)
+			var err error
+			if route.method != "" && r.Method != route.method {
+				w.Header().Set("Allow", route.method)
+				err = &Error{Code: "method_not_allowed", Message: fmt.Sprintf("%s takes %s only", route.path, route.method)}
+			} else {
+				err = route.handle(w, r)
+			}
+			if err != nil {
+				refuse(w, err, nil)
+			}
+		})
+	}
+	return mux
+}
+
+// refuse answers with an error, and what was done before it.
+func refuse(w http.ResponseWriter, err error, result *outbox.ReplayResult) {
+	e, status := describe(err)
+	respond(w, status, answer{Error: e, Result: result})
+}
+
+func respond(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client has gone
+}
+
+func (s *server) status(w http.ResponseWriter, r *http.Request) error {
+	stats, err := s.opts.Outbox.Stats(r.Context())
+	if err != nil {
+		return err
+	}
+	status := Status{Outbox: stats, File: File{Path: s.opts.Outbox.Path()}}
+	if info, err := os.Stat(status.File.Path); err == nil {
+		sys := info.Sys().(*syscall.Stat_t)
+		status.File.Device, status.File.Inode = uint64(sys.Dev), sys.Ino
+	}
+	if s.opts.Relay != nil {
+		health := s.opts.Relay.Health()
+		status.Relay = &health
+	}
+	respond(w, http.StatusOK, status)
+	return nil
+}
+
+// steer makes a handler of what is done to the relay.
+func (s *server) steer(do func(*relay.Relay)) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		if s.opts.Relay == nil {
+			return fmt.Errorf("%w: it was started without one", ErrNoRelay)
+		}
+		do(s.opts.Relay)
+		respond(w, http.StatusOK, s.opts.Relay.Health())
+		return nil
+	}
+}
+
+// events streams a list, page by page: no transaction of the outbox waits for a client.
+func (s *server) events(w http.ResponseWriter, r *http.Request) error {
+	f, err := parseFilter(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	left := f.Limit
+	out := json.NewEncoder(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	for began := false; ; began = true {
+		f.Limit = s.limits.page
+		if left > 0 {
+			f.Limit = min(f.Limit, left)
+		}
+		page, err := s.opts.Outbox.List(r.Context(), f)
+		switch {
+		case r.Context().Err() != nil:
+			panic(http.ErrAbortHandler) // so that the client sees that this is not the end of the list
+		case err != nil && !began:
+			return err
+		case err != nil:
+			e, _ := describe(err)
+			_ = out.Encode(answer{Error: e})
+			return nil
+		}
+		s.giveTime(w)
+		for _, info := range page {
+			if out.Encode(info) != nil {
+				return nil // nobody is there to be told
+			}
+			f.After = info.Sequence
+		}
+		left -= len(page)
+		if len(page) < f.Limit || left == 0 {
+			return nil
+		}
+	}
+}
+
+// giveTime begins the time anew that the client has to take what it is sent, and ends the one that its request had to arrive:
+// net/http would cancel the request when that is over, although it is complete.
+func (s *server) giveTime(w http.ResponseWriter) {
+	control := http.NewResponseController(w) // net/http's own writer can do both
+	_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetWriteDeadline(time.Now().Add(s.limits.stall))
+}
+
+func (s *server) event(w http.ResponseWriter, r *http.Request) error {
+	sequence, err := strconv.ParseUint(r.PathValue("sequence"), 10, 64)
+	if err != nil || sequence == 0 {
+		return invalid("sequence: expected a number from 1 on")
+	}
+	payload := false
+	for name, values := range r.URL.Query() {
+		if name != "payload" || values[0] != "0" && values[0] != "1" {
+			return invalid("payload=1 is all that can be asked for")
+		}
+		payload = values[0] == "1"
+	}
+	entry, info, err := s.opts.Outbox.Get(r.Context(), sequence)
+	if err != nil {
+		return err
+	}
+	e := Event{Info: info, Snapshot: entry.Snapshot, TraceParent: entry.TraceParent}
+	if entry.Err != nil {
+		e.Damaged = entry.Err.Error()
+	}
+	if payload {
+		e.Payload = entry.Payload
+	}
+	respond(w, http.StatusOK, e)
+	return nil
+}
+
+func (s *server) replay(w http.ResponseWriter, r *http.Request) error {
+	var request ReplayRequest
+	if err := decode(r.Body, &request); err != nil {
+		return err
+	}
+	s.giveTime(w)
+	if n := len(request.Sequences); n > MaxReplay {
+		return fmt.Errorf("%w: %d sequences, %d are the most at once", outbox.ErrTooLarge, n, MaxReplay)
+	}
+	result, err := s.opts.Outbox.Replay(r.Context(), request.Sequences, outbox.ReplayOptions{
+		AllowStale: request.AllowStale, DryRun: request.DryRun, Actor: actor(r.Context()), Filter: request.Filter, Reason: request.Reason,
+		Progress: func(int) { s.giveTime(w) },
+	})
+	if err != nil {
+		refuse(w, err, &result)
+		return nil
+	}
+	respond(w, http.StatusOK, result)
+	return nil
+}
+
+// decode reads the body of a request: one JSON object with known fields.
+func decode(body io.Reader, into any) error {
+	d := json.NewDecoder(body)
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil {
+		if _, end := d.Token(); end != io.EOF {
+			err = errors.New("something follows the object")
+		}
+	}
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return fmt.Errorf("%w: a request may have %d bytes", outbox.ErrTooLarge, large.Limit)
+	case err != nil:
+		return invalid("body: %v", err)
+	}
+	return nil
+}
+
+// actor is who is connected, for the audit log.
+func actor(ctx context.Context) string {
+	conn, _ := ctx.Value(peerKey{}).(net.Conn)
+	return peer(conn)
+}

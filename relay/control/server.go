@@ -1,0 +1,134 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// Options of Serve. Only Outbox is needed.
+type Options struct {
+	// Outbox is open, and is closed only after Serve has returned.
+	Outbox *outbox.Outbox
+	// Relay is the one that drains it; nil: what needs a relay answers with ErrNoRelay.
+	Relay *relay.Relay
+	// Path is that of the socket; "" means the outbox file's with .sock appended.
+	Path string
+	// Logger takes what happens; nil discards it. Payloads are never logged.
+	Logger *slog.Logger
+}
+
+// limits keep one client from being a burden.
+type limits struct {
+	arrive time.Duration // for a request to arrive
+	stall  time.Duration // for a client to take what it is sent, and for what is done in between
+	idle   time.Duration // between two requests of a connection
+	body   int64         // bytes of a request
+	page   int           // events that are read at once
+}
+
+var standard = limits{arrive: 10 * time.Second, stall: 30 * time.Second, idle: time.Minute, body: 1 << 20, page: 1000}
+
+// grace is how long answers that are under way may take when the server ends.
+const grace = 250 * time.Millisecond
+
+// Serve serves the control socket until ctx ends, and then returns nil after what is under way was cut short; the socket file
+// is gone then. It is to be called, and to return, while the outbox is open. Errors: ErrInUse when another process serves the
+// socket, a path that is too long for a unix socket (107 bytes on Linux) or whose folder cannot be written to, and what
+// the system says when no more connections can be accepted.
+func Serve(ctx context.Context, opts Options) error { return serve(ctx, opts, standard) }
+
+func serve(ctx context.Context, opts Options, lim limits) (err error) {
+	if opts.Path == "" {
+		opts.Path = opts.Outbox.Path() + ".sock"
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("serve control socket %s: %w", opts.Path, err)
+		}
+	}()
+	sock, err := bind(opts.Path)
+	if err != nil {
+		return err
+	}
+	requests, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &server{opts: opts, limits: lim}
+	web := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: lim.arrive,
+		ReadTimeout:       lim.arrive,
+		WriteTimeout:      lim.arrive + lim.stall,
+		IdleTimeout:       lim.idle,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          log.New(io.Discard, "", 0), // it would tell of clients that go away
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, conn)
+		},
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- web.Serve(sock) }()
+	opts.Logger.Debug("serving the control socket", "path", opts.Path)
+	select {
+	case <-ctx.Done():
+		// Before anything else ends: whoever finds no socket opens the file, and waits until it is closed.
+		err = sock.remove()
+		last, stop := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer stop()
+		if web.Shutdown(last) != nil {
+			_ = web.Close() // the listener's, which is closed already
+		}
+		<-ended
+	case err = <-ended:
+		cancel()
+		err = errors.Join(err, sock.remove(), web.Close())
+	}
+	s.finish()
+	return err
+}
+
+// peerKey is the key of a request's connection in its context.
+type peerKey struct{}
+
+// server answers requests.
+type server struct {
+	opts   Options
+	limits limits
+
+	mu       sync.Mutex
+	finished bool           // guarded by mu
+	running  sync.WaitGroup // handlers
+}
+
+// enter says whether a request may begin; it is to call running.Done then.
+func (s *server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.finished {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}
+
+// finish waits for the handlers: what they use may be closed then.
+func (s *server) finish() {
+	s.mu.Lock()
+	s.finished = true
+	s.mu.Unlock()
+	s.running.Wait()
+}
