@@ -43,6 +43,8 @@ type store interface {
 	List(ctx context.Context, f outbox.Filter) ([]outbox.Info, error)
 	Get(ctx context.Context, sequence uint64) (outbox.Entry, outbox.Info, error)
 	Replay(ctx context.Context, sequences []uint64, opts outbox.ReplayOptions) (outbox.ReplayResult, error)
+	Discard(ctx context.Context, sequences []uint64, opts outbox.DiscardOptions) (outbox.DiscardResult, error)
+	Audit(ctx context.Context, limit int) ([]outbox.AuditEntry, error)
 	Close() error
 }
 

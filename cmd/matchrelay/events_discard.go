@@ -56,7 +56,7 @@ func (a *app) discard(ctx context.Context, s selection, flags discardFlags) (err
 	if err != nil {
 		return err
 	}
-	o, err := openOutbox(cfg, a.logger(cfg), true)
+	o, err := openStore(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (a *app) discard(ctx context.Context, s selection, flags discardFlags) (err
 
 // chosenToDiscard returns the sequences of a filter: all of a range, so that what cannot be discarded shows, else of the
 // state, else only parked ones. A single sequence that does not exist is outbox.ErrNotFound.
-func chosenToDiscard(ctx context.Context, o *outbox.Outbox, f outbox.Filter, named bool) (chosen []uint64, err error) {
+func chosenToDiscard(ctx context.Context, o store, f outbox.Filter, named bool) (chosen []uint64, err error) {
 	if f.State == "" && !named {
 		f.State = outbox.Parked
 	}

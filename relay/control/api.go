@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -36,8 +37,8 @@ type Event struct {
 	Payload     []byte `json:"payload,omitempty"` // only with ?payload=1
 }
 
-// MaxReplay is how many sequences one ReplayRequest may name.
-const MaxReplay = 10_000
+// MaxSequences is how many sequences one ReplayRequest or DiscardRequest may name.
+const MaxSequences = 10_000
 
 // ReplayRequest is the body of /v1/events/replay; see outbox.ReplayOptions. Who asks is told by the system.
 type ReplayRequest struct {
@@ -48,11 +49,19 @@ type ReplayRequest struct {
 	Reason     string   `json:"reason"`
 }
 
+// DiscardRequest is the body of /v1/events/discard; see outbox.DiscardOptions. Who asks is told by the system.
+type DiscardRequest struct {
+	Sequences []uint64 `json:"sequences"`
+	DryRun    bool     `json:"dry_run"`
+	Filter    string   `json:"filter"`
+	Reason    string   `json:"reason"` // required
+}
+
 // answer is a failed request, or the last line of a list that could not be completed.
 type answer struct {
 	Error *Error `json:"error"`
-	// Result is what was done before a replay failed.
-	Result *outbox.ReplayResult `json:"result,omitempty"`
+	// Result is what was done before a replay or a discard failed.
+	Result json.RawMessage `json:"result,omitempty"`
 }
 
 // line is a line of a list.

@@ -149,43 +149,81 @@ func (c *Client) get(ctx context.Context, sequence uint64, what string) (outbox.
 	return entry, e.Info, nil
 }
 
-// Replay is outbox.Replay, in one request for each MaxReplay sequences. Options.Actor has no effect: the audit log names the
-// user that the system tells. Progress is called after each request. After an error, the result says what was done before it.
+// Replay is outbox.Replay, in one request for each MaxSequences. Options.Actor has no effect: the audit log names the user that
+// the system tells. Progress is called after each request. After an error, the result says what was done before it.
 func (c *Client) Replay(ctx context.Context, sequences []uint64, opts outbox.ReplayOptions) (outbox.ReplayResult, error) {
-	sequences = slices.Compact(slices.Sorted(slices.Values(sequences)))
 	total := outbox.ReplayResult{Sequences: []uint64{}}
-	done := 0
-	for chunk := range slices.Chunk(sequences, MaxReplay) {
+	err := inSteps(sequences, opts.Progress, func(chunk []uint64) error {
 		var part outbox.ReplayResult
-		err := c.call(ctx, http.MethodPost, "/v1/events/replay", ReplayRequest{Sequences: chunk, AllowStale: opts.AllowStale,
-			DryRun: opts.DryRun, Filter: opts.Filter, Reason: opts.Reason}, &part)
-		var failed *replayError
-		if errors.As(err, &failed) {
-			part, err = failed.result, failed.error
-		}
+		err := c.act(ctx, "/v1/events/replay", ReplayRequest{Sequences: chunk, AllowStale: opts.AllowStale, DryRun: opts.DryRun,
+			Filter: opts.Filter, Reason: opts.Reason}, &part)
 		total.Matched += part.Matched
 		total.Eligible += part.Eligible
 		total.Superseded += part.Superseded
 		total.Ineligible += part.Ineligible
 		total.Replayed += part.Replayed
 		total.Sequences = append(total.Sequences, part.Sequences...)
-		if err != nil {
-			return total, err
+		return err
+	})
+	return total, err
+}
+
+// Discard is outbox.Discard; what is said of Replay holds.
+func (c *Client) Discard(ctx context.Context, sequences []uint64, opts outbox.DiscardOptions) (outbox.DiscardResult, error) {
+	var total outbox.DiscardResult
+	err := inSteps(sequences, opts.Progress, func(chunk []uint64) error {
+		var part outbox.DiscardResult
+		err := c.act(ctx, "/v1/events/discard", DiscardRequest{Sequences: chunk, DryRun: opts.DryRun, Filter: opts.Filter,
+			Reason: opts.Reason}, &part)
+		total.Matched += part.Matched
+		total.Eligible += part.Eligible
+		total.Pending += part.Pending
+		total.Ineligible += part.Ineligible
+		total.Discarded += part.Discarded
+		return err
+	})
+	return total, err
+}
+
+// inSteps acts on the sequences in order, as many as one request takes, and tells how far it has come.
+func inSteps(sequences []uint64, progress func(done int), act func(chunk []uint64) error) error {
+	sequences = slices.Compact(slices.Sorted(slices.Values(sequences)))
+	done := 0
+	for chunk := range slices.Chunk(sequences, MaxSequences) {
+		if err := act(chunk); err != nil {
+			return err
 		}
-		if done += len(chunk); opts.Progress != nil {
-			opts.Progress(done)
+		if done += len(chunk); progress != nil {
+			progress(done)
 		}
 	}
-	return total, nil
+	return nil
 }
 
-// replayError is an error with what was done before it.
-type replayError struct {
+// act sends a request for an action in steps. After an error, into is what was done before it.
+func (c *Client) act(ctx context.Context, path string, request, into any) error {
+	err := c.call(ctx, http.MethodPost, path, request, into)
+	var stopped *stoppedError
+	if errors.As(err, &stopped) {
+		_ = json.Unmarshal(stopped.done, into) // what cannot be read was not told
+		return stopped.error
+	}
+	return err
+}
+
+// stoppedError is an error with what was done before it.
+type stoppedError struct {
 	error
-	result outbox.ReplayResult
+	done json.RawMessage
 }
 
-func (e *replayError) Unwrap() error { return e.error }
+func (e *stoppedError) Unwrap() error { return e.error }
+
+// Audit is outbox.Audit.
+func (c *Client) Audit(ctx context.Context, limit int) ([]outbox.AuditEntry, error) {
+	var entries []outbox.AuditEntry
+	return entries, c.call(ctx, http.MethodGet, "/v1/audit?limit="+strconv.Itoa(limit), nil, &entries)
+}
 
 // call sends a request and reads its answer.
 func (c *Client) call(ctx context.Context, method, path string, request, into any) error {
@@ -234,7 +272,7 @@ func (c *Client) send(ctx context.Context, method, path string, request any) (io
 		return nil, fmt.Errorf("control socket %s: answered %s: %w", c.path, response.Status, ErrUnsupported)
 	}
 	if a.Result != nil {
-		return nil, &replayError{error: a.Error, result: *a.Result}
+		return nil, &stoppedError{error: a.Error, done: a.Result}
 	}
 	return nil, a.Error
 }

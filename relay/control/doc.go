@@ -37,13 +37,15 @@
 //	                              &since= &until= (RFC 3339) &error= &limit= select as outbox.Filter does
 //	GET  /v1/events/{sequence}    Event: what is known of one event; with ?payload=1 also its payload, in base64
 //	POST /v1/events/replay        ReplayRequest; answers with outbox.ReplayResult
+//	POST /v1/events/discard       DiscardRequest; answers with outbox.DiscardResult
+//	GET  /v1/audit                a list of outbox.AuditEntry, the newest last; ?limit= only so many
 //
 // A request that fails is answered with {"error":{"code":"not_found","message":"…"}}; the codes are those of Error. A list
 // that cannot be completed ends with such a line. Only ?payload=1 answers with a payload; nothing answers with credentials.
 //
 // # Limits
 //
-// Requests take at most 1 MiB and 10 s to arrive; what is sent back may stall for 30 s. A replay takes at most MaxReplay
-// sequences at once; Client.Replay makes several requests of more. The audit log names the user of the process that is
+// Requests take at most 1 MiB and 10 s to arrive; what is sent back may stall for 30 s. A replay or discard takes at
+// most MaxSequences at once; the client makes several requests of more. The audit log names the user of the process that is
 // connected, as the system tells (on Linux; elsewhere "unknown").
 package control

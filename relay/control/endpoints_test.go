@@ -171,9 +171,48 @@ func TestReplay(t *testing.T) {
 	require.Equal(t, "mended", audit[0].Reason)
 }
 
+func TestDiscardAndAudit(t *testing.T) {
+	g := startFull(t)
+	ctx := t.Context()
+	empty, err := g.client.Audit(ctx, 0)
+	require.NoError(t, err)
+	require.Empty(t, empty)
+	waiting := len(mustList(t, g.client, outbox.Filter{State: outbox.Parked})) + len(mustList(t, g.client, outbox.Filter{State: outbox.Pending}))
+	opts := outbox.DiscardOptions{DryRun: true, Actor: "somebody else", Filter: "--seq 1..5", Reason: "test data"}
+	plan, err := g.client.Discard(ctx, []uint64{1, 2, 3, 4, 5}, opts)
+	require.NoError(t, err)
+	require.Equal(t, waiting, plan.Eligible)
+	require.Zero(t, plan.Discarded)
+	opts.DryRun = false
+	result, err := g.client.Discard(ctx, []uint64{5, 4, 3, 2, 1, 99}, opts)
+	require.ErrorIs(t, err, outbox.ErrNotFound)
+	require.Zero(t, result.Discarded, "nothing of a step with one that is not there")
+	done := 0
+	opts.Progress = func(n int) { done = n }
+	result, err = g.client.Discard(ctx, []uint64{5, 4, 3, 2, 1}, opts)
+	require.NoError(t, err)
+	require.Equal(t, waiting, result.Discarded)
+	require.Equal(t, 5, done)
+	require.Len(t, mustList(t, g.client, outbox.Filter{State: outbox.Discarded}), waiting)
+	_, err = g.client.Discard(ctx, []uint64{1}, outbox.DiscardOptions{})
+	require.ErrorIs(t, err, outbox.ErrInvalid, "a reason is required")
+
+	_, err = g.client.Replay(ctx, []uint64{1, 2, 3, 4, 5}, outbox.ReplayOptions{AllowStale: true, Reason: "second thoughts"})
+	require.NoError(t, err)
+	me, err := user.Current()
+	require.NoError(t, err)
+	audit, err := g.client.Audit(ctx, 0)
+	require.NoError(t, err)
+	require.Equal(t, "discard", audit[0].Action)
+	require.Equal(t, []string{me.Username, "--seq 1..5", "test data"}, []string{audit[0].Actor, audit[0].Filter, audit[0].Reason})
+	newest, err := g.client.Audit(ctx, 1)
+	require.NoError(t, err)
+	require.Equal(t, audit[len(audit)-1:], newest)
+}
+
 func TestReplayOfMoreThanOneRequestTakesAndWhatWasDoneBeforeAnError(t *testing.T) {
 	box := openBox(t)
-	n := MaxReplay + 500
+	n := MaxSequences + 500
 	many(t, box, n)
 	position, err := box.Position(t.Context(), "news")
 	require.NoError(t, err)
@@ -188,7 +227,7 @@ func TestReplayOfMoreThanOneRequestTakesAndWhatWasDoneBeforeAnError(t *testing.T
 	result, err := g.client.Replay(t.Context(), append(sequences, uint64(10*n)), outbox.ReplayOptions{})
 	require.ErrorIs(t, err, outbox.ErrNotFound)
 	require.Less(t, result.Replayed, n)
-	require.GreaterOrEqual(t, result.Replayed, MaxReplay+400, "all but the last step, of both requests")
+	require.GreaterOrEqual(t, result.Replayed, MaxSequences+400, "all but the last step, of both requests")
 	require.Len(t, result.Sequences, result.Replayed)
 	require.True(t, slices.IsSorted(result.Sequences))
 	rest, err := g.client.Replay(t.Context(), sequences, outbox.ReplayOptions{})

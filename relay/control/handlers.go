@@ -32,6 +32,8 @@ func (s *server) handler() http.Handler {
 		{"GET", "/v1/events", s.events},
 		{"GET", "/v1/events/{sequence}", s.event},
 		{"POST", "/v1/events/replay", s.replay},
+		{"POST", "/v1/events/discard", s.discard},
+		{"GET", "/v1/audit", s.audit},
 		{"", "/", func(_ http.ResponseWriter, r *http.Request) error {
 			if !strings.HasPrefix(r.URL.Path, "/v1/") {
 				return &Error{Code: "unknown_version", Message: "this process speaks version /v1 only; use a client of its version"}
@@ -61,9 +63,20 @@ func (s *server) handler() http.Handler {
 }
 
 // refuse answers with an error, and what was done before it.
-func refuse(w http.ResponseWriter, err error, result *outbox.ReplayResult) {
+func refuse(w http.ResponseWriter, err error, result json.RawMessage) {
 	e, status := describe(err)
 	respond(w, status, answer{Error: e, Result: result})
+}
+
+// conclude answers with the result of an action in steps, which may have failed at one of them.
+func conclude(w http.ResponseWriter, result any, err error) error {
+	if err != nil {
+		done, _ := json.Marshal(result) // of numbers
+		refuse(w, err, done)
+		return nil
+	}
+	respond(w, http.StatusOK, result)
+	return nil
 }
 
 func respond(w http.ResponseWriter, status int, v any) {
@@ -182,18 +195,56 @@ func (s *server) replay(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.giveTime(w)
-	if n := len(request.Sequences); n > MaxReplay {
-		return fmt.Errorf("%w: %d sequences, %d are the most at once", outbox.ErrTooLarge, n, MaxReplay)
+	if err := checkSequences(request.Sequences); err != nil {
+		return err
 	}
 	result, err := s.opts.Outbox.Replay(r.Context(), request.Sequences, outbox.ReplayOptions{
 		AllowStale: request.AllowStale, DryRun: request.DryRun, Actor: actor(r.Context()), Filter: request.Filter, Reason: request.Reason,
 		Progress: func(int) { s.giveTime(w) },
 	})
-	if err != nil {
-		refuse(w, err, &result)
-		return nil
+	return conclude(w, result, err)
+}
+
+func (s *server) discard(w http.ResponseWriter, r *http.Request) error {
+	var request DiscardRequest
+	if err := decode(r.Body, &request); err != nil {
+		return err
 	}
-	respond(w, http.StatusOK, result)
+	s.giveTime(w)
+	if err := checkSequences(request.Sequences); err != nil {
+		return err
+	}
+	result, err := s.opts.Outbox.Discard(r.Context(), request.Sequences, outbox.DiscardOptions{
+		DryRun: request.DryRun, Actor: actor(r.Context()), Filter: request.Filter, Reason: request.Reason,
+		Progress: func(int) { s.giveTime(w) },
+	})
+	return conclude(w, result, err)
+}
+
+func checkSequences(sequences []uint64) error {
+	if n := len(sequences); n > MaxSequences {
+		return fmt.Errorf("%w: %d sequences, %d are the most at once", outbox.ErrTooLarge, n, MaxSequences)
+	}
+	return nil
+}
+
+func (s *server) audit(w http.ResponseWriter, r *http.Request) error {
+	limit := uint64(0)
+	for name, values := range r.URL.Query() {
+		var err error
+		if name != "limit" || len(values) > 1 {
+			return invalid("limit, once, is all that can be asked for")
+		}
+		if limit, err = parseNumber(name, values[0]); err != nil {
+			return err
+		}
+	}
+	entries, err := s.opts.Outbox.Audit(r.Context(), int(min(limit, 1<<31-1)))
+	if err != nil {
+		return err
+	}
+	s.giveTime(w)
+	respond(w, http.StatusOK, entries)
 	return nil
 }
 

@@ -58,8 +58,14 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"replay of an unknown field", "POST", "/v1/events/replay", `{"actor":"root"}`, 400, "invalid"},
 		{"replay of two objects", "POST", "/v1/events/replay", `{}{}`, 400, "invalid"},
 		{"replay of what is not there", "POST", "/v1/events/replay", `{"sequences":[99]}`, 404, "not_found"},
-		{"too many sequences", "POST", "/v1/events/replay", `{"sequences":[1` + strings.Repeat(",1", MaxReplay) + `]}`, 413, "too_large"},
+		{"too many sequences", "POST", "/v1/events/replay", `{"sequences":[1` + strings.Repeat(",1", MaxSequences) + `]}`, 413, "too_large"},
 		{"too large", "POST", "/v1/events/replay", `{"reason":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "too_large"},
+		{"discard without a reason", "POST", "/v1/events/discard", `{"sequences":[1]}`, 400, "invalid"},
+		{"discard of no object", "POST", "/v1/events/discard", `[]`, 400, "invalid"},
+		{"discard of what is not there", "POST", "/v1/events/discard", `{"sequences":[99],"reason":"x"}`, 404, "not_found"},
+		{"too many to discard", "POST", "/v1/events/discard", `{"sequences":[1` + strings.Repeat(",1", MaxSequences) + `],"reason":"x"}`, 413, "too_large"},
+		{"audit of something", "GET", "/v1/audit?actor=me", "", 400, "invalid"},
+		{"audit without a number", "GET", "/v1/audit?limit=all", "", 400, "invalid"},
 		{"no relay", "POST", "/v1/pause", "", 409, "no_relay"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
