@@ -153,7 +153,13 @@ func (p *patient) lookIntoFile(ctx context.Context, target *relay.Redis) {
 	var held *outbox.LockedError
 	switch {
 	case errors.As(err, &held):
-		p.unopened = "the file is held by " + holder(held)
+		live, err := dialOwner(ctx, p.cfg)
+		if err != nil {
+			p.unopened = "the file is held by " + holder(held)
+			return
+		}
+		defer live.Close()
+		p.lookThrough(ctx, live, live.status.Outbox, target)
 		return
 	case err != nil:
 		p.fileErr, p.unopened = err, "the file cannot be opened"
@@ -165,33 +171,50 @@ func (p *patient) lookIntoFile(ctx context.Context, target *relay.Redis) {
 		p.fileErr, p.unopened = err, "the file cannot be read"
 		return
 	}
+	p.lookThrough(ctx, o, stats, target)
+}
+
+// records are the events of an outbox: the file's, or those of the process that has it.
+type records interface {
+	List(ctx context.Context, f outbox.Filter) ([]outbox.Info, error)
+	Get(ctx context.Context, sequence uint64) (outbox.Entry, outbox.Info, error)
+}
+
+func (p *patient) lookThrough(ctx context.Context, r records, stats outbox.Stats, target *relay.Redis) {
 	p.stats = &stats
 	if stats.LastSequence > 0 {
-		if newest, err := o.List(ctx, outbox.Filter{After: stats.LastSequence - 1}); err == nil && len(newest) > 0 {
+		if newest, err := r.List(ctx, outbox.Filter{After: stats.LastSequence - 1}); err == nil && len(newest) > 0 {
 			p.newest = newest[0].AppendedAt
 		}
 	}
 	if p.cfg.Redis.Enabled && p.down == nil {
-		p.compareMarks(ctx, o, target)
+		p.compareMarks(ctx, r, target)
 	}
 }
 
-func (p *patient) compareMarks(ctx context.Context, o *outbox.Outbox, target *relay.Redis) {
+func (p *patient) compareMarks(ctx context.Context, r records, target *relay.Redis) {
 	for _, topic := range config.Topics {
 		view := markView{topic: topic}
-		position, err := o.Position(ctx, topic)
-		if err == nil {
-			view.accepted = position.Progress.Accepted
-			view.found, err = target.Mark(ctx, p.cfg.Redis.Channels()[topic], position.Origin)
+		var counters outbox.TopicStats
+		for _, t := range p.stats.Topics {
+			if t.Topic == topic {
+				counters = t
+			}
 		}
-		if err == nil && view.found.Sequence > 0 {
-			var id string
-			id, err = o.MessageID(ctx, topic, view.found.Sequence)
-			view.known = id != "" && id == view.found.MessageID
-			view.pruned = id == "" && view.found.Sequence <= position.PrunedTo
+		view.accepted = counters.Progress.Accepted
+		view.found, view.err = target.Mark(ctx, p.cfg.Redis.Channels()[topic], p.stats.Origin)
+		if view.err == nil && view.found.Sequence > 0 {
+			_, info, err := r.Get(ctx, view.found.Sequence)
+			switch {
+			case err == nil:
+				view.known = info.Topic == topic && info.MessageID == view.found.MessageID
+			case errors.Is(err, outbox.ErrNotFound):
+				view.pruned = view.found.Sequence <= counters.Cursor
+			default:
+				view.err = err
+			}
 		}
-		view.err = err
-		if p.marks = append(p.marks, view); err != nil {
+		if p.marks = append(p.marks, view); view.err != nil {
 			return
 		}
 	}
