@@ -230,14 +230,16 @@ func TestAnOlderCopyOfTheOutboxWithStreams(t *testing.T) {
 	addSteps(t, box, 50)
 	relayFor(50)
 	copied := committed(t, box)
+	everything := append(slices.Clip(original), copied[2*100:]...)
+	eventually(t, "all has arrived", func() bool { return len(distinct(history(sub))) == len(everything) })
 	stats, err := box.Stats(context.Background())
 	require.NoError(t, err)
 	require.Equal(t, uint64(2), stats.Epoch, "status tells of the new epoch")
-	require.Len(t, sub.Messages("test:alerts"), 1, "and an alert does")
+	eventually(t, "and an alert does", func() bool { return len(sub.Messages("test:alerts")) == 1 })
 
 	h := seen(t, box, server.Client(), sub)
 	h.Status = nil // of the copy, which does not know what the original appended after it
-	h.Appended = append(slices.Clip(original), copied[2*100:]...)
+	h.Appended = everything
 	h.MayRepeat = distinct(original[2*50 : 2*100]) // on Pub/Sub; in the stream, nothing comes twice
 	requireRight(t, h)
 	requireSound(t, box)
