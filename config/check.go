@@ -135,6 +135,9 @@ func (c *Config) checkOutbox(found problems, require func(bool, string, string))
 	}
 	if c.origin("MATCHRELAY_SOCKET") == FromDefault {
 		o.Socket = o.Path + ".sock"
+		if real, err := filepath.EvalSymlinks(o.Path); err == nil { // one file has one socket, whatever it is called
+			o.Socket = real + ".sock"
+		}
 	}
 	require(o.Retention > 0, "OUTBOX_RETENTION", "more than 0 seconds")
 	require(o.MaxBytes >= smallestMaxBytes, "OUTBOX_MAX_BYTES", "64MiB or more")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
@@ -70,4 +71,39 @@ func TestCompact(t *testing.T) {
 
 	_, err = Compact(ctx, o.Path()+".none", nil)
 	require.ErrorIs(t, err, ErrNotFound)
+}
+
+func TestALinkToTheFileStaysALink(t *testing.T) {
+	folder, elsewhere := t.TempDir(), t.TempDir()
+	file, link := filepath.Join(elsewhere, "outbox.db"), filepath.Join(folder, "link.db")
+	o := openAt(t, file, Options{})
+	add(t, o, events("a", "1", "2")...)
+	require.NoError(t, o.Close())
+	require.NoError(t, os.Symlink(file, link))
+	linked := func() {
+		t.Helper()
+		info, err := os.Lstat(link)
+		require.NoError(t, err)
+		require.NotZero(t, info.Mode()&os.ModeSymlink)
+		o := openAt(t, link, Options{})
+		require.Equal(t, file, o.Path())
+		_, err = Open(file, Options{LockTimeout: time.Millisecond})
+		require.ErrorIs(t, err, ErrLocked, "it is one file")
+		require.NoError(t, o.Close())
+	}
+	linked()
+	_, err := Compact(ctx, link, VerifyFile)
+	require.NoError(t, err)
+	linked()
+	copied := filepath.Join(folder, "copy.db")
+	o = openAt(t, link, Options{})
+	_, err = o.BackupFile(ctx, copied, BackupOptions{})
+	require.NoError(t, err)
+	require.NoError(t, o.Close())
+	restored, err := Restore(ctx, copied, link, RestoreOptions{Verify: VerifyFile})
+	require.NoError(t, err)
+	require.Equal(t, elsewhere, filepath.Dir(restored.Aside))
+	linked()
+	fresh := openAt(t, filepath.Join(folder, "link.db"), Options{})
+	require.Equal(t, file, fresh.Path())
 }

@@ -59,14 +59,14 @@ type closing struct {
 }
 
 // List returns what is known of the events that a filter selects, in order of their sequences. Payloads are not read.
-func (o *Outbox) List(_ context.Context, f Filter) ([]Info, error) {
+func (o *Outbox) List(ctx context.Context, f Filter) ([]Info, error) {
 	var list []Info
 	err := o.read(func(l *ledger) error {
-		l.walk(f, func(info Info) bool {
+		l.walk(ctx, f, func(info Info) bool {
 			list = append(list, info)
 			return f.Limit == 0 || len(list) < f.Limit
 		})
-		return nil
+		return ctx.Err()
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
@@ -74,8 +74,8 @@ func (o *Outbox) List(_ context.Context, f Filter) ([]Info, error) {
 	return list, nil
 }
 
-// walk calls each for the events of a filter, merging the topics, until it returns false.
-func (l *ledger) walk(f Filter, each func(Info) bool) {
+// walk calls each for the events of a filter, merging the topics, until it returns false or ctx ends.
+func (l *ledger) walk(ctx context.Context, f Filter, each func(Info) bool) {
 	type head struct {
 		topic    string
 		sequence uint64
@@ -103,7 +103,7 @@ func (l *ledger) walk(f Filter, each func(Info) bool) {
 			heads = append(heads, &head{topic, sequence, next})
 		}
 	}
-	for len(heads) > 0 {
+	for len(heads) > 0 && ctx.Err() == nil {
 		h := slices.MinFunc(heads, func(a, b *head) int { return cmp.Compare(a.sequence, b.sequence) })
 		if f.Through != 0 && h.sequence > f.Through {
 			return

@@ -57,7 +57,7 @@ type Outbox struct {
 // ErrForeign for anything that is not an outbox, ErrNewerFormat. A file that exists is never initialised anew.
 func Open(path string, opts Options) (*Outbox, error) {
 	opts = opts.withDefaults()
-	path, err := filepath.Abs(path)
+	path, err := realPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("open outbox: %w", err)
 	}
@@ -136,6 +136,22 @@ func (o *Outbox) checkFormat() error {
 		}
 		return nil
 	})
+}
+
+// realPath is the absolute path of a file, or of the one that is to be made, without symbolic links: what is made beside it
+// and renamed must not take the place of a link to it.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real, nil
+	}
+	if folder, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(folder, filepath.Base(path)), nil
+	}
+	return path, nil // the folder is to be made, or cannot be looked at: who uses the path is told
 }
 
 // create makes a whole outbox file and then gives it its name: a file of that name is never half made.

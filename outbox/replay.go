@@ -50,10 +50,12 @@ func (o *Outbox) Replay(ctx context.Context, sequences []uint64, opts ReplayOpti
 			part, err = o.replayStep(l, chunk, opts)
 			return err
 		}
-		var err error
-		if opts.DryRun {
+		err := ctx.Err()
+		switch {
+		case err != nil:
+		case opts.DryRun:
 			err = o.read(step)
-		} else {
+		default:
 			err = o.Update(ctx, func(tx *bolt.Tx) error {
 				if err := step(openLedger(tx)); err != nil || len(part.Sequences) == 0 {
 					return err

@@ -74,7 +74,7 @@ type RestoreResult struct {
 // Errors: ErrNotFound without a backup; *LockedError when a process has either file; ErrDamaged when the copy does not
 // verify; ErrInvalid when both are the same file; ErrDiskFull.
 func Restore(ctx context.Context, backup, path string, opts RestoreOptions) (result RestoreResult, err error) {
-	if path, err = filepath.Abs(path); err != nil {
+	if path, err = realPath(path); err != nil {
 		return result, fmt.Errorf("restore: %w", err)
 	}
 	result.Path = path
@@ -174,6 +174,12 @@ func lockFile(path string, how int) (*os.File, error) {
 		if err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
 			pid, command := lockHolder(info)
 			err = &LockedError{Path: path, PID: pid, Command: command}
+		}
+	}
+	if err == nil { // somebody may have replaced it before it was locked
+		now, statErr := os.Stat(path)
+		if statErr != nil || !os.SameFile(info, now) {
+			err = &LockedError{Path: path}
 		}
 	}
 	if err != nil {

@@ -118,3 +118,20 @@ func TestDiscardingWhatRedisHasAcceptedAlreadyIsNoFork(t *testing.T) {
 	require.EqualValues(t, 1, stats.Epoch)
 	require.EqualValues(t, []uint64{3, 2}, []uint64{r.topic("news").Discarded, r.topic("news").Delivered})
 }
+
+func TestAHeldTopicWhoseEventsAreDiscardedHasNothingToWaitFor(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	opts := quick()
+	opts.MinReceivers = map[string]int{"news": 1}
+	opts.UntilEmpty = true
+	sequences := r.add("news", 3)
+	one := relay.New(r.box, r.front(), opts)
+	ended := make(chan error, 1)
+	go func() { ended <- one.Run(context.Background()) }()
+	eventually(t, "it is held", func() bool { return one.Health().Topics["news"].State == relay.Held })
+	_, err := r.box.Discard(context.Background(), sequences, outbox.DiscardOptions{Reason: "test"})
+	require.NoError(t, err)
+	require.NoError(t, <-ended, "nothing is pending any more")
+}

@@ -62,7 +62,7 @@ func (r *Relay) paused() bool { return r.valve.closed() != nil }
 // rest waits until the relay is resumed. Once after the last event it looks whether Redis has outlived it, as idle does:
 // what its subscribers got before the pause must not come again after it, whatever happens to Redis meanwhile.
 func (l *lane) rest(ctx context.Context, opened <-chan struct{}) error {
-	l.turns = 0
+	l.turns, l.heldSince = 0, time.Time{} // nobody waits for subscribers meanwhile
 	var outlived <-chan time.Time
 	if l.ready && l.tail.from() != 0 {
 		timer := time.NewTimer(max(0, time.Until(l.tail.safe())))

@@ -144,3 +144,23 @@ func TestAnOutageThatBeginsInAPauseIsSeenWhenItEnds(t *testing.T) {
 	sub.WaitFor(9)
 	r.requireComplete(sub, mayRepeat)
 }
+
+func TestAPauseDoesNotCountAsWaitingForSubscribers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	opts := quick()
+	opts.MinReceivers = map[string]int{"news": 1}
+	opts.HoldMax = 3 * time.Second
+	r.start(opts)
+	r.add("news", 1)
+	eventually(t, "it is held", func() bool { return r.relay.Health().Topics["news"].State == relay.Held })
+	r.relay.Pause()
+	<-time.After(opts.HoldMax) // the operator mends the subscriber
+	r.relay.Resume()
+	eventually(t, "it is held again", func() bool { return r.relay.Health().Topics["news"].State == relay.Held })
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	sub.WaitFor(1)
+	r.waitDelivered("news")
+	require.Zero(t, r.topic("news").Unheard)
+}

@@ -101,7 +101,11 @@ func (l *lane) hold(ctx context.Context) error {
 		if err != nil || !l.ready {
 			return err
 		}
-		if reply.Receivers < 0 || reply.Receivers >= l.required() {
+		waits, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: l.sent, Events: 1})
+		if err != nil {
+			return err
+		}
+		if reply.Receivers < 0 || reply.Receivers >= l.required() || len(waits) == 0 { // an operator may have discarded them
 			l.heldSince = time.Time{}
 			return nil
 		}

@@ -79,9 +79,15 @@ func (a *app) discard(ctx context.Context, s selection, flags discardFlags) (err
 	}
 	if !flags.yes {
 		question := fmt.Sprintf("Give %s up for good?", count(plan.Eligible, "event"))
-		if err := a.confirm(ctx, question, func(w io.Writer) { writeDiscardPlan(w, plan) }); err != nil {
+		// Others may use the file while the question waits.
+		if err := errors.Join(o.Close(), a.confirm(ctx, question, func(w io.Writer) { writeDiscardPlan(w, plan) })); err != nil {
 			return err
 		}
+		again, err := openStore(ctx, cfg, a.logger(cfg))
+		if err != nil {
+			return err
+		}
+		o = again
 	}
 	opts.DryRun, opts.Progress = false, a.progress("discarded", len(chosen))
 	result, err := o.Discard(ctx, chosen, opts)

@@ -75,9 +75,15 @@ func (a *app) replay(ctx context.Context, s selection, flags replayFlags) (err e
 	}
 	if !flags.yes {
 		question := fmt.Sprintf("Append %s again, to be delivered once more?", count(plan.Eligible, "event"))
-		if err := a.confirm(ctx, question, func(w io.Writer) { writePlan(w, plan) }); err != nil {
+		// Others may use the file while the question waits.
+		if err := errors.Join(o.Close(), a.confirm(ctx, question, func(w io.Writer) { writePlan(w, plan) })); err != nil {
 			return err
 		}
+		again, err := openStore(ctx, cfg, a.logger(cfg))
+		if err != nil {
+			return err
+		}
+		o = again
 	}
 	opts.DryRun = false
 	result, err := o.Replay(ctx, chosen, opts)

@@ -66,7 +66,15 @@ func (a *app) resync(ctx context.Context, flags resyncFlags) (err error) {
 	}
 	if !flags.yes {
 		question := fmt.Sprintf("Send subscribers the whole list of %s again?", count(plan.Matches, "match"))
-		if err := a.confirm(ctx, question, writePlan); err != nil {
+		if err := errors.Join(o.Close(), a.confirm(ctx, question, writePlan)); err != nil { // others may use the file meanwhile
+			return err
+		}
+		again, err := openOutbox(cfg, a.logger(cfg), true)
+		if err != nil {
+			return err
+		}
+		o = again
+		if recorder, err = newRecorder(o, cfg, nil); err != nil {
 			return err
 		}
 	}

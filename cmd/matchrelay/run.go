@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -154,7 +155,7 @@ func (p *processor) run(ctx context.Context) error {
 
 // runOnce makes one cycle and delivers what is pending, also when the cycle failed: that is an event as well.
 func (p *processor) runOnce(ctx context.Context, timeout time.Duration) error {
-	err := p.cycle(ctx)
+	err := p.servedCycle(ctx)
 	if unusable(err) || !p.cfg.Redis.Enabled {
 		return err
 	}
@@ -166,6 +167,16 @@ func (p *processor) runOnce(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	return left
+}
+
+// servedCycle makes one cycle, and serves the control socket beside it.
+func (p *processor) servedCycle(ctx context.Context) error {
+	serving, stop := context.WithCancel(ctx)
+	var served sync.WaitGroup
+	served.Go(func() { serveControl(serving, p.outbox, nil, p.cfg, p.log) })
+	defer served.Wait()
+	defer stop()
+	return p.cycle(ctx)
 }
 
 // cycle makes one cycle and tells its outcome.

@@ -102,7 +102,7 @@ func parseFilter(query url.Values) (f outbox.Filter, err error) {
 		case "until":
 			f.Until, err = parseTime(name, value)
 		default:
-			err = invalid("%.40q is not a parameter of this request", name)
+			err = &Error{Code: "unknown_parameter", Message: fmt.Sprintf("%.40q is not a parameter of this request; use a client of the version of this process", name)}
 		}
 		if err == nil && len(values) > 1 {
 			err = invalid("%s is given more than once", name)

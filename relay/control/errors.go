@@ -21,7 +21,7 @@ var (
 // Error is what a request was answered with.
 type Error struct {
 	// Code is one of not_found, invalid, too_large, full, disk_full, damaged, failed, closed, no_relay, unknown_path,
-	// unknown_version, method_not_allowed, internal.
+	// unknown_version, unknown_parameter, unknown_field, method_not_allowed, internal.
 	Code string `json:"code"`
 	// Message is for people.
 	Message string `json:"message"`
@@ -56,6 +56,8 @@ var codes = []struct {
 	{"no_relay", 409, ErrNoRelay},
 	{"unknown_path", 404, ErrUnsupported},
 	{"unknown_version", 404, ErrUnsupported},
+	{"unknown_parameter", 400, ErrUnsupported},
+	{"unknown_field", 400, ErrUnsupported},
 	{"method_not_allowed", 405, ErrUnsupported},
 }
 

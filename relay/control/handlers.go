@@ -121,6 +121,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.giveTime(w)
 	left := f.Limit
 	out := json.NewEncoder(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
@@ -239,11 +240,11 @@ func (s *server) audit(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	s.giveTime(w)
 	entries, err := s.opts.Outbox.Audit(r.Context(), int(min(limit, 1<<31-1)))
 	if err != nil {
 		return err
 	}
-	s.giveTime(w)
 	respond(w, http.StatusOK, entries)
 	return nil
 }
@@ -260,6 +261,8 @@ func decode(body io.Reader, into any) error {
 	}
 	var large *http.MaxBytesError
 	switch {
+	case err != nil && strings.HasPrefix(err.Error(), "json: unknown field"): // encoding/json has no type for it
+		return &Error{Code: "unknown_field", Message: fmt.Sprintf("body: %v; use a client of the version of this process", err)}
 	case errors.As(err, &large):
 		return fmt.Errorf("%w: a request may have %d bytes", outbox.ErrTooLarge, large.Limit)
 	case err != nil:
