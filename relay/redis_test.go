@@ -17,67 +17,6 @@ import (
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
-func TestWhatNobodyHeardIsKnownEvenWhenTheAnswerWasCutOff(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	r.server.Start()
-	front := r.front()
-	var cut atomic.Bool
-	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
-		replies, err := next()
-		if len(batches[0].Events) > 0 && cut.Swap(false) {
-			return nil, errors.New("cut off")
-		}
-		return replies, err
-	}
-	r.startTarget(quick(), front)
-	r.add("news", 1)
-	r.waitDelivered("news")
-	cut.Store(true)
-	r.addMany("news", 700) // several batches
-	r.waitDelivered("news")
-	require.Equal(t, uint64(701), r.topic("news").Unheard)
-
-	sub := r.subscribe(redistest.SubscriberOptions{})
-	cut.Store(true)
-	r.addMany("news", 300)
-	r.waitDelivered("news")
-	cut.Store(true)
-	r.add("news", 1)
-	r.waitDelivered("news")
-	sub.WaitFor(301)
-	require.Equal(t, uint64(701), r.topic("news").Unheard, "what was heard is not counted")
-}
-
-func TestWhatNobodyHeardIsKnownAlthoughALaterBatchOfTheSameCallWasHeard(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	r.server.Start()
-	front := r.front()
-	var cut atomic.Bool
-	var sub *redistest.Subscriber
-	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
-		if len(batches) < 2 || !cut.Swap(false) {
-			return next()
-		}
-		_, err := front.Target.Publish(context.Background(), batches[0])
-		require.NoError(t, err)
-		sub = r.subscribe(redistest.SubscriberOptions{})
-		_, err = front.Target.Publish(context.Background(), batches[1])
-		require.NoError(t, err)
-		return nil, errors.New("cut off")
-	}
-	cut.Store(true)
-	r.startTarget(quick(), front)
-	r.addMany("news", 400)
-	r.waitDelivered("news")
-	require.Equal(t, uint64(200), r.topic("news").Unheard)
-	sub.WaitFor(200)
-	eventually(t, "a guard has cleared the list", func() bool {
-		return r.server.Client().HGet(context.Background(), r.markKey(), "unheard").Val() == ""
-	})
-}
-
 func TestNothingMakesTheRelaySpin(t *testing.T) {
 	t.Parallel()
 	for name, odd := range map[string]func(reply *relay.Reply, guard bool, call int) error{
@@ -167,7 +106,8 @@ func TestNothingMakesTheRelaySpin(t *testing.T) {
 type redisError string
 
 func (e redisError) Error() string { return string(e) }
-func (redisError) RedisError()     {}
+
+func (redisError) RedisError() {}
 
 // settleNews delivers what is there, and adds one more.
 func (r *rig) settleNews(t *testing.T) {
