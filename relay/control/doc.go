@@ -40,6 +40,8 @@
 //	POST /v1/events/discard       DiscardRequest; answers with outbox.DiscardResult
 //	GET  /v1/audit                a list of outbox.AuditEntry, the newest last; ?limit= only so many
 //
+// Options.Routes adds endpoints of what this package does not know of.
+//
 // A request that fails is answered with {"error":{"code":"not_found","message":"…"}}; the codes are those of Error. A list
 // that cannot be completed ends with such a line. Only ?payload=1 answers with a payload; nothing answers with credentials.
 //

@@ -25,6 +25,8 @@ type Error struct {
 	Code string `json:"code"`
 	// Message is for people.
 	Message string `json:"message"`
+	// Status is that of HTTP, for a Route's own codes; 0 means that of the code, or 500.
+	Status int `json:"-"`
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -65,6 +67,9 @@ var codes = []struct {
 func describe(err error) (*Error, int) {
 	var e *Error
 	if errors.As(err, &e) {
+		if e.Status != 0 {
+			return e, e.Status
+		}
 		for _, known := range codes {
 			if known.code == e.Code {
 				return e, known.status

@@ -24,8 +24,20 @@ type Options struct {
 	Relay *relay.Relay
 	// Path is that of the socket; "" means the outbox file's with .sock appended.
 	Path string
+	// Routes are more endpoints, of what this package does not know of.
+	Routes []Route
 	// Logger takes what happens; nil discards it. Payloads are never logged.
 	Logger *slog.Logger
+}
+
+// Route is an endpoint.
+type Route struct {
+	// Method is GET or POST, Path a pattern of net/http below /v1/, such as /v1/matches/{id}.
+	Method, Path string
+	// MaxBody is how many bytes a request may have; 0 means 1 MiB.
+	MaxBody int64
+	// Handle answers a request. An error that it returns is answered as an Error; it has written nothing then.
+	Handle func(w http.ResponseWriter, r *http.Request) error
 }
 
 // limits keep one client from being a burden.
