@@ -20,14 +20,6 @@ type Status struct {
 	Relay *relay.Health `json:"relay"`
 }
 
-// File says which outbox file a process has open.
-type File struct {
-	Path string `json:"path"` // as that process sees it
-	// Device and Inode identify it, whatever the path is called elsewhere; 0 when it could not be looked at.
-	Device uint64 `json:"device"`
-	Inode  uint64 `json:"inode"`
-}
-
 // Event is the answer of /v1/events/{sequence}.
 type Event struct {
 	outbox.Info

@@ -43,8 +43,10 @@ func Dial(path string) (*Client, error) {
 	_ = conn.Close() // nothing was said
 	c := &Client{path: path}
 	c.web.Transport = &http.Transport{
-		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
-		IdleConnTimeout: 30 * time.Second,
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
+		IdleConnTimeout:     30 * time.Second,
+		MaxIdleConnsPerHost: 16, // a relay calls for each topic at once
+		ReadBufferSize:      64 << 10,
 	}
 	return c, nil
 }

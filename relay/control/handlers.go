@@ -10,24 +10,24 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
-	"github.com/PitchConnect/matchrelay/relay"
 )
 
 // handler routes requests. Whatever the paths, a request outside them is answered with an Error as well.
 func (s *server) handler() http.Handler {
 	routes := append([]Route{
 		{Method: "GET", Path: "/v1/status", Handle: s.status},
-		{Method: "POST", Path: "/v1/retry-now", Handle: s.steer((*relay.Relay).RetryNow)},
-		{Method: "POST", Path: "/v1/pause", Handle: s.steer((*relay.Relay).Pause)},
-		{Method: "POST", Path: "/v1/resume", Handle: s.steer((*relay.Relay).Resume)},
+		{Method: "POST", Path: "/v1/retry-now", Handle: s.steer(askRetry)},
+		{Method: "POST", Path: "/v1/pause", Handle: s.steer(askPause)},
+		{Method: "POST", Path: "/v1/resume", Handle: s.steer(askResume)},
+		{Method: "POST", Path: "/v1/relay", Handle: s.lease},
+		{Method: "POST", Path: "/v1/relay/{lease}/{call}", Handle: s.relayCall},
+		{Method: "POST", Path: "/v1/handover", Handle: s.handover},
 		{Method: "GET", Path: "/v1/events", Handle: s.events},
 		{Method: "GET", Path: "/v1/events/{sequence}", Handle: s.event},
 		{Method: "POST", Path: "/v1/events/replay", Handle: s.replay},
@@ -104,29 +104,10 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	status := Status{Outbox: stats, File: File{Path: s.opts.Outbox.Path()}}
-	if info, err := os.Stat(status.File.Path); err == nil {
-		sys := info.Sys().(*syscall.Stat_t)
-		status.File.Device, status.File.Inode = uint64(sys.Dev), sys.Ino
-	}
-	if s.opts.Relay != nil {
-		health := s.opts.Relay.Health()
-		status.Relay = &health
-	}
+	status := Status{Outbox: stats, File: newFile(s.opts.Outbox)}
+	status.Relay = s.health(r.Context())
 	respond(w, http.StatusOK, status)
 	return nil
-}
-
-// steer makes a handler of what is done to the relay.
-func (s *server) steer(do func(*relay.Relay)) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, _ *http.Request) error {
-		if s.opts.Relay == nil {
-			return fmt.Errorf("%w: it was started without one", ErrNoRelay)
-		}
-		do(s.opts.Relay)
-		respond(w, http.StatusOK, s.opts.Relay.Health())
-		return nil
-	}
 }
 
 // events streams a list, page by page: no transaction of the outbox waits for a client.
