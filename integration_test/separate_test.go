@@ -181,3 +181,78 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 	requireSound(t, box)
 	require.NoError(t, box.Close())
 }
+
+// TestAStandbyTakesOver lets the relay that drains the outbox die, or hang, under load. One that hangs has the lease for as
+// long as the processor says, and does no harm when it wakes up.
+func TestAStandbyTakesOver(t *testing.T) {
+	for name, hang := range map[string]bool{"from a relay that is killed": false, "from a relay that hangs": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, redistest.Options{})
+			sub := subscribe(t, server, 0)
+			box := openBox(t, filepath.Join(shortFolder(t), "test.db"))
+			const lease = time.Second
+			stop := serve(t, control.Options{Outbox: box, Lease: lease})
+			env := separateEnv(box.Path(), server)
+			relays := []*separate{startSeparate(t, env), startSeparate(t, env)}
+			drainedBy := func() string {
+				s, _ := whoever(box.Path())
+				return s.DrainedBy
+			}
+			var lost, standby *separate
+			eventually(t, "one of them drains", func() bool {
+				by := drainedBy()
+				for i, r := range relays {
+					if strings.HasSuffix(by, "process "+strconv.Itoa(r.cmd.Process.Pid)) {
+						lost, standby = relays[i], relays[1-i]
+					}
+				}
+				return lost != nil
+			})
+			over := make(chan struct{})
+			var load sync.WaitGroup
+			load.Go(func() {
+				for {
+					if err := commitStep(box, nil); err != nil {
+						t.Error(err)
+						return
+					}
+					select {
+					case <-over:
+						return
+					case <-time.After(time.Millisecond):
+					}
+				}
+			})
+			eventually(t, "events arrive", func() bool { return sub.Count() > 100 })
+			if hang {
+				require.NoError(t, lost.cmd.Process.Signal(syscall.SIGSTOP))
+			} else {
+				lost.kill()
+			}
+			since := time.Now()
+			eventually(t, "the other one drains", func() bool {
+				return strings.HasSuffix(drainedBy(), "process "+strconv.Itoa(standby.cmd.Process.Pid))
+			})
+			require.Less(t, time.Since(since), lease+ample)
+			arrived := sub.Count()
+			eventually(t, "more events arrive", func() bool { return sub.Count() > arrived+100 })
+			if hang {
+				require.NoError(t, lost.cmd.Process.Signal(syscall.SIGCONT))
+				arrived = sub.Count()
+				eventually(t, "still more events arrive", func() bool { return sub.Count() > arrived+100 })
+			}
+			close(over)
+			load.Wait()
+			waitEmpty(t, box)
+			standby.end()
+			if hang {
+				lost.end()
+			}
+			stop()
+			eventually(t, "every event has arrived", func() bool { return len(distinct(history(sub))) == len(committed(t, box)) })
+			require.Empty(t, redistest.Check(committed(t, box), history(sub), nil))
+			requireSound(t, box)
+		})
+	}
+}

@@ -105,7 +105,7 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	status := Status{Outbox: stats, File: newFile(s.opts.Outbox)}
-	status.Relay = s.health(r.Context())
+	status.Relay, status.DrainedBy = s.health(r.Context())
 	respond(w, http.StatusOK, status)
 	return nil
 }

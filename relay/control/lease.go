@@ -271,16 +271,16 @@ func obey(r *relay.Relay, what string) {
 	}
 }
 
-// health is that of the relay, wherever it runs; nil when there is none.
-func (s *server) health(ctx context.Context) *relay.Health {
+// health is that of the relay, wherever it runs, and its name if that is elsewhere; nil when there is none.
+func (s *server) health(ctx context.Context) (health *relay.Health, name string) {
 	if s.opts.Relay != nil {
-		health := s.opts.Relay.Health()
-		return &health
+		own := s.opts.Relay.Health()
+		return &own, ""
 	}
 	h := s.drains.current()
 	if h == nil {
-		return nil
+		return nil, ""
 	}
-	health, _ := h.ask(ctx, askHealth)
-	return &health
+	told, _ := h.ask(ctx, askHealth)
+	return &told, h.name
 }

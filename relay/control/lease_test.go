@@ -121,6 +121,7 @@ func TestASeparateRelayDeliversOverTheSocket(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, relay.Delivering, s.Relay.State)
 	require.Equal(t, 1, s.Relay.Topics["news"].Receivers)
+	require.Equal(t, processName(), s.DrainedBy)
 
 	health, err := g.client.Pause(t.Context())
 	require.NoError(t, err)
