@@ -28,9 +28,10 @@
 //	// selective: a switch decides whether events follow from what is recorded
 //	recorder, err := changes.NewRecorder(box, changes.Options{EventsOff: !settings.Redis.Enabled})
 //
-// The examples Automatic, Manual and Selective show each from beginning to end,
-// first with the relay as a goroutine of the processor, then in a process of
-// its own; Manual does so in a database that the processor has already.
+// The examples Automatic, Manual and Selective (example_automatic_test.go and so
+// on) show each from beginning to end, first with the relay as a goroutine of the
+// processor, then in a process of its own; Manual does so in a database that the
+// processor has already.
 //
 // # What is stored
 //
@@ -39,11 +40,13 @@
 // together with such an event, but for two cases. Recorder.Import: a list that
 // another processor recorded becomes the first state without an event, because
 // subscribers have been told of it. And Options.EventsOff: the state goes on
-// without events, and when they are on again, only what changes from then on is
-// told. A list that has not changed is hashed and compared, and no match of it
-// is decoded; of a changed list, only the matches whose bytes differ are.
-// Matches and Recorder.State read it back, sorted by id. A record that does not
-// have its hash is ErrState, never "all matches are new".
+// without events. When they are on again, the first event brings the whole list,
+// as each does, but names only what changed from then on; until then, or a
+// resync, subscribers do not hear of what changed meanwhile. A list that has not
+// changed is hashed and compared, and no match of it is decoded; of a changed
+// list, only the matches whose bytes differ are. Matches and Recorder.State read
+// it back, sorted by id. A record that does not have its hash is ErrState, never
+// "all matches are new".
 //
 // At rebuilds the list of an earlier moment from the match updates that the log
 // still holds, and History lists what they tell of one match.

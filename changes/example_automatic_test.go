@@ -50,7 +50,7 @@ func Example_automatic() {
 	// Later, the relay moves to a process of its own, so that either can be restarted without the other. The processor opens
 	// the file with control.Open, since the relay drains it itself while there is no processor, and serves the control socket,
 	// through which the relay works from now on.
-	stopRelay := here.startRelay(here.environ()) // matchrelay relay
+	here.startRelay(here.environ()) // matchrelay relay
 	ctx, cancel = context.WithCancel(context.Background())
 	box, err = control.Open(ctx, here.db(), "", outbox.Options{})
 	check(err)
@@ -66,7 +66,7 @@ func Example_automatic() {
 	cancel()
 	running.Wait()
 	check(box.Close())
-	stopRelay()
+	here.stopRelay()
 	// Output:
 	// match_updates: new match: A - B, 2030-05-06 17:00
 	// processing_status: started

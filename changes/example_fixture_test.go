@@ -52,6 +52,7 @@ type place struct {
 	client       *redis.Client
 	subscription *redis.PubSub
 	folder       string
+	relay        *exec.Cmd // while it runs
 }
 
 func newPlace() *place {
@@ -66,10 +67,13 @@ func newPlace() *place {
 		_, err := subscription.Receive(context.Background()) // it is confirmed
 		check(err)
 	}
-	return &place{server, client, subscription, folder}
+	return &place{redis: server, client: client, subscription: subscription, folder: folder}
 }
 
 func (p *place) close() {
+	if p.relay != nil { // the example has panicked
+		_ = p.relay.Process.Kill()
+	}
 	check(errors.Join(p.subscription.Close(), p.client.Close(), os.RemoveAll(p.folder)))
 	p.redis.Close()
 }
@@ -97,7 +101,7 @@ func (p *place) hear(n int) {
 		update, err := message.MatchUpdate()
 		check(err)
 		if len(update.Changes) == 0 {
-			updates = append(updates, fmt.Sprintf("match_updates: the whole list (%d) again", len(update.Matches)))
+			updates = append(updates, fmt.Sprintf("match_updates: the whole list (%d), no changes", len(update.Matches)))
 		}
 		for _, change := range update.Changes {
 			updates = append(updates, "match_updates: "+change.Description)
@@ -117,15 +121,19 @@ func (p *place) environ(more ...string) []string {
 	}, more...)
 }
 
-// startRelay runs `matchrelay relay`, the real program, until the returned function is called.
-func (p *place) startRelay(environ []string) (stop func()) {
+// startRelay runs `matchrelay relay`, the real program, until stopRelay.
+func (p *place) startRelay(environ []string) {
 	path, err := program()
 	check(err)
-	cmd := exec.Command(path, "relay")
-	cmd.Dir = p.folder // no .env of yours
-	cmd.Env = environ
-	check(cmd.Start())
-	return func() { check(errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait())) }
+	p.relay = exec.Command(path, "relay")
+	p.relay.Dir = p.folder // no .env of yours
+	p.relay.Env = environ
+	check(p.relay.Start())
+}
+
+func (p *place) stopRelay() {
+	check(errors.Join(p.relay.Process.Signal(syscall.SIGTERM), p.relay.Wait()))
+	p.relay = nil
 }
 
 // programFolder is where the program is built, removed when the tests end.

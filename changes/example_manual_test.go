@@ -83,7 +83,7 @@ func Example_manual() {
 
 	// Later, the relay moves to a process of its own. It opens the database itself while no processor has it, so it is to
 	// hand it over: control.OpenDB is bbolt.Open that asks for that.
-	stopRelay := here.startRelay(here.environ()) // matchrelay relay
+	here.startRelay(here.environ()) // matchrelay relay
 	ctx, cancel = context.WithCancel(context.Background())
 	db, err = control.OpenDB(ctx, here.db(), "", nil)
 	check(err)
@@ -111,7 +111,7 @@ func Example_manual() {
 	running.Wait()
 	check(box.Close())
 	check(db.Close())
-	stopRelay()
+	here.stopRelay()
 	// Output:
 	// match_updates: new match: A - B, 2030-05-06 17:00
 	// match_updates: kick-off changed from 17:00 to 18:00: A - B, 2030-05-06 18:00

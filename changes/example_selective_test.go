@@ -25,7 +25,8 @@ func newRecorder(box *outbox.Outbox, settings *config.Config) *changes.Recorder 
 
 // Selective: a feature switch. The processor is the same either way; REDIS_PUBSUB_ENABLED, or REDIS_ENABLED, decides whether
 // events follow from what it records. While that is off, the list is kept up to date and nothing is appended to the outbox;
-// once it is on, only what changes from then on is told. What was appended before it was switched off stays in the outbox.
+// once it is on, only what changes from then on is told. What was appended before it was switched off stays in the outbox
+// until a relay runs again.
 func Example_selective() {
 	here := newPlace() // a Redis, and a subscriber
 	defer here.close()
@@ -61,13 +62,13 @@ func Example_selective() {
 	summary, err = recorder.Record(ctx, matchAt("17:00"), changes.Metadata{})
 	check(err)
 	fmt.Printf("on: %d changes, %d events\n", len(summary.Changes), len(summary.Sequences))
-	_, err = recorder.Record(ctx, matchAt("18:00"), changes.Metadata{})
+
+	// So subscribers have not heard of the match yet. The next update would bring the whole list, but name only what has changed
+	// since; a resync sends the list at once, like the command matchrelay resync.
+	_, err = recorder.Resync(ctx, changes.Operator{Actor: "the processor", Reason: "events were off"})
 	check(err)
 	here.hear(1)
-
-	// Subscribers have never heard of matches that have not changed since. A resync tells them the whole list, like the command
-	// matchrelay resync.
-	_, err = recorder.Resync(ctx, changes.Operator{Actor: "the processor", Reason: "events were off"})
+	_, err = recorder.Record(ctx, matchAt("18:00"), changes.Metadata{})
 	check(err)
 	here.hear(1)
 	cancel()
@@ -75,7 +76,7 @@ func Example_selective() {
 	check(box.Close())
 
 	// Later, the relay moves to a process of its own, with the same settings; while the switch is off, it refuses to start.
-	stopRelay := here.startRelay(here.environ("REDIS_PUBSUB_ENABLED=true")) // matchrelay relay
+	here.startRelay(here.environ("REDIS_PUBSUB_ENABLED=true")) // matchrelay relay
 	box, err = control.Open(ctx, settings.Outbox.Path, settings.Outbox.Socket, outbox.Options{})
 	check(err)
 	running, cancel = context.WithCancel(ctx)
@@ -87,11 +88,11 @@ func Example_selective() {
 	cancel()
 	relays.Wait()
 	check(box.Close())
-	stopRelay()
+	here.stopRelay()
 	// Output:
 	// off: 1 new match, 0 events
 	// on: 0 changes, 0 events
+	// match_updates: the whole list (1), no changes
 	// match_updates: kick-off changed from 17:00 to 18:00: A - B, 2030-05-06 18:00
-	// match_updates: the whole list (1) again
 	// match_updates: kick-off changed from 18:00 to 19:00: A - B, 2030-05-06 19:00
 }

@@ -239,7 +239,7 @@ func TestEveryWayToIntegrateDeliversEachEventOnceThroughADeathOfRedis(t *testing
 
 				waitEmpty(t, p.box)
 				appended := logged(t, p.box)
-				require.Len(t, appended, p.events)
+				require.Equal(t, p.events, len(appended), "every step has its events in the log, and nothing else is there")
 				eventually(t, "every event has arrived", func() bool { return len(distinct(history(sub))) >= len(appended) })
 				l := load{subs: map[string]*redistest.Subscriber{"": sub}}
 				require.Empty(t, redistest.Check(appended, history(sub), l.taken(given, died)))
