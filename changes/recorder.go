@@ -16,7 +16,7 @@ import (
 // Options of a Recorder. The zero value works.
 type Options struct {
 	Location  *time.Location   // what "the same day" refers to; nil is Europe/Stockholm
-	EventsOff bool             // state is recorded, but no event is appended
+	EventsOff bool             // state is recorded, but no event is appended; not later, either
 	Source    string           // of the messages; "" is schema.DefaultSource
 	Now       func() time.Time // nil is time.Now
 	Logger    *slog.Logger     // takes counts and warnings; nil discards them

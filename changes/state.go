@@ -19,7 +19,8 @@ import (
 //	the rest     the match
 //
 // It equals the newest match update, since it is only rewritten together with
-// one; before the first, it may be a list that was imported without an event.
+// one; but before the first, it may be a list that was imported without an
+// event, and with Options.EventsOff it is ahead of the newest.
 // The bucket is there from the first list on, also when that was empty.
 // Comparing an unchanged list needs the hashes alone.
 var stateBucket = []byte("matchrelay/state")

@@ -16,7 +16,8 @@
 //	err := box.Close()
 //
 // With Relay: nil, delivery is left to a separate relay (see Drain), which works through the socket. Such a relay opens the file
-// itself while no processor has it: so a processor opens it with Open, which has the relay hand it over, instead of outbox.Open.
+// itself while no processor has it: so a processor opens it with Open, which has the relay hand it over, instead of outbox.Open;
+// or with OpenDB, if the outbox is in a database of its own (outbox.New).
 //
 // Whoever wants to use the socket calls Dial; ErrNotRunning means that nobody serves the socket, and the file can be opened instead.
 //

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -153,6 +154,39 @@ func TestAProcessorKeepsItsFile(t *testing.T) {
 	_, err = Open(ended, path, "", outbox.Options{LockTimeout: time.Hour})
 	require.ErrorIs(t, err, outbox.ErrLocked)
 	require.NoError(t, box.Close())
+}
+
+func TestADatabaseOfTheProcessorsOwnIsHandedOverToo(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	path := newFilePath(t)
+	stop := d.drain(path)
+	for range 2 {
+		awaitStatus(t, path, "the relay has opened the file", delivered)
+		began := time.Now()
+		db, err := OpenDB(t.Context(), path, "", &bolt.Options{FreelistType: bolt.FreelistMapType})
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), handoverTime)
+		box, err := outbox.New(db, outbox.Options{})
+		require.NoError(t, err)
+		halt := serving(t, Options{Outbox: box}, standard)
+		require.NoError(t, db.Update(func(tx *bolt.Tx) error {
+			_, err := box.Append(tx, outbox.Event{Topic: "news", MessageID: "mine", Payload: []byte("{}")})
+			return err
+		}))
+		awaitStatus(t, path, "a relay drains over the socket", delivered)
+
+		_, err = OpenDB(t.Context(), path, "", &bolt.Options{Timeout: 50 * time.Millisecond})
+		require.ErrorIs(t, err, outbox.ErrLocked, "a processor keeps its file")
+		require.NoError(t, errors.Join(halt(), box.Close(), db.Close()))
+	}
+	require.NoError(t, stop())
+
+	db, err := OpenDB(t.Context(), filepath.Join(folder(t), "new.db"), "", nil)
+	require.NoError(t, err)
+	info, err := os.Stat(db.Path())
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	require.NoError(t, db.Close())
 }
 
 func TestDrainWaitsForAFileThatIsHeldWithoutASocket(t *testing.T) {
