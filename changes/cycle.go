@@ -18,7 +18,9 @@ import (
 //
 //   - a processing_status "started" is committed before fetch is called;
 //   - then one transaction holds what Record does and the status "completed",
-//     which comes also when nothing changed;
+//     which comes also when nothing changed; the list counts as fetched when
+//     fetch was called, so one that another processor got later is not undone
+//     (ErrStale);
 //   - when fetch or Record fails, or fetch panics, or ctx is cancelled, a status
 //     "failed" and a processing_error alert are committed instead, with the
 //     error's text (severity error, but info for a cancelled ctx). The error is
@@ -63,6 +65,7 @@ func (r *Recorder) since(start time.Time) time.Duration { return max(0, r.opts.N
 
 // finish fetches, records and completes.
 func (r *Recorder) finish(ctx context.Context, number uint64, start time.Time, fetch func(context.Context) ([]schema.Match, error)) (Summary, error) {
+	asked := r.opts.Now()
 	matches, err := fetch(ctx)
 	if err != nil {
 		return Summary{}, fmt.Errorf("fetch: %w", err)
@@ -70,7 +73,7 @@ func (r *Recorder) finish(ctx context.Context, number uint64, start time.Time, f
 	l := newList(matches)
 	var s Summary
 	err = r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
-		summary, err := r.record(tx, l, Metadata{})
+		summary, err := r.record(tx, l, Metadata{FetchedAt: asked})
 		if err != nil {
 			return err
 		}
