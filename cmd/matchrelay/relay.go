@@ -54,11 +54,12 @@ func (a *app) relay(ctx context.Context, untilEmpty bool, timeout time.Duration)
 		return err
 	}
 	log.Info("relay runs", "version", programVersion(), "db", o.Path(), "redis", cfg.Redis.Server.Addrs)
-	if untilEmpty {
-		err = drain(ctx, o, cfg, log, timeout)
-	} else {
-		err = relayFor(ctx, o, cfg, log)
-	}
+	err = withAPI(ctx, o, cfg, log, func() error {
+		if untilEmpty {
+			return drain(ctx, o, cfg, log, timeout)
+		}
+		return relayFor(ctx, o, cfg, log)
+	})
 	return errors.Join(err, o.Close())
 }
 
