@@ -15,13 +15,14 @@ import (
 )
 
 func (a *app) relayCommand() *cobra.Command {
-	var untilEmpty bool
+	var untilEmpty, create bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "relay",
 		Short: "Deliver what is in the outbox, without a processor",
 		Long: `Relay opens the outbox itself and delivers what is pending, until SIGTERM or Ctrl-C, or with --until-empty until
-nothing is. No processor can have the file open meanwhile. Other commands reach it through the control socket.
+nothing is. No processor can have the file open meanwhile. Other commands reach it through the control socket, and so do
+processors in other languages, which hand their match lists over (also on MATCHRELAY_HTTP_ADDR).
 
 With --timeout it exits with 4 when Redis does not answer by then, and with 6 when events wait for something else.`,
 		Args: cobra.NoArgs,
@@ -29,15 +30,16 @@ With --timeout it exits with 4 when Redis does not answer by then, and with 6 wh
 			if timeout != 0 && !untilEmpty {
 				return usageError(errors.New("--timeout needs --until-empty"))
 			}
-			return a.relay(cmd.Context(), untilEmpty, timeout)
+			return a.relay(cmd.Context(), create, untilEmpty, timeout)
 		},
 	}
+	cmd.Flags().BoolVar(&create, "create", false, "make the outbox if there is none, for a processor that hands its lists over")
 	cmd.Flags().BoolVar(&untilEmpty, "until-empty", false, "exit when nothing is pending")
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "with --until-empty: how long to try (default: for ever)")
 	return cmd
 }
 
-func (a *app) relay(ctx context.Context, untilEmpty bool, timeout time.Duration) error {
+func (a *app) relay(ctx context.Context, create, untilEmpty bool, timeout time.Duration) error {
 	cfg, err := a.load(nil)
 	if err != nil {
 		return err
@@ -49,7 +51,7 @@ func (a *app) relay(ctx context.Context, untilEmpty bool, timeout time.Duration)
 	for _, note := range cfg.Notes() {
 		log.Warn(note)
 	}
-	o, err := openOutbox(cfg, log, true)
+	o, err := openOutbox(cfg, log, !create)
 	if err != nil {
 		return err
 	}
