@@ -39,7 +39,6 @@ type daemon struct {
 	log *bytes.Buffer
 }
 
-// newDaemon makes the outbox for one that is not started yet.
 func newDaemon(t *testing.T, env ...string) *daemon {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "mr") // short enough for a socket
@@ -47,7 +46,6 @@ func newDaemon(t *testing.T, env ...string) *daemon {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	d := &daemon{t: t, db: filepath.Join(dir, "test.db"), log: &bytes.Buffer{}}
 	d.env = append([]string{"MATCHRELAY_DB=" + d.db, "REDIS_URL=redis://127.0.0.1:1"}, env...)
-	require.NoError(t, openBox(t, d.db).Close())
 	t.Cleanup(func() { d.end(syscall.SIGKILL) })
 	return d
 }
@@ -57,7 +55,7 @@ func (d *daemon) socket() string { return d.db + ".sock" }
 // start starts the program and waits until its socket answers.
 func (d *daemon) start() {
 	d.t.Helper()
-	d.cmd = program(d.t, d.env, "relay")
+	d.cmd = program(d.t, d.env, "relay", "--create")
 	d.cmd.Stderr = d.log
 	require.NoError(d.t, d.cmd.Start())
 	eventually(d.t, "the socket answers", func() bool {
@@ -324,6 +322,7 @@ func TestAPortThatCannotBeHadEndsTheProgram(t *testing.T) {
 	require.NoError(t, err)
 	defer taken.Close()
 	d := newDaemon(t)
+	require.NoError(t, openBox(t, d.db).Close())
 	env := append(d.env, "MATCHRELAY_HTTP_ADDR="+taken.Addr().String(), "MATCHRELAY_HTTP_TOKEN="+httpToken)
 	for _, args := range [][]string{{"relay"}, {"relay", "--until-empty"}, {"run", "--source", "list.json"}, {"run", "--once", "--source", "list.json"}} {
 		r := run(t, env, args...)

@@ -20,15 +20,14 @@
 //	curl -H "Authorization: Bearer $MATCHRELAY_HTTP_TOKEN" --data-binary @matches.json http://127.0.0.1:8000/v1/matches
 //
 // Every local user, and every web page in a local browser, can connect to a port. The token keeps them out: a page does not
-// know it, and cannot read an answer; one that has its own name point to this machine does not even get as far as a wrong
-// path. Only what is on this page is served there, but for resync: what operators do (replay, discard, pause, resync) is put
+// know it. One whose own name was made to point to this machine (DNS rebinding) gives itself away by its Host. Only what is on this page is served there, but for resync: what operators do (replay, discard, pause, resync) is put
 // down to the user at the other end of the socket, whom a port does not tell.
 //
 // # What an answer means
 //
 // 200 means that what was asked for is committed to the disk (fsync): it outlives a crash, and the events will be delivered,
-// once, in order, however long Redis is away. Any other answer means that nothing was done. No answer (the connection broke,
-// a time-out) means that either may hold: repeat the request under the same Idempotency-Key.
+// once, in order, however long Redis is away. Any other answer means that nothing was done; only 500 failed, and no answer (the
+// connection broke, a time-out), mean that either may hold: repeat the request under the same Idempotency-Key.
 //
 // # POST /v1/matches: record a match list
 //
@@ -105,7 +104,7 @@
 // # Errors
 //
 // A request that fails is answered with {"error":{"code":"…","message":"…"}}. Messages name fields, places and match ids, and
-// say what is expected; of what was sent they repeat no value. Repeat what failed with 5xx or without an answer, with growing
+// say what is expected; they repeat no value of a body. Repeat what failed with 5xx or without an answer, with growing
 // pauses; 4xx needs another request.
 //
 //	400 invalid            a parameter or the Idempotency-Key is wrong or missing, a time is in the future, or the body broke off

@@ -12,11 +12,8 @@ import (
 // decodeEvent reads the body of an event: a whole message, which stays as it is, or the type and payload of one.
 func (a *API) decodeEvent(body []byte) (schema.Message, error) {
 	m, err := a.message(body)
-	switch {
-	case errors.Is(err, schema.ErrMessage):
+	if errors.Is(err, schema.ErrMessage) {
 		err = fmt.Errorf("%w: %w", errInvalidEvent, err)
-	case err == nil && m.Type == schema.TypeMatchUpdates:
-		err = errMatchUpdate
 	}
 	return m, err
 }

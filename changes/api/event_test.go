@@ -53,6 +53,8 @@ func TestEventsThatAreRefused(t *testing.T) {
 		{"a message of another version", "", strings.Replace(whole, `"1.0"`, `"2.0"`, 1), "k", 400, "invalid_event", "version: expected 1.0"},
 		{"a message with an id that is none", "", strings.Replace(whole, "01234567-", "x-", 1), "k", 400, "invalid_event", "message_id: expected"},
 		{"a match update", "", `{"type":"match_updates","payload":{"matches":[]}}`, "k", 422, "wrong_endpoint", "post that to /v1/matches"},
+		{"a match update in other letters", "", strings.Replace(whole, "system_alert", "match\\u005fupdates", 1), "k", 422, "wrong_endpoint", "post that to /v1/matches"},
+		{"a match update in disguise", "", strings.Replace(whole, `"payload"`, `"type":"match_updates","payload"`, 1), "k", 422, "wrong_endpoint", "post that to /v1/matches"},
 		{"a parameter", "dry_run=1", status, "k", 400, "unknown_parameter", "this request takes none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

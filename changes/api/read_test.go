@@ -28,6 +28,7 @@ func TestMatchesAreReadWithoutPersonalDataUnlessItIsAskedFor(t *testing.T) {
 	require.Equal(t, "["+`{ "matchid":"2", "n":2.0, "x":"<&>", "domaruppdraglista":[{"mobiltelefon":"`+phone+`"}]},{"matchid":1,"speldatum":"2030-01-02"}`+"]\n",
 		g.ok(g.do("GET", "/v1/matches?raw=1", "")).body)
 	require.Contains(t, g.ok(g.do("GET", "/v1/matches/2?raw=1", "")).body, phone)
+	require.Contains(t, g.ok(g.do("GET", "/v1/matches/2/history", "")).body, `"field":"n","from":null,"to":null,"hidden":true}`)
 	history := g.ok(g.do("GET", "/v1/matches/2/history?raw=1", ""))
 	require.Equal(t, "application/x-ndjson", history.header.Get("Content-Type"))
 	require.Contains(t, history.body, `"from":1.0,"to":2.0,"hidden":false}`)

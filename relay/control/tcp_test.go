@@ -145,12 +145,14 @@ func TestAnotherHostIsAWebPages(t *testing.T) {
 func TestOnlyALoopbackAddressWithATokenIsServed(t *testing.T) {
 	everywhere, err := net.Listen("tcp", ":0")
 	require.NoError(t, err)
-	err = ServeTCP(t.Context(), TCPOptions{Listener: everywhere, Token: token})
+	ended, end := context.WithCancel(t.Context())
+	end()
+	err = ServeTCP(ended, TCPOptions{Listener: everywhere, Token: token})
 	require.ErrorIs(t, err, outbox.ErrInvalid)
 	require.ErrorContains(t, err, "is no loopback address")
 	loopback, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	err = ServeTCP(t.Context(), TCPOptions{Listener: loopback, Token: "short-secret"})
+	err = ServeTCP(ended, TCPOptions{Listener: loopback, Token: "short-secret"})
 	require.ErrorIs(t, err, outbox.ErrInvalid)
 	require.NotContains(t, err.Error(), "secret")
 	for _, l := range []net.Listener{everywhere, loopback} {
