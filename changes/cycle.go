@@ -31,7 +31,7 @@ import (
 // never told. In Summary, Sequences has every event of the cycle.
 func (r *Recorder) Cycle(ctx context.Context, fetch func(context.Context) ([]schema.Match, error)) (Summary, error) {
 	start := r.opts.Now()
-	var number uint64
+	var number, since uint64
 	var started []uint64
 	err := r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
 		n, err := nextCycle(tx)
@@ -39,7 +39,7 @@ func (r *Recorder) Cycle(ctx context.Context, fetch func(context.Context) ([]sch
 			return err
 		}
 		sequences, err := r.appendStatus(tx, schema.Status{State: schema.StatusStarted, Cycle: n})
-		number, started = n, sequences
+		number, started, since = n, sequences, mark(tx, fetchedKey)
 		return err
 	})
 	if err != nil {
@@ -52,7 +52,7 @@ func (r *Recorder) Cycle(ctx context.Context, fetch func(context.Context) ([]sch
 			r.fail(ctx, number, r.since(start), failure)
 		}
 	}()
-	s, err := r.finish(ctx, number, start, fetch)
+	s, err := r.finish(ctx, number, since, start, fetch)
 	if failure = err; err != nil {
 		return Summary{}, fmt.Errorf("cycle %d: %w", number, err)
 	}
@@ -64,7 +64,7 @@ func (r *Recorder) Cycle(ctx context.Context, fetch func(context.Context) ([]sch
 func (r *Recorder) since(start time.Time) time.Duration { return max(0, r.opts.Now().Sub(start)) }
 
 // finish fetches, records and completes.
-func (r *Recorder) finish(ctx context.Context, number uint64, start time.Time, fetch func(context.Context) ([]schema.Match, error)) (Summary, error) {
+func (r *Recorder) finish(ctx context.Context, number, since uint64, start time.Time, fetch func(context.Context) ([]schema.Match, error)) (Summary, error) {
 	asked := r.opts.Now()
 	matches, err := fetch(ctx)
 	if err != nil {
@@ -73,7 +73,7 @@ func (r *Recorder) finish(ctx context.Context, number uint64, start time.Time, f
 	l := newList(matches)
 	var s Summary
 	err = r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
-		summary, err := r.record(tx, l, Metadata{FetchedAt: asked})
+		summary, err := r.record(tx, l, Metadata{FetchedAt: asked, since: since})
 		if err != nil {
 			return err
 		}

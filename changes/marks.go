@@ -62,8 +62,9 @@ func fetched(tx *bbolt.Tx, now time.Time) time.Time {
 
 // checkFetched refuses a list that is older than the newest, and a time that
 // cannot be: it would lock out every list until then.
-func checkFetched(tx *bbolt.Tx, at, now time.Time) error {
-	if at.IsZero() {
+func checkFetched(tx *bbolt.Tx, meta Metadata, now time.Time) error {
+	at := meta.FetchedAt
+	if at.IsZero() || meta.since != 0 && meta.since == mark(tx, fetchedKey) {
 		return nil
 	}
 	newest := fetched(tx, now)

@@ -26,6 +26,9 @@ type Metadata struct {
 	AllowEmpty bool           // an empty list means that every match is gone
 	FetchedAt  time.Time      // when the list was asked for; zero: it is the newest there is, whatever clocks say
 	Extra      map[string]any // the caller's own members of payload.metadata
+
+	// since is the mark of fetchedKey that a cycle began with: while it stands, no other list came, whatever clocks say.
+	since uint64
 }
 
 // A Recorder keeps the current match list in an outbox file and appends the
@@ -173,7 +176,7 @@ func Event(m schema.Message) outbox.Event {
 }
 
 func (r *Recorder) diff(tx *bbolt.Tx, l list, meta Metadata) (comparison, Summary, error) {
-	if err := checkFetched(tx, meta.FetchedAt, r.opts.Now()); err != nil {
+	if err := checkFetched(tx, meta, r.opts.Now()); err != nil {
 		return comparison{}, Summary{}, err
 	}
 	c, err := l.compare(tx)

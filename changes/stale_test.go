@@ -87,6 +87,18 @@ func TestACycleDoesNotUndoWhatCameWhileItFetched(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestAClockThatIsSetBackFailsNoCycle(t *testing.T) {
+	now := noon
+	_, r := open(t, outbox.Options{}, changes.Options{Now: func() time.Time { return now }})
+	for _, list := range []string{listOne, listTwo, listOne} {
+		_, err := r.Cycle(ctx, func(context.Context) ([]schema.Match, error) { return parse(t, list), nil })
+		require.NoError(t, err)
+		now = now.Add(-time.Minute)
+	}
+	_, err := r.Record(ctx, parse(t, listTwo), changes.Metadata{FetchedAt: noon.Add(-1)})
+	require.ErrorIs(t, err, changes.ErrStale, "the time of the newest list did not go back")
+}
+
 func TestAMessageOfTheCallersOwnInATransaction(t *testing.T) {
 	for _, off := range []bool{false, true} {
 		o, r := open(t, outbox.Options{}, changes.Options{Source: "mine", EventsOff: off})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -129,6 +130,28 @@ func TestAPreviousListIsImportedWithTheFirstOne(t *testing.T) {
 	require.Contains(t, g.ok(g.post("/v1/matches", one)).body, `"changes":0`)
 	require.Contains(t, g.ok(g.post("/v1/matches", `[{"matchid":3}]`)).body, `"new":1`)
 	require.Equal(t, 4, asked, "not once there is a list")
+}
+
+func TestARequestThatIsCompleteHasTimeToBeDone(t *testing.T) {
+	g := start(t, outbox.Options{}, changes.Options{}, Options{Previous: func() ([]schema.Match, bool, error) {
+		<-time.After(300 * time.Millisecond) // it takes longer than a request may take to arrive
+		return nil, true, nil
+	}})
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := g.api.postMatches(w, r); err != nil {
+			t.Error(err)
+		}
+	}))
+	web.Config.ReadTimeout = 50 * time.Millisecond
+	web.Config.WriteTimeout = 100 * time.Millisecond
+	web.Start()
+	defer web.Close()
+	response, err := http.Post(web.URL, "", strings.NewReader(one))
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, 200, response.StatusCode)
+	require.Len(t, g.events(), 1)
+	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestAFullOutboxIsSaidSo(t *testing.T) {
