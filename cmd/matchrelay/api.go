@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/PitchConnect/matchrelay/changes"
 	"github.com/PitchConnect/matchrelay/changes/api"
@@ -40,10 +41,10 @@ func newRoutes(o *outbox.Outbox, cfg *config.Config, log *slog.Logger) ([]contro
 }
 
 // withAPI works beside the API on MATCHRELAY_HTTP_ADDR, if that is set. Who has configured it relies on it, so nothing is
-// done without it.
-func withAPI(ctx context.Context, o *outbox.Outbox, cfg *config.Config, log *slog.Logger, work func() error) error {
+// done without it: the work is cancelled when the API cannot be served any more.
+func withAPI(ctx context.Context, o *outbox.Outbox, cfg *config.Config, log *slog.Logger, work func(ctx context.Context) error) error {
 	if !cfg.HTTP.On() {
-		return work()
+		return work(ctx)
 	}
 	routes, err := newRoutes(o, cfg, log)
 	if err != nil {
@@ -51,24 +52,25 @@ func withAPI(ctx context.Context, o *outbox.Outbox, cfg *config.Config, log *slo
 	}
 	listener, err := net.Listen("tcp", cfg.HTTP.Addr)
 	if err != nil {
-		return explainListen(cfg.HTTP.Addr, err)
+		return explainListen(err)
 	}
+	group, ctx := errgroup.WithContext(ctx)
 	serving, stop := context.WithCancel(ctx)
-	var served sync.WaitGroup
-	var serveErr error
-	served.Go(func() {
-		serveErr = control.ServeTCP(serving, control.TCPOptions{Listener: listener, Token: string(cfg.HTTP.Token), Routes: routes, Logger: log})
-		if serveErr != nil {
-			log.Error("the API is not served any more; events are delivered all the same", "error", serveErr)
+	group.Go(func() error {
+		err := control.ServeTCP(serving, control.TCPOptions{Listener: listener, Token: string(cfg.HTTP.Token), Routes: routes, Logger: log})
+		if err != nil {
+			err = fmt.Errorf("MATCHRELAY_HTTP_ADDR: %w", err)
 		}
+		return err
 	})
-	err = work()
-	stop()
-	served.Wait()
-	return errors.Join(err, serveErr)
+	group.Go(func() error {
+		defer stop()
+		return work(ctx)
+	})
+	return group.Wait()
 }
 
-func explainListen(addr string, err error) error {
+func explainListen(err error) error {
 	next := "set another address"
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

@@ -56,7 +56,7 @@ func (a *app) relay(ctx context.Context, create, untilEmpty bool, timeout time.D
 		return err
 	}
 	log.Info("relay runs", "version", programVersion(), "db", o.Path(), "redis", cfg.Redis.Server.Addrs)
-	err = withAPI(ctx, o, cfg, log, func() error {
+	err = withAPI(ctx, o, cfg, log, func(ctx context.Context) error {
 		if untilEmpty {
 			return drain(ctx, o, cfg, log, timeout)
 		}

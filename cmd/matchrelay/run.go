@@ -108,7 +108,7 @@ func (a *app) runProcessor(ctx context.Context, opts runOptions) error {
 	}
 	p := &processor{cfg: cfg, log: log, source: src, outbox: o, recorder: recorder}
 	log.Info("matchrelay runs", "version", programVersion(), "source", src.String(), "db", o.Path(), "redis", cfg.Redis.Server.Addrs)
-	err = withAPI(ctx, o, cfg, log, func() error {
+	err = withAPI(ctx, o, cfg, log, func(ctx context.Context) error {
 		if cfg.Processor.RunMode == config.OneShot {
 			return p.runOnce(ctx, opts.drainTimeout)
 		}
