@@ -130,12 +130,13 @@ func (a *API) postResync(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var request resyncRequest
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&request); len(body) > 0 && err != nil {
-		return invalid(`body: expected {"reason":"…"} or nothing`)
-	} else if _, err := d.Token(); len(body) > 0 && err != io.EOF {
-		return invalid("body: something follows the object")
+	if len(body) > 0 {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		err := d.Decode(&request)
+		if _, end := d.Token(); err != nil || end != io.EOF {
+			return invalid(`body: expected {"reason":"…"} or nothing`)
+		}
 	}
 	var done changes.Resynced
 	if dryRun {
