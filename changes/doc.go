@@ -51,6 +51,15 @@
 // At rebuilds the list of an earlier moment from the match updates that the log
 // still holds, and History lists what they tell of one match.
 //
+// The bucket "matchrelay/recorder" holds the number of the newest cycle, and when
+// the newest list was fetched, which is written with every list that is
+// recorded, also with one that changes nothing. A list that was fetched earlier
+// (Metadata.FetchedAt) is ErrStale: several sources, or a request that is
+// repeated late, never set the state back. A list without a time is the newest
+// by definition. A time that is ahead of the recorder's clock by more than
+// MaxSkew is refused, and no longer counts should one be stored: a wrong clock
+// locks out nobody.
+//
 // Recorder.Resync sends the whole list again to subscribers who have lost it.
 //
 // # What it does not do

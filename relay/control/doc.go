@@ -58,7 +58,9 @@
 // one changes nothing (fencing): a relay that was frozen and wakes up settles, parks and appends nothing. What it still sends to
 // Redis is refused there.
 //
-// Options.Routes adds endpoints of what this package does not know of.
+// Options.Routes adds endpoints of what this package does not know of, such as those of package changes/api. ServeTCP serves
+// such endpoints, but none of those above, on a loopback address with a bearer token, for programs that cannot use a unix
+// socket: a port tells nothing of who is connected, so that what an operator does there could not be put down to anybody.
 //
 // A request that fails is answered with {"error":{"code":"not_found","message":"…"}}; the codes are those of Error. A list
 // that cannot be completed ends with such a line. Only ?payload=1 answers with a payload; nothing answers with credentials.

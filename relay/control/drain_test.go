@@ -3,12 +3,14 @@ package control
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
 
@@ -204,7 +206,9 @@ func TestDrainWaitsForAFileThatIsHeldWithoutASocket(t *testing.T) {
 func TestWhatDrainCannotMend(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
 	ended := func(path string) error {
-		return Drain(t.Context(), DrainOptions{Path: path, Relay: func(source relay.Source) (*relay.Relay, func()) {
+		ctx, cancel := context.WithTimeout(t.Context(), redistest.Patience)
+		defer cancel()
+		return Drain(ctx, DrainOptions{Path: path, Outbox: outbox.Options{MustExist: true}, Relay: func(source relay.Source) (*relay.Relay, func()) {
 			return d.build(relay.Options{})(source), func() {}
 		}})
 	}
@@ -223,6 +227,55 @@ func TestWhatDrainCannotMend(t *testing.T) {
 		require.NoError(t, os.Symlink(p.box.Path()+".sock", other+".sock"))
 		require.ErrorContains(t, ended(other), "another outbox")
 	})
+}
+
+func TestWhatIsDoneWhileDrainHasTheFile(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	path := newFilePath(t)
+	broken := errors.New("the port is taken")
+	options := DrainOptions{Path: path, Relay: func(source relay.Source) (*relay.Relay, func()) {
+		return d.build(relay.Options{})(source), func() {}
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), redistest.Patience)
+	defer cancel()
+	options.While = func(context.Context, *outbox.Outbox, func(context.Context) error) error { return broken }
+	require.ErrorIs(t, Drain(ctx, options), broken)
+
+	begun, over := make(chan bool, 10), make(chan bool, 10)
+	options.While = func(ctx context.Context, box *outbox.Outbox, drain func(context.Context) error) error {
+		begun <- true
+		defer func() { over <- true }()
+		addNews(t, box, uuid.NewString())
+		return drain(ctx)
+	}
+	options.Routes = func(*outbox.Outbox) ([]Route, error) { return nil, broken }
+	require.ErrorIs(t, Drain(ctx, options), broken)
+	within(t, begun)
+	within(t, over)
+
+	options.Routes = func(*outbox.Outbox) ([]Route, error) {
+		return []Route{{Method: "GET", Path: "/v1/greeting", Handle: func(w http.ResponseWriter, _ *http.Request) error {
+			respond(w, http.StatusOK, "good day")
+			return nil
+		}}}, nil
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- Drain(ctx, options) }()
+	within(t, begun)
+	awaitStatus(t, path, "all is delivered", delivered)
+	client, err := Dial(path + ".sock")
+	require.NoError(t, err)
+	var greeting string
+	require.NoError(t, client.Call(ctx, Request{Method: "GET", Path: "/v1/greeting"}, &greeting))
+	require.Equal(t, "good day", greeting)
+	require.NoError(t, client.Close())
+	p := processor(t, path)
+	within(t, over) // when another process wants the file
+	p.quit()
+	within(t, begun)
+	cancel()
+	require.NoError(t, within(t, ended))
+	within(t, over)
 }
 
 func TestDrainDeliversWithoutASocketOfItsOwn(t *testing.T) {
