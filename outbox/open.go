@@ -48,6 +48,7 @@ type Outbox struct {
 	stuck      bool                // guarded by mu: receipts could not be written when last tried, and a warning says so
 	failed     error               // guarded by mu
 	closed     bool                // guarded by mu
+	appended   chan struct{}       // guarded by mu: closed by the next commit that appends; nil while nobody waits
 }
 
 // Open opens the outbox file at path and creates it, with its folder, if there is none and Options.MustExist is not set.

@@ -93,9 +93,18 @@ func (c *Client) steer(ctx context.Context, path string) (relay.Health, error) {
 
 // Each calls each for every event of a filter, in order, as the list arrives; its error ends the list.
 func (c *Client) Each(ctx context.Context, f outbox.Filter, each func(outbox.Info) error) error {
+	err := c.lines(ctx, "/v1/events?"+query(f).Encode(), each)
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// lines calls each for every event that an answer lists, and returns io.EOF at its end.
+func (c *Client) lines(ctx context.Context, path string, each func(outbox.Info) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body, err := c.send(ctx, http.MethodGet, "/v1/events?"+query(f).Encode(), nil)
+	body, err := c.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
@@ -103,8 +112,8 @@ func (c *Client) Each(ctx context.Context, f outbox.Filter, each func(outbox.Inf
 	for d := json.NewDecoder(body); ; {
 		var l line
 		switch err := d.Decode(&l); {
-		case errors.Is(err, io.EOF):
-			return nil
+		case err == io.EOF:
+			return err
 		case err != nil:
 			return fmt.Errorf("control socket %s: the list ends early: %w", c.path, err)
 		case l.Error != nil:

@@ -36,6 +36,8 @@
 //	GET  /v1/events               a line of JSON for each event (outbox.Info), in order; ?topic= &state= &after= &through=
 //	                              &since= &until= (RFC 3339) &error= &limit= select as outbox.Filter does
 //	GET  /v1/events/{sequence}    Event: what is known of one event; with ?payload=1 also its payload, in base64
+//	GET  /v1/tail                 as /v1/events, and then the events that are appended, as they come, until either side ends;
+//	                              without &through= &until= &limit=
 //	POST /v1/events/replay        ReplayRequest; answers with outbox.ReplayResult
 //	POST /v1/events/discard       DiscardRequest; answers with outbox.DiscardResult
 //	GET  /v1/audit                a list of outbox.AuditEntry, the newest last; ?limit= only so many

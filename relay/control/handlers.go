@@ -31,6 +31,7 @@ func (s *server) handler() http.Handler {
 		{"POST", "/v1/resume", s.steer((*relay.Relay).Resume)},
 		{"GET", "/v1/events", s.events},
 		{"GET", "/v1/events/{sequence}", s.event},
+		{"GET", "/v1/tail", s.tail},
 		{"POST", "/v1/events/replay", s.replay},
 		{"POST", "/v1/events/discard", s.discard},
 		{"GET", "/v1/audit", s.audit},
