@@ -166,12 +166,7 @@ func (c *Client) Replay(ctx context.Context, sequences []uint64, opts outbox.Rep
 		var part outbox.ReplayResult
 		err := c.act(ctx, "/v1/events/replay", ReplayRequest{Sequences: chunk, AllowStale: opts.AllowStale, DryRun: opts.DryRun,
 			Filter: opts.Filter, Reason: opts.Reason}, &part)
-		total.Matched += part.Matched
-		total.Eligible += part.Eligible
-		total.Superseded += part.Superseded
-		total.Ineligible += part.Ineligible
-		total.Replayed += part.Replayed
-		total.Sequences = append(total.Sequences, part.Sequences...)
+		total.Add(part)
 		return err
 	})
 	return total, err
@@ -184,11 +179,7 @@ func (c *Client) Discard(ctx context.Context, sequences []uint64, opts outbox.Di
 		var part outbox.DiscardResult
 		err := c.act(ctx, "/v1/events/discard", DiscardRequest{Sequences: chunk, DryRun: opts.DryRun, Filter: opts.Filter,
 			Reason: opts.Reason}, &part)
-		total.Matched += part.Matched
-		total.Eligible += part.Eligible
-		total.Pending += part.Pending
-		total.Ineligible += part.Ineligible
-		total.Discarded += part.Discarded
+		total.Add(part)
 		return err
 	})
 	return total, err
