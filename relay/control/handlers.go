@@ -26,6 +26,7 @@ func (s *server) handler() http.Handler {
 		handle       func(w http.ResponseWriter, r *http.Request) error
 	}{
 		{"GET", "/v1/status", s.status},
+		{"GET", "/v1/health", s.health},
 		{"POST", "/v1/retry-now", s.steer((*relay.Relay).RetryNow)},
 		{"POST", "/v1/pause", s.steer((*relay.Relay).Pause)},
 		{"POST", "/v1/resume", s.steer((*relay.Relay).Resume)},
