@@ -17,9 +17,10 @@ import (
 type VerifyFunc func(ctx context.Context, path string) (Report, error)
 
 // VerifyFile opens the file at path, which must exist, and verifies it; see Outbox.Verify. A file that cannot be opened
-// because it is damaged has that as a problem.
+// because it is damaged has that as a problem. Nothing is written: the right to read the file is enough, and others may
+// read it meanwhile.
 func VerifyFile(ctx context.Context, path string) (report Report, err error) {
-	o, err := Open(path, Options{MustExist: true})
+	o, err := Open(path, Options{MustExist: true, readOnly: true})
 	if errors.Is(err, ErrDamaged) {
 		_, what, _ := strings.Cut(err.Error(), ErrDamaged.Error()+": ")
 		return Report{Problems: []string{what}}, nil
@@ -123,10 +124,10 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 	if err != nil {
 		return err
 	}
-	defer os.Remove(draft)
-	report, err := opts.Verify.sound(ctx, draft)
+	defer draft.close()
+	report, err := opts.Verify.sound(ctx, draft.name)
 	if err != nil {
-		return fmt.Errorf("backup %s: %w", backup, withoutDraft(err, draft, backup))
+		return fmt.Errorf("backup %s: %w", backup, withoutDraft(err, draft.name, backup))
 	}
 	result.Events = report.Events
 	if old != nil {
@@ -134,7 +135,7 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 			return err
 		}
 	}
-	err = place(draft, result.Path, old != nil)
+	err = draft.place(result.Path, old != nil)
 	if err != nil && old != nil {
 		aside, _ := old.Stat()
 		if now, statErr := os.Stat(result.Path); statErr == nil && os.SameFile(aside, now) { // it never moved

@@ -42,9 +42,10 @@
 //	POST /v1/events/replay        ReplayRequest; answers with outbox.ReplayResult
 //	POST /v1/events/discard       DiscardRequest; answers with outbox.DiscardResult
 //	GET  /v1/audit                a list of outbox.AuditEntry, the newest last; ?limit= only so many
+//	GET  /v1/backup               a copy of the outbox file, payloads included; an answer that breaks off is none
 //
 // A request that fails is answered with {"error":{"code":"not_found","message":"…"}}; the codes are those of Error. A list
-// that cannot be completed ends with such a line. Only ?payload=1 answers with a payload; nothing answers with credentials.
+// that cannot be completed ends with such a line. Only ?payload=1 and backup answer with payloads; nothing answers with credentials.
 //
 // # Limits
 //

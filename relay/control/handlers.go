@@ -36,6 +36,7 @@ func (s *server) handler() http.Handler {
 		{"POST", "/v1/events/replay", s.replay},
 		{"POST", "/v1/events/discard", s.discard},
 		{"GET", "/v1/audit", s.audit},
+		{"GET", "/v1/backup", s.backup},
 		{"", "/", func(_ http.ResponseWriter, r *http.Request) error {
 			if !strings.HasPrefix(r.URL.Path, "/v1/") {
 				return &Error{Code: "unknown_version", Message: "this process speaks version /v1 only; use a client of its version"}
