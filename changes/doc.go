@@ -40,6 +40,9 @@
 // At rebuilds the list of an earlier moment from the match updates that the log
 // still holds, and History lists what they tell of one match.
 //
+// The recorder notes which event the list equals, so that VerifyState can compare
+// it with the log.
+//
 // Recorder.Resync sends the whole list again to subscribers who have lost it.
 //
 // # What it does not do

@@ -110,15 +110,21 @@ func park(t *testing.T, box *outbox.Outbox, n int) (ids []string) {
 func serve(t *testing.T, box *outbox.Outbox, r *relay.Relay) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	var served sync.WaitGroup
-	served.Go(func() {
+	served := serveUntil(ctx, t, box, r)
+	t.Cleanup(func() {
+		cancel()
+		served()
+	})
+}
+
+// serveUntil serves the control socket until ctx ends; served waits for that.
+func serveUntil(ctx context.Context, t *testing.T, box *outbox.Outbox, r *relay.Relay) (served func()) {
+	t.Helper()
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		if err := control.Serve(ctx, control.Options{Outbox: box, Relay: r}); err != nil {
 			t.Error(err)
 		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		served.Wait()
 	})
 	eventually(t, "the socket is there", func() bool {
 		c, err := control.Dial(box.Path() + ".sock")
@@ -127,6 +133,7 @@ func serve(t *testing.T, box *outbox.Outbox, r *relay.Relay) {
 		}
 		return err == nil
 	})
+	return serving.Wait
 }
 
 func replayed(t *testing.T, output []byte) int {

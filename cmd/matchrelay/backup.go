@@ -78,6 +78,9 @@ func (a *app) backupSave(ctx context.Context, path string, opts outbox.BackupOpt
 	if errors.Is(err, fs.ErrExist) {
 		return exit(exitFailure, fmt.Errorf("%w; choose another name, or add --force to replace it", err))
 	}
+	if errors.Is(err, outbox.ErrDamaged) {
+		return exit(exitUnverified, fmt.Errorf("%w; nothing was saved: see matchrelay check, and copy the file by hand, while nobody has it, to keep it as it is", err))
+	}
 	if err != nil {
 		return err
 	}
