@@ -51,7 +51,7 @@ listed twice.`,
 }
 
 // tailEvents lists the last events (-1: those behind --after), and follows the log.
-func (a *app) tailEvents(ctx context.Context, s selection, last int) (err error) {
+func (a *app) tailEvents(ctx context.Context, s selection, last int) error {
 	cfg, err := a.load(nil)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func (a *app) tailEvents(ctx context.Context, s selection, last int) (err error)
 		return err
 	}
 	t := &tail{a: a, cfg: cfg, choice: chosen, out: listWriter{a: a, zone: cfg.Processor.Location}}
-	if err = t.run(ctx, last); err != nil && !errors.Is(err, errEnough) && ctx.Err() == nil {
+	if err := t.run(ctx, last); !errors.Is(err, errEnough) && ctx.Err() == nil {
 		return err
 	}
 	if t.out.n > 0 || a.output == formatJSON {
