@@ -137,6 +137,13 @@ func TestAStoredListThatDiffersFromTheLogIsToldById(t *testing.T) {
 				return nil
 			})
 		}, "in 3 matches: 1, 2, 3"},
+		{"after a resync", func(k kept) {
+			_, err := k.r.Import(ctx, parse(k.t, secret))
+			require.NoError(k.t, err)
+			_, err = k.r.Resync(ctx, changes.Operator{})
+			require.NoError(k.t, err)
+			k.state(func(b *bbolt.Bucket) error { return b.Delete([]byte("2")) })
+		}, "differs from match_updates #1, with which it was recorded, in match 2"},
 		{"a record is damaged", func(k kept) {
 			k.record(secret)
 			k.state(func(b *bbolt.Bucket) error { return b.Put([]byte("1"), []byte("short")) })

@@ -54,7 +54,7 @@ func (o *Outbox) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 // process that is killed meanwhile may leave a <path>.new-<UUID> behind, and so may Restore and Compact: each of them
 // removes those that it finds in its folder, when they are a minute old and no process works on them.
 //
-// Errors: fs.ErrExist when there is one and BackupOptions.Overwrite is not set; ErrInvalid when it is the outbox itself;
+// Errors: fs.ErrExist when there is one and BackupOptions.Overwrite is not set; ErrInvalid when it is the outbox itself, or no regular file;
 // ErrDamaged when the copy does not verify; those of Backup.
 func (o *Outbox) BackupFile(ctx context.Context, path string, opts BackupOptions) (n int64, err error) {
 	_ = o.Flush(ctx)
@@ -99,6 +99,9 @@ func checkTarget(source, path string, overwrite bool) error {
 	}
 	if err != nil {
 		return err
+	}
+	if !info.Mode().IsRegular() {
+		return invalid("it is no regular file")
 	}
 	if own, err := os.Stat(source); err == nil && os.SameFile(own, info) {
 		return invalid("it is the outbox itself")

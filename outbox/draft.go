@@ -100,7 +100,7 @@ func sweepDrafts(folder string) {
 }
 
 func sweepDraft(name string) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return
 	}

@@ -106,7 +106,10 @@ func (t *tail) run(ctx context.Context, last int) error {
 // begin shows the last events, or all behind --after. It looks for them from the end of the log, in windows that grow.
 func (t *tail) begin(ctx context.Context, o store, last int) error {
 	if last < 0 {
-		return t.list(ctx, o, t.choice, t.show)
+		return t.list(ctx, o, t.choice, func(info outbox.Info) error {
+			t.choice.After = info.Sequence
+			return t.write(info)
+		})
 	}
 	through, err := lastSequence(ctx, o)
 	if err != nil {
@@ -161,14 +164,19 @@ func (t *tail) follow(ctx context.Context, live *liveStore) error {
 	}
 	f.Limit = 0
 	err = live.Tail(ctx, f, func(info outbox.Info) error {
-		switch chosen, err := keep(ctx, &info); {
-		case t.reached.missed(err), err == nil && !chosen:
-			t.choice.After = info.Sequence
-			return nil
-		case err != nil: // it is shown by the next process
+		chosen, err := keep(ctx, &info)
+		if t.reached.missed(err) {
+			fmt.Fprintf(t.a.stderr, "matchrelay: left out, since it cannot be read: %v\n", err)
+			err = nil
+		}
+		if err != nil { // it is shown by the next process
 			return err
 		}
-		return t.show(info)
+		t.choice.After = info.Sequence
+		if !chosen {
+			return nil
+		}
+		return t.write(info)
 	})
 	if gone(err) {
 		return nil
@@ -183,12 +191,6 @@ func gone(err error) bool {
 	}
 	code, _ := explain(err)
 	return code == exitUnreachable || errors.Is(err, outbox.ErrClosed)
-}
-
-func (t *tail) show(info outbox.Info) error {
-	err := t.write(info)
-	t.choice.After = info.Sequence
-	return err
 }
 
 func (t *tail) write(info outbox.Info) error {

@@ -50,7 +50,7 @@ func sweepFolders(parent string) {
 }
 
 func sweepFolder(name string) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return
 	}
