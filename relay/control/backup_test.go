@@ -91,14 +91,14 @@ func TestABackupThatEndsEarlyIsAnError(t *testing.T) {
 	_, err := box.Add(t.Context(), outbox.Event{Topic: "t", MessageID: "1", Payload: incompressible(8 << 20)})
 	require.NoError(t, err)
 	g := start(t, box, nil, standard)
-	stopped := false
+	var stopping sync.WaitGroup
+	var once sync.Once
 	_, err = g.client.Backup(t.Context(), writer(func(b []byte) (int, error) {
-		if !stopped {
-			stopped = true
-			require.NoError(t, g.stop())
-		}
+		once.Do(func() { stopping.Go(func() { _ = g.stop() }) })
+		<-time.After(5 * time.Millisecond) // for a piece: much longer than the process takes to end
 		return len(b), nil
 	}))
+	stopping.Wait()
 	require.ErrorIs(t, err, ErrNotRunning)
 	require.Contains(t, err.Error(), "ends early")
 
