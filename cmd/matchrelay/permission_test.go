@@ -34,7 +34,7 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 		require.NoError(t, os.Chmod(db, 0))
 	}
 	for _, args := range []string{
-		"audit", "check", "compact", "backup save copied.db", "backup verify test.db", "backup restore test.db --yes --db other.db",
+		"audit", "events list", "events tail", "check", "compact", "backup save copied.db", "backup verify test.db", "backup restore test.db --yes --db other.db",
 		"backup restore copy.db --yes", "events discard --state parked --reason x --yes", "schema validate test.db",
 	} {
 		cmd := exec.Command(program, strings.Fields(args)...)
