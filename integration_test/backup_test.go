@@ -14,24 +14,21 @@ import (
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
 // TestABackupUnderLoadIsRestoredAndGoesOnUnderANewEpoch takes it through the control socket, while events are appended and
 // delivered, and puts it back after more were delivered.
 func TestABackupUnderLoadIsRestoredAndGoesOnUnderANewEpoch(t *testing.T) {
 	t.Parallel()
-	folder, err := os.MkdirTemp("", "mr")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	folder := shortFolder(t)
 	path, copied := filepath.Join(folder, "test.db"), filepath.Join(folder, "copy.db")
 	env := []string{"MATCHRELAY_DB=" + path}
 	server := redistest.Start(t, redistest.Options{})
 	sub := subscribe(t, server, 0)
 	box := openBox(t, path)
 	r, stopRelay := startRelay(t, box, server.Addr(), relayOptions())
-	serving, stopServing := context.WithCancel(context.Background())
-	defer stopServing()
-	served := serveUntil(serving, t, box, r)
+	stopServing := serveAtOnce(t, control.Options{Outbox: box, Relay: r})
 	loading, stopLoad := context.WithCancel(context.Background())
 	defer stopLoad()
 	var load sync.WaitGroup
@@ -54,7 +51,6 @@ func TestABackupUnderLoadIsRestoredAndGoesOnUnderANewEpoch(t *testing.T) {
 	waitEmpty(t, box)
 	stopRelay()
 	stopServing()
-	served()
 	full := len(logged(t, box))
 	require.NoError(t, box.Close())
 

@@ -2,18 +2,15 @@ package integration_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
-	"github.com/PitchConnect/matchrelay/relay"
 	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
@@ -28,10 +25,7 @@ func TestTenThousandParkedEventsAreReplayedWithOneCommand(t *testing.T) {
 	}{{"on the file", false}, {"through the control socket", true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			folder, err := os.MkdirTemp("", "mr") // its path is short enough for a socket
-			require.NoError(t, err)
-			t.Cleanup(func() { _ = os.RemoveAll(folder) })
-			path := filepath.Join(folder, "test.db")
+			path := filepath.Join(shortFolder(t), "test.db")
 			box := openBox(t, path)
 			parked := park(t, box, n)
 			server := redistest.Start(t, redistest.Options{})
@@ -39,7 +33,7 @@ func TestTenThousandParkedEventsAreReplayedWithOneCommand(t *testing.T) {
 			env := []string{"MATCHRELAY_DB=" + path}
 			if tt.held {
 				r, _ := startRelay(t, box, server.Addr(), relayOptions())
-				serve(t, box, r)
+				serveAtOnce(t, control.Options{Outbox: box, Relay: r})
 			} else {
 				require.NoError(t, box.Close())
 			}
@@ -106,34 +100,16 @@ func park(t *testing.T, box *outbox.Outbox, n int) (ids []string) {
 	return ids
 }
 
-// serve serves the control socket of an outbox until the test ends; the relay may be nil.
-func serve(t *testing.T, box *outbox.Outbox, r *relay.Relay) {
+// serveAtOnce is serve until the test ends, and returns when the socket is there.
+func serveAtOnce(t *testing.T, opts control.Options) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	served := serveUntil(ctx, t, box, r)
-	t.Cleanup(func() {
-		cancel()
-		served()
-	})
-}
-
-// serveUntil serves the control socket until ctx ends; served waits for that.
-func serveUntil(ctx context.Context, t *testing.T, box *outbox.Outbox, r *relay.Relay) (served func()) {
-	t.Helper()
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := control.Serve(ctx, control.Options{Outbox: box, Relay: r}); err != nil {
-			t.Error(err)
-		}
-	})
+	stop = serve(t, opts)
+	t.Cleanup(stop)
 	eventually(t, "the socket is there", func() bool {
-		c, err := control.Dial(box.Path() + ".sock")
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
+		_, ok := whoever(opts.Outbox.Path())
+		return ok
 	})
-	return serving.Wait
+	return stop
 }
 
 func replayed(t *testing.T, output []byte) int {
@@ -148,10 +124,7 @@ func replayed(t *testing.T, output []byte) int {
 // goes on through its control socket.
 func TestARateIsKeptAndTheFileIsFreeMeanwhile(t *testing.T) {
 	t.Parallel()
-	folder, err := os.MkdirTemp("", "mr")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	path := filepath.Join(folder, "test.db")
+	path := filepath.Join(shortFolder(t), "test.db")
 	box := openBox(t, path)
 	parked := park(t, box, 4)
 	require.NoError(t, box.Close())
@@ -164,7 +137,7 @@ func TestARateIsKeptAndTheFileIsFreeMeanwhile(t *testing.T) {
 	sub := subscribe(t, server, 0)
 	box = openBox(t, path)
 	r, _ := startRelay(t, box, server.Addr(), relayOptions())
-	serve(t, box, r)
+	serveAtOnce(t, control.Options{Outbox: box, Relay: r})
 	require.NoError(t, replay.Wait(), term.text())
 	for i, e := range redistest.Events(sub.WaitFor(4), topicOf, redistest.EnvelopeID) {
 		require.Equal(t, parked[i], e.MessageID)

@@ -2,9 +2,7 @@ package integration_test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -21,10 +19,7 @@ import (
 func TestATailFollowsTheOutboxFromProcessToProcess(t *testing.T) {
 	t.Parallel()
 	const owners, each, before = 4, 300, 5
-	folder, err := os.MkdirTemp("", "mr") // its path is short enough for a socket
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	path := filepath.Join(folder, "test.db")
+	path := filepath.Join(shortFolder(t), "test.db")
 	box := openBox(t, path)
 	for range before {
 		_, err := box.Add(t.Context(), newEvent(updates, "before"))
@@ -59,13 +54,8 @@ func TestATailFollowsTheOutboxFromProcessToProcess(t *testing.T) {
 	want := uint64(before)
 	for owner := range owners {
 		box := openBox(t, path)
-		ctx, cancel := context.WithCancel(context.Background())
+		stop := serve(t, control.Options{Outbox: box})
 		var working sync.WaitGroup
-		working.Go(func() {
-			if err := control.Serve(ctx, control.Options{Outbox: box}); err != nil {
-				t.Error(err)
-			}
-		})
 		working.Go(func() {
 			for range each {
 				if _, err := box.Add(t.Context(), newEvent(updates, "x")); err != nil {
@@ -81,13 +71,13 @@ func TestATailFollowsTheOutboxFromProcessToProcess(t *testing.T) {
 			want++
 			require.Equal(t, want, next().Sequence)
 		}
-		cancel()
+		stop()
 		working.Wait()
 		require.NoError(t, box.Close())
 	}
 	// The last owner may have gone too early for the tail: one more comes, appends nothing, and is there for the rest.
 	box = openBox(t, path)
-	serve(t, box, nil)
+	serveAtOnce(t, control.Options{Outbox: box})
 	for want < before+owners*each {
 		want++
 		require.Equal(t, want, next().Sequence)

@@ -10,21 +10,21 @@ import (
 // Event is one message to be published, as given to Append.
 type Event struct {
 	// Topic decides the channel that the relay publishes to: 1 to 64 of a-z, 0-9, '_', '-', '.'.
-	Topic string
+	Topic string `json:"topic"`
 	// MessageID is the identity that the message carries itself, kept through every retry and replay: 1 to 64 bytes of
 	// printable ASCII without spaces, unique within one call of Append.
-	MessageID string
+	MessageID string `json:"message_id"`
 	// Payload is published byte for byte: 1 byte to Options.MaxEventBytes.
-	Payload []byte
+	Payload []byte `json:"payload"`
 	// Key is an optional idempotency key of at most 200 bytes: while an event with this key is in the log, appending it
 	// again returns the old sequence and changes nothing.
-	Key string
+	Key string `json:"key"`
 	// Snapshot marks an event that holds the whole state as of now. The newest one of a topic is never pruned.
-	Snapshot bool
+	Snapshot bool `json:"snapshot"`
 	// Urgent lets the event use the reserve that is left when the outbox is full (UrgentReserve).
-	Urgent bool
+	Urgent bool `json:"urgent"`
 	// TraceParent is an optional W3C trace context of at most 200 bytes.
-	TraceParent string
+	TraceParent string `json:"trace_parent"`
 }
 
 func (e Event) validate(maxBytes int) error {

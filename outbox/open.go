@@ -289,6 +289,15 @@ func lockHolder(file os.FileInfo) (pid int, command string) {
 // Path is the file's absolute path, as far as it is known.
 func (o *Outbox) Path() string { return o.path }
 
+// Stat describes the file that is open, as it was when it was opened, whatever has its name now. Of a database of the caller's
+// it is the file that has the name.
+func (o *Outbox) Stat() (os.FileInfo, error) {
+	if o.identity != nil {
+		return o.identity, nil
+	}
+	return os.Stat(o.path)
+}
+
 // Close writes what is settled and closes the file, or only detaches from a database of the caller's. It waits for what
 // is under way and may be called several times. Writers that still wait get ErrClosed.
 func (o *Outbox) Close() error {

@@ -22,12 +22,12 @@ type Entry struct {
 
 // Position is where one topic stands.
 type Position struct {
-	Origin   string   // of the file
-	Previous []string // the origins before it, the latest first
-	Cursor   uint64   // highest settled sequence
-	Last     uint64   // highest sequence of the topic
-	PrunedTo uint64   // highest sequence of the topic that retention has removed
-	Progress Progress
+	Origin   string   `json:"origin"`    // of the file
+	Previous []string `json:"previous"`  // the origins before it, the latest first
+	Cursor   uint64   `json:"cursor"`    // highest settled sequence
+	Last     uint64   `json:"last"`      // highest sequence of the topic
+	PrunedTo uint64   `json:"pruned_to"` // highest sequence of the topic that retention has removed
+	Progress Progress `json:"progress"`
 }
 
 // Position reads where a topic stands in the file; receipts that are not flushed yet do not show.
@@ -46,11 +46,11 @@ func (o *Outbox) Position(_ context.Context, topic string) (Position, error) {
 
 // Range selects events of one topic for Read.
 type Range struct {
-	Topic   string
-	After   uint64 // only sequences above
-	Through uint64 // only sequences up to and including; 0 means no end
-	Events  int    // at most so many
-	Bytes   int    // at most so many bytes of payload, but always one event
+	Topic   string `json:"topic"`
+	After   uint64 `json:"after"`   // only sequences above
+	Through uint64 `json:"through"` // only sequences up to and including; 0 means no end
+	Events  int    `json:"events"`  // at most so many
+	Bytes   int    `json:"bytes"`   // at most so many bytes of payload, but always one event
 }
 
 // Read returns events of one topic in order, but for those that are parked, discarded or replayed under a new sequence.

@@ -15,15 +15,15 @@ const settleWithin = 500 * time.Millisecond
 // Receipt is the relay's word that Redis has every event of a topic up to and including Through, but for those that are
 // parked or discarded.
 type Receipt struct {
-	Topic   string
-	Through uint64
+	Topic   string `json:"topic"`
+	Through uint64 `json:"through"`
 	// Unheard are the events among them that nobody was subscribed to.
-	Unheard []uint64
+	Unheard []uint64 `json:"unheard"`
 	// Origin is that which the relay published under. When the file has taken a fresh one since, Progress.Accepted and
 	// Progress.TailFrom mean nothing any more and are dropped.
-	Origin string
+	Origin string `json:"origin"`
 	// Progress replaces what is stored.
-	Progress Progress
+	Progress Progress `json:"progress"`
 }
 
 // Settle takes note of a receipt. It is written by the next commit, whoever makes it, or within a second; Flush writes it

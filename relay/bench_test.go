@@ -20,6 +20,7 @@ import (
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
 const kilobyte = 1024
@@ -102,16 +103,28 @@ func newBench(b *testing.B) *bench {
 // drain appends events of 1 KB and returns how many a second reach the subscriber.
 func (b *bench) drain(events int, opts relay.Options) float64 {
 	b.Helper()
+	return b.drainBy(events, opts, func(ctx context.Context, build func(relay.Source) *relay.Relay) error {
+		return build(b.box).Run(ctx)
+	})
+}
+
+// drainBy is drain by a relay that run makes and runs.
+func (b *bench) drainBy(events int, opts relay.Options, run func(context.Context, func(relay.Source) *relay.Relay) error) float64 {
+	b.Helper()
 	for range 50 {
 		_, err := b.box.Add(context.Background(), kilobyteEvents(events/50)...)
 		require.NoError(b, err)
 	}
 	b.sub.expect(events)
 	began := time.Now()
-	run, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	opts.Channels = map[string]string{"news": "test:news"}
-	go func() { ended <- relay.New(b.box, relay.NewRedis(b.client, 5*time.Second), opts).Run(run) }()
+	go func() {
+		ended <- run(ctx, func(source relay.Source) *relay.Relay {
+			return relay.New(source, relay.NewRedis(b.client, 5*time.Second), opts)
+		})
+	}()
 	b.sub.wait()
 	took := time.Since(began)
 	stop()
@@ -169,6 +182,34 @@ func BenchmarkDrainStream(b *testing.B) {
 	b.ReportMetric(median(drained), "drained/s")
 	b.ReportMetric(median(plain), "plain/s")
 	b.ReportMetric(median(drained)/median(plain), "vs_plain")
+}
+
+// BenchmarkDrainOverSocket is what it costs that the relay is not in the process that has the outbox open.
+func BenchmarkDrainOverSocket(b *testing.B) {
+	bench := newBench(b)
+	ctx, stop := context.WithCancel(context.Background())
+	socket := filepath.Join(b.TempDir(), "s")
+	served := make(chan error, 1)
+	go func() { served <- control.Serve(ctx, control.Options{Outbox: bench.box, Path: socket}) }()
+	var client *control.Client
+	require.Eventually(b, func() (up bool) {
+		dialled, err := control.Dial(socket)
+		client = dialled
+		return err == nil
+	}, redistest.Patience, time.Millisecond)
+	var over, within []float64
+	for b.Loop() {
+		over = append(over, bench.drainBy(drainEvents, relay.Options{}, func(ctx context.Context, build func(relay.Source) *relay.Relay) error {
+			return client.Relay(ctx, build, nil)
+		}))
+		within = append(within, bench.drain(drainEvents, relay.Options{}))
+	}
+	stop()
+	require.NoError(b, client.Close())
+	require.NoError(b, <-served)
+	b.ReportMetric(median(over), "drained/s")
+	b.ReportMetric(median(within), "within/s")
+	b.ReportMetric(median(over)/median(within), "vs_within")
 }
 
 // BenchmarkFlowControl is what flow control costs a subscriber that is fast.

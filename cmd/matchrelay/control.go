@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,19 +96,13 @@ func dialOwner(ctx context.Context, cfg *config.Config) (*liveStore, error) {
 	switch info, statErr := os.Stat(cfg.Outbox.Path); {
 	case err != nil && asking.Err() != nil && ctx.Err() == nil:
 		err = exit(exitUnreachable, fmt.Errorf("control socket %s: the process that serves it has not answered for %v; look at it, or restart it", cfg.Outbox.Socket, answerTime))
-	case err == nil && statErr == nil && !isFile(info, status.File):
+	case err == nil && statErr == nil && !status.File.Is(info):
 		err = fmt.Errorf("control socket %s: %w, %s; give each a socket of its own with MATCHRELAY_SOCKET", cfg.Outbox.Socket, errOtherOutbox, status.File.Path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, live.Close())
 	}
 	return &liveStore{live, status}, nil
-}
-
-// isFile says whether a file is the one that a process has open, as far as that process knows.
-func isFile(info os.FileInfo, f control.File) bool {
-	sys := info.Sys().(*syscall.Stat_t)
-	return f.Inode == 0 || f.Inode == sys.Ino && f.Device == uint64(sys.Dev)
 }
 
 // steerCommands are those that need a running relay.

@@ -14,13 +14,18 @@ import (
 )
 
 func openOutbox(cfg *config.Config, log *slog.Logger, mustExist bool) (*outbox.Outbox, error) {
-	return outbox.Open(cfg.Outbox.Path, outbox.Options{
+	return outbox.Open(cfg.Outbox.Path, outboxOptions(cfg, log, mustExist))
+}
+
+// outboxOptions are those of the configuration.
+func outboxOptions(cfg *config.Config, log *slog.Logger, mustExist bool) outbox.Options {
+	return outbox.Options{
 		Retention:     cfg.Outbox.Retention,
 		MaxBytes:      int64(cfg.Outbox.MaxBytes),
 		MaxEventBytes: int(cfg.Outbox.MaxEventBytes),
 		MustExist:     mustExist,
 		Logger:        log,
-	})
+	}
 }
 
 func newRecorder(o *outbox.Outbox, cfg *config.Config, log *slog.Logger) (*changes.Recorder, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/PitchConnect/matchrelay/config"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
 func (a *app) relayCommand() *cobra.Command {
@@ -19,9 +20,12 @@ func (a *app) relayCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "relay",
-		Short: "Deliver what is in the outbox, without a processor",
-		Long: `Relay opens the outbox itself and delivers what is pending, until SIGTERM or Ctrl-C, or with --until-empty until
-nothing is. No processor can have the file open meanwhile. Other commands reach it through the control socket.
+		Short: "Deliver what is in the outbox, in a process of its own",
+		Long: `Relay delivers what is in the outbox until SIGTERM or Ctrl-C, or with --until-empty until nothing is pending.
+
+While a processor has the file open, such as matchrelay run --no-relay, it works through the control socket that the
+processor serves. When no process has the file, it opens it itself; a processor that wants it then gets it within a
+second. One relay delivers at a time: others stand by, and one of them takes over when that ends or hangs.
 
 With --timeout it exits with 4 when Redis does not answer by then, and with 6 when events wait for something else.`,
 		Args: cobra.NoArgs,
@@ -49,17 +53,35 @@ func (a *app) relay(ctx context.Context, untilEmpty bool, timeout time.Duration)
 	for _, note := range cfg.Notes() {
 		log.Warn(note)
 	}
-	o, err := openOutbox(cfg, log, true)
-	if err != nil {
-		return err
-	}
-	log.Info("relay runs", "version", programVersion(), "db", o.Path(), "redis", cfg.Redis.Server.Addrs)
 	if untilEmpty {
-		err = drain(ctx, o, cfg, log, timeout)
-	} else {
-		err = relayFor(ctx, o, cfg, log)
+		o, err := openStore(ctx, cfg, log)
+		if err != nil {
+			return err
+		}
+		if live, ok := o.(*liveStore); ok {
+			err = drainLive(ctx, live, cfg, log, timeout)
+		} else {
+			err = drain(ctx, o.(*outbox.Outbox), cfg, log, timeout)
+		}
+		return errors.Join(err, o.Close())
 	}
-	return errors.Join(err, o.Close())
+	log.Info("relay runs", "version", programVersion(), "db", cfg.Outbox.Path, "redis", cfg.Redis.Server.Addrs)
+	err = control.Drain(ctx, control.DrainOptions{
+		Path:   cfg.Outbox.Path,
+		Socket: cfg.Outbox.Socket,
+		Outbox: outboxOptions(cfg, log, true),
+		Relay: func(source relay.Source) (*relay.Relay, func()) {
+			client := newClient(cfg)
+			r := relay.New(source, relay.NewRedis(client, cfg.Redis.SocketTimeout), relayOptions(cfg, log))
+			return r, func() { _ = client.Close() } // breaks off what waits for Redis
+		},
+		Serve:  func(*outbox.Outbox) control.Options { return control.Options{Logger: log} },
+		Logger: log,
+	})
+	if err == nil {
+		log.Info("relay has ended")
+	}
+	return err
 }
 
 // relayFor delivers until ctx ends.

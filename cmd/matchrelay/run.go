@@ -13,6 +13,7 @@ import (
 	"github.com/PitchConnect/matchrelay/changes"
 	"github.com/PitchConnect/matchrelay/config"
 	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
 // runOptions are the flags of run.
@@ -20,6 +21,7 @@ type runOptions struct {
 	source       string
 	interval     time.Duration
 	once         bool
+	noRelay      bool
 	dev          bool
 	drainTimeout time.Duration
 }
@@ -35,7 +37,8 @@ A file is looked at once a second and read when it changes, and every interval; 
 30 s and 64 MiB at most. Without --source it is FOGIS_API_CLIENT_URL with /matches appended. A list that cannot be had
 makes a failed cycle, with an alert, and the next one comes as usual. An outbox without a list first imports the one of
 PREVIOUS_MATCHES_FILE (which the Python integration saved), so that only what changed since is told.
-Other commands (status, events, pause) reach it through the control socket.
+Other commands (status, events, pause) reach it through the control socket. With --no-relay that is how matchrelay relay
+delivers, in a process of its own; one that has the file open hands it over to run.
 
 With --dev it needs nothing: an embedded Redis, a made-up list that changes every few seconds, a subscriber that prints
 what it gets, a temporary outbox; --redis-url, --source and --db replace theirs. Settings are then not read from the
@@ -54,6 +57,7 @@ environment or .env, so that it meets no real Redis by accident.`,
 	flags.StringVar(&opts.source, "source", "", "match list: a file, or the full http:// or https:// URL")
 	flags.DurationVar(&opts.interval, "interval", 0, "time between two cycles (SERVICE_INTERVAL, default 5m)")
 	flags.BoolVar(&opts.once, "once", false, "one cycle, then deliver what is pending and exit (RUN_MODE=oneshot)")
+	flags.BoolVar(&opts.noRelay, "no-relay", false, "deliver nothing: matchrelay relay does, in a process of its own")
 	flags.BoolVar(&opts.dev, "dev", false, "bring along Redis, list, subscriber and outbox")
 	flags.DurationVar(&opts.drainTimeout, "drain-timeout", 30*time.Second, "with --once: how long to deliver")
 	return cmd
@@ -93,7 +97,7 @@ func (a *app) runProcessor(ctx context.Context, opts runOptions) error {
 		}
 		kit.listen(a, cfg)
 	}
-	o, err := openOutbox(cfg, log, false)
+	o, err := control.Open(ctx, cfg.Outbox.Path, cfg.Outbox.Socket, outboxOptions(cfg, log, false))
 	if err != nil {
 		return err
 	}
@@ -106,7 +110,7 @@ func (a *app) runProcessor(ctx context.Context, opts runOptions) error {
 			return errors.Join(err, o.Close())
 		}
 	}
-	p := &processor{cfg: cfg, log: log, source: src, outbox: o, recorder: recorder}
+	p := &processor{cfg: cfg, log: log, source: src, outbox: o, recorder: recorder, relays: cfg.Redis.Enabled && !opts.noRelay}
 	log.Info("matchrelay runs", "version", programVersion(), "source", src.String(), "db", o.Path(), "redis", cfg.Redis.Server.Addrs)
 	if cfg.Processor.RunMode == config.OneShot {
 		err = p.runOnce(ctx, opts.drainTimeout)
@@ -127,15 +131,18 @@ type processor struct {
 	source   source
 	outbox   *outbox.Outbox
 	recorder *changes.Recorder
+	relays   bool // deliver as well
 }
 
 // run works until ctx ends, and then returns nil; an error means that the outbox does not work any more.
 func (p *processor) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	if p.cfg.Redis.Enabled {
+	if p.relays {
 		group.Go(func() error { return relayFor(ctx, p.outbox, p.cfg, p.log) })
 	} else {
-		p.log.Warn("REDIS_PUBSUB_ENABLED is false: changes are recorded, nothing is published")
+		if !p.cfg.Redis.Enabled {
+			p.log.Warn("REDIS_PUBSUB_ENABLED is false: changes are recorded, nothing is published")
+		}
 		group.Go(func() error {
 			serveControl(ctx, p.outbox, nil, p.cfg, p.log)
 			return nil
@@ -156,7 +163,7 @@ func (p *processor) run(ctx context.Context) error {
 // runOnce makes one cycle and delivers what is pending, also when the cycle failed: that is an event as well.
 func (p *processor) runOnce(ctx context.Context, timeout time.Duration) error {
 	err := p.servedCycle(ctx)
-	if unusable(err) || !p.cfg.Redis.Enabled {
+	if unusable(err) || !p.relays {
 		return err
 	}
 	left := drain(ctx, p.outbox, p.cfg, p.log, timeout)

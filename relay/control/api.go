@@ -16,16 +16,10 @@ import (
 type Status struct {
 	Outbox outbox.Stats `json:"outbox"`
 	File   File         `json:"file"`
-	// Relay is nil when the process has no relay.
+	// Relay is nil when the outbox is not drained now.
 	Relay *relay.Health `json:"relay"`
-}
-
-// File says which outbox file a process has open.
-type File struct {
-	Path string `json:"path"` // as that process sees it
-	// Device and Inode identify it, whatever the path is called elsewhere; 0 when it could not be looked at.
-	Device uint64 `json:"device"`
-	Inode  uint64 `json:"inode"`
+	// DrainedBy names the relay that drains the outbox over the socket; "" when the process does so itself, or nobody does.
+	DrainedBy string `json:"drained_by"`
 }
 
 // Event is the answer of /v1/events/{sequence}.

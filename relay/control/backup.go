@@ -37,7 +37,7 @@ func (w *givingWriter) Write(b []byte) (int, error) {
 
 // Backup writes a copy of the outbox file to w, as outbox.Backup does. After an error, what was written is not a copy.
 func (c *Client) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
-	body, err := c.send(ctx, http.MethodGet, "/v1/backup", nil)
+	body, err := c.Send(ctx, Request{Method: http.MethodGet, Path: "/v1/backup"})
 	if err != nil {
 		return 0, err
 	}

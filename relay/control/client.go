@@ -43,8 +43,10 @@ func Dial(path string) (*Client, error) {
 	_ = conn.Close() // nothing was said
 	c := &Client{path: path}
 	c.web.Transport = &http.Transport{
-		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
-		IdleConnTimeout: 30 * time.Second,
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
+		IdleConnTimeout:     30 * time.Second,
+		MaxIdleConnsPerHost: 16, // a relay calls for each topic at once
+		ReadBufferSize:      64 << 10,
 	}
 	return c, nil
 }
@@ -104,7 +106,7 @@ func (c *Client) Each(ctx context.Context, f outbox.Filter, each func(outbox.Inf
 func (c *Client) lines(ctx context.Context, path string, each func(outbox.Info) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body, err := c.send(ctx, http.MethodGet, path, nil)
+	body, err := c.Send(ctx, Request{Method: http.MethodGet, Path: path})
 	if err != nil {
 		return err
 	}
@@ -227,7 +229,27 @@ func (c *Client) Audit(ctx context.Context, limit int) ([]outbox.AuditEntry, err
 
 // call sends a request and reads its answer.
 func (c *Client) call(ctx context.Context, method, path string, request, into any) error {
-	body, err := c.send(ctx, method, path, request)
+	var body io.Reader
+	if request != nil {
+		b, err := json.Marshal(request)
+		if err != nil {
+			return fmt.Errorf("control socket %s: %w", c.path, err)
+		}
+		body = bytes.NewReader(b)
+	}
+	return c.Call(ctx, Request{Method: method, Path: path, Body: body}, into)
+}
+
+// Request is one to an endpoint of Options.Routes.
+type Request struct {
+	Method, Path string // the path with its query
+	Header       http.Header
+	Body         io.Reader // nil: none
+}
+
+// Call sends a request and decodes the JSON of its answer.
+func (c *Client) Call(ctx context.Context, r Request, into any) error {
+	body, err := c.Send(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -238,19 +260,14 @@ func (c *Client) call(ctx context.Context, method, path string, request, into an
 	return nil
 }
 
-// send sends a request and returns the body of its answer, or the error that it tells.
-func (c *Client) send(ctx context.Context, method, path string, request any) (io.ReadCloser, error) {
-	var sent io.Reader
-	if request != nil {
-		b, err := json.Marshal(request)
-		if err != nil {
-			return nil, fmt.Errorf("control socket %s: %w", c.path, err)
-		}
-		sent = bytes.NewReader(b)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://control"+path, sent)
+// Send sends a request and returns the body of its answer, which the caller closes, or the error that it tells.
+func (c *Client) Send(ctx context.Context, request Request) (io.ReadCloser, error) {
+	r, err := http.NewRequestWithContext(ctx, request.Method, "http://control"+request.Path, request.Body)
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", c.path, err)
+	}
+	if request.Header != nil {
+		r.Header = request.Header
 	}
 	response, err := c.web.Do(r)
 	var wrapped *url.Error // its text is the made-up URL

@@ -15,7 +15,10 @@
 //	served.Wait()
 //	err := box.Close()
 //
-// Whoever wants to use it calls Dial; ErrNotRunning means that nobody serves the socket, and the file can be opened instead.
+// With Relay: nil, delivery is left to a separate relay (see Drain), which works through the socket. Such a relay opens the file
+// itself while no processor has it: so a processor opens it with Open, which has the relay hand it over, instead of outbox.Open.
+//
+// Whoever wants to use the socket calls Dial; ErrNotRunning means that nobody serves the socket, and the file can be opened instead.
 //
 // # The socket
 //
@@ -41,8 +44,24 @@
 //	                              without &through= &until= &limit=
 //	POST /v1/events/replay        ReplayRequest; answers with outbox.ReplayResult
 //	POST /v1/events/discard       DiscardRequest; answers with outbox.DiscardResult
+//	POST /v1/handover             another process wants the file: this one closes it within a second, or answers "kept"
 //	GET  /v1/audit                a list of outbox.AuditEntry, the newest last; ?limit= only so many
 //	GET  /v1/backup               a copy of the outbox file, payloads included; an answer that breaks off is none
+//
+// Relays in processes of their own use two more. Whoever has the lease drains the outbox: one relay at a time.
+//
+//	POST /v1/relay                the lease; ?name= is told to others. Lines of JSON follow for as long as the connection lasts:
+//	                              {"waiting":"…"} another relay has the lease, {"lease":7,"seconds":5} it is granted, and then
+//	                              {"wake":true} something was appended, {"ask":"pause","number":3} to be answered by a report
+//	POST /v1/relay/{lease}/{call} a call of relay.Source, or a report of how the relay does. Answers "lease_lost" when another
+//	                              relay has the lease by now
+//
+// The connection is the lease: when it ends, because the relay has ended or died, the next one has it at once. A relay that is
+// connected, but was not heard of for Options.Lease, has lost it. Each lease has a number of its own, and a call with an older
+// one changes nothing (fencing): a relay that was frozen and wakes up settles, parks and appends nothing. What it still sends to
+// Redis is refused there.
+//
+// Options.Routes adds endpoints of what this package does not know of.
 //
 // A request that fails is answered with {"error":{"code":"not_found","message":"…"}}; the codes are those of Error. A list
 // that cannot be completed ends with such a line. Only ?payload=1 and backup answer with payloads; nothing answers with credentials.

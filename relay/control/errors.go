@@ -14,17 +14,23 @@ var (
 	ErrInUse = errors.New("another process serves the control socket")
 	// ErrNoRelay: the process that serves the socket has no relay.
 	ErrNoRelay = errors.New("the process has no relay")
+	// ErrLeaseLost: another relay may drain the outbox now, for this one was not heard of in time.
+	ErrLeaseLost = errors.New("the lease of the outbox is lost")
+	// ErrKept: the process that has the outbox file open needs it itself.
+	ErrKept = errors.New("the process that has the outbox open needs it itself")
 	// ErrUnsupported: the process that serves the socket does not know the request: it is of another version.
 	ErrUnsupported = errors.New("the process that serves the control socket does not know this request")
 )
 
 // Error is what a request was answered with.
 type Error struct {
-	// Code is one of not_found, invalid, too_large, full, disk_full, damaged, failed, closed, no_relay, unknown_path,
+	// Code is one of not_found, invalid, too_large, full, disk_full, damaged, failed, closed, no_relay, lease_lost, kept, unknown_path,
 	// unknown_version, unknown_parameter, unknown_field, method_not_allowed, internal.
 	Code string `json:"code"`
 	// Message is for people.
 	Message string `json:"message"`
+	// Status is that of HTTP, for a Route's own codes; 0 means that of the code, or 500.
+	Status int `json:"-"`
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -54,6 +60,8 @@ var codes = []struct {
 	{"failed", 500, outbox.ErrFailed},
 	{"closed", 503, outbox.ErrClosed},
 	{"no_relay", 409, ErrNoRelay},
+	{"lease_lost", 409, ErrLeaseLost},
+	{"kept", 409, ErrKept},
 	{"unknown_path", 404, ErrUnsupported},
 	{"unknown_version", 404, ErrUnsupported},
 	{"unknown_parameter", 400, ErrUnsupported},
@@ -65,6 +73,9 @@ var codes = []struct {
 func describe(err error) (*Error, int) {
 	var e *Error
 	if errors.As(err, &e) {
+		if e.Status != 0 {
+			return e, e.Status
+		}
 		for _, known := range codes {
 			if known.code == e.Code {
 				return e, known.status

@@ -1,68 +1,82 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
-	"github.com/PitchConnect/matchrelay/relay"
 )
 
 // handler routes requests. Whatever the paths, a request outside them is answered with an Error as well.
 func (s *server) handler() http.Handler {
-	mux := http.NewServeMux()
-	for _, route := range []struct {
-		method, path string
-		handle       func(w http.ResponseWriter, r *http.Request) error
-	}{
-		{"GET", "/v1/status", s.status},
-		{"GET", "/v1/health", s.health},
-		{"POST", "/v1/retry-now", s.steer((*relay.Relay).RetryNow)},
-		{"POST", "/v1/pause", s.steer((*relay.Relay).Pause)},
-		{"POST", "/v1/resume", s.steer((*relay.Relay).Resume)},
-		{"GET", "/v1/events", s.events},
-		{"GET", "/v1/events/{sequence}", s.event},
-		{"GET", "/v1/tail", s.tail},
-		{"POST", "/v1/events/replay", s.replay},
-		{"POST", "/v1/events/discard", s.discard},
-		{"GET", "/v1/audit", s.audit},
-		{"GET", "/v1/backup", s.backup},
-		{"", "/", func(_ http.ResponseWriter, r *http.Request) error {
-			if !strings.HasPrefix(r.URL.Path, "/v1/") {
-				return &Error{Code: "unknown_version", Message: "this process speaks version /v1 only; use a client of its version"}
-			}
-			return &Error{Code: "unknown_path", Message: "this process does not know this path; use a client of its version"}
-		}},
-	} {
-		mux.HandleFunc(route.path, func(w http.ResponseWriter, r *http.Request) {
-			if !s.enter() {
-				panic(http.ErrAbortHandler)
-			}
-			defer s.running.Done()
-			r.Body = http.MaxBytesReader(w, r.Body, s.limits.body)
-			var err error
-			if route.method != "" && r.Method != route.method {
-				w.Header().Set("Allow", route.method)
-				err = &Error{Code: "method_not_allowed", Message: fmt.Sprintf("%s takes %s only", route.path, route.method)}
-			} else {
-				err = route.handle(w, r)
-			}
-			if err != nil {
-				refuse(w, err, nil)
-			}
-		})
+	routes := append([]Route{
+		{Method: "GET", Path: "/v1/status", Handle: s.status},
+		{Method: "GET", Path: "/v1/health", Handle: s.alive},
+		{Method: "POST", Path: "/v1/retry-now", Handle: s.steer(askRetry)},
+		{Method: "POST", Path: "/v1/pause", Handle: s.steer(askPause)},
+		{Method: "POST", Path: "/v1/resume", Handle: s.steer(askResume)},
+		{Method: "POST", Path: "/v1/relay", Handle: s.lease},
+		{Method: "POST", Path: "/v1/relay/{lease}/{call}", Handle: s.relayCall},
+		{Method: "POST", Path: "/v1/handover", Handle: s.handover},
+		{Method: "GET", Path: "/v1/events", Handle: s.events},
+		{Method: "GET", Path: "/v1/events/{sequence}", Handle: s.event},
+		{Method: "GET", Path: "/v1/tail", Handle: s.tail},
+		{Method: "POST", Path: "/v1/events/replay", Handle: s.replay},
+		{Method: "POST", Path: "/v1/events/discard", Handle: s.discard},
+		{Method: "GET", Path: "/v1/audit", Handle: s.audit},
+		{Method: "GET", Path: "/v1/backup", Handle: s.backup},
+	}, s.opts.Routes...)
+	paths := map[string]map[string]Route{} // by path and method
+	for _, route := range routes {
+		if paths[route.Path] == nil {
+			paths[route.Path] = map[string]Route{}
+		}
+		paths[route.Path][route.Method] = route
 	}
+	mux := http.NewServeMux()
+	for path, methods := range paths {
+		allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
+		mux.HandleFunc(path, s.entered(func(w http.ResponseWriter, r *http.Request) error {
+			route, ok := methods[r.Method]
+			if !ok {
+				w.Header().Set("Allow", allowed)
+				return &Error{Code: "method_not_allowed", Message: fmt.Sprintf("%s takes %s only", path, allowed)}
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(route.MaxBody, s.limits.body))
+			return route.Handle(w, r)
+		}))
+	}
+	mux.HandleFunc("/", s.entered(func(_ http.ResponseWriter, r *http.Request) error {
+		if !strings.HasPrefix(r.URL.Path, "/v1/") {
+			return &Error{Code: "unknown_version", Message: "this process speaks version /v1 only; use a client of its version"}
+		}
+		return &Error{Code: "unknown_path", Message: "this process does not know this path; use a client of its version"}
+	}))
 	return mux
+}
+
+// entered makes a handler that begins only while the server has not ended, and whose error is the answer.
+func (s *server) entered(handle func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.enter() {
+			panic(http.ErrAbortHandler)
+		}
+		defer s.running.Done()
+		if err := handle(w, r); err != nil {
+			refuse(w, err, nil)
+		}
+	}
 }
 
 // refuse answers with an error, and what was done before it.
@@ -93,29 +107,10 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	status := Status{Outbox: stats, File: File{Path: s.opts.Outbox.Path()}}
-	if info, err := os.Stat(status.File.Path); err == nil {
-		sys := info.Sys().(*syscall.Stat_t)
-		status.File.Device, status.File.Inode = uint64(sys.Dev), sys.Ino
-	}
-	if s.opts.Relay != nil {
-		health := s.opts.Relay.Health()
-		status.Relay = &health
-	}
+	status := Status{Outbox: stats, File: newFile(s.opts.Outbox)}
+	status.Relay, status.DrainedBy = s.health(r.Context())
 	respond(w, http.StatusOK, status)
 	return nil
-}
-
-// steer makes a handler of what is done to the relay.
-func (s *server) steer(do func(*relay.Relay)) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, _ *http.Request) error {
-		if s.opts.Relay == nil {
-			return fmt.Errorf("%w: it was started without one", ErrNoRelay)
-		}
-		do(s.opts.Relay)
-		respond(w, http.StatusOK, s.opts.Relay.Health())
-		return nil
-	}
 }
 
 // events streams a list, page by page: no transaction of the outbox waits for a client.

@@ -23,20 +23,22 @@ type Health struct {
 	Status HealthStatus `json:"status"`
 	// Reason is why it is not healthy, with what to do about it.
 	Reason string `json:"reason"`
-	// Relay is its state, "" for a process without one.
+	// Relay is the state of the relay that drains the outbox, in this process or another one; "" when there is none.
 	Relay relay.State `json:"relay"`
 }
 
-// health judges by what the process knows: it reads nothing from the file and asks nobody.
-func (s *server) health(w http.ResponseWriter, _ *http.Request) error {
+// alive judges by what the process knows, and what the relay says that drains it: it reads nothing from the file. A relay in a
+// process of its own that does not answer is no reason to restart this one.
+func (s *server) alive(w http.ResponseWriter, r *http.Request) error {
 	h := Health{Status: Healthy}
-	if r := s.opts.Relay; r != nil {
-		now := r.Health()
+	if now, elsewhere := s.health(r.Context()); now != nil {
 		h.Relay = now.State
-		switch now.State {
-		case relay.Delivering:
-		case relay.NotRunning:
+		switch {
+		case now.State == relay.Delivering:
+		case now.State == relay.NotRunning && elsewhere == "":
 			h.Status, h.Reason = Unhealthy, "the relay does not run"
+		case now.State == "": // it has just begun
+			h.Status, h.Reason = Degraded, "the relay has not told yet how it does"
 		default:
 			h.Status, h.Reason = Degraded, fmt.Sprintf("the relay is %s: %s", now.State, now.LastError)
 		}

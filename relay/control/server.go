@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -20,12 +21,30 @@ import (
 type Options struct {
 	// Outbox is open, and is closed only after Serve has returned.
 	Outbox *outbox.Outbox
-	// Relay is the one that drains it; nil: what needs a relay answers with ErrNoRelay.
+	// Relay is the one that drains it in this process; nil: that is left to a relay that connects to the socket.
 	Relay *relay.Relay
+	// Lease is how long such a relay keeps the right to drain when it is not heard of, and so how long another one that waits
+	// for it may have to wait; 0 or less means DefaultLease.
+	Lease time.Duration
+	// Yield, if set, is called, perhaps several times, when another process wants the file: this one is to close it within
+	// a second. It must not block. nil: this process keeps it.
+	Yield func()
 	// Path is that of the socket; "" means the outbox file's with .sock appended.
 	Path string
+	// Routes are more endpoints, of what this package does not know of.
+	Routes []Route
 	// Logger takes what happens; nil discards it. Payloads are never logged.
 	Logger *slog.Logger
+}
+
+// Route is an endpoint.
+type Route struct {
+	// Method is GET or POST, Path a pattern of net/http below /v1/, such as /v1/matches/{id}.
+	Method, Path string
+	// MaxBody is how many bytes a request may have; 0 means 1 MiB.
+	MaxBody int64
+	// Handle answers a request. An error that it returns is answered as an Error; it has written nothing then.
+	Handle func(w http.ResponseWriter, r *http.Request) error
 }
 
 // limits keep one client from being a burden.
@@ -108,6 +127,9 @@ type peerKey struct{}
 type server struct {
 	opts   Options
 	limits limits
+	drains drains
+	// yielding: another process wants the file, and relays that stand by are to leave it alone for a while.
+	yielding atomic.Bool
 
 	mu       sync.Mutex
 	finished bool           // guarded by mu

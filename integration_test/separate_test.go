@@ -1,0 +1,258 @@
+package integration_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay/control"
+)
+
+// separateEnv is the environment of a relay in a process of its own, to the channels of these tests.
+func separateEnv(path string, server *redistest.Server) []string {
+	return []string{"MATCHRELAY_DB=" + path, "REDIS_URL=" + server.URL(), "REDIS_MATCH_UPDATES_CHANNEL=" + channels[updates],
+		"REDIS_PROCESSOR_STATUS_CHANNEL=" + channels[statuses], "REDIS_SYSTEM_ALERTS_CHANNEL=" + channels[alerts],
+		"REDIS_RETRY_DELAY=0.02", "REDIS_RETRY_MAX_DELAY=0.2", "RELAY_REJOIN_WAIT=20s"}
+}
+
+// separate is a relay in a process of its own: the real program.
+type separate struct {
+	t      *testing.T
+	env    []string
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+}
+
+func startSeparate(t *testing.T, env []string) *separate {
+	t.Helper()
+	s := &separate{t: t, env: env}
+	s.start()
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() {
+			t.Log(s.stderr.String())
+		}
+	})
+	return s
+}
+
+func (s *separate) start() {
+	s.t.Helper()
+	s.cmd = program(s.t, s.env, "relay")
+	s.cmd.Stderr = &s.stderr
+	require.NoError(s.t, s.cmd.Start())
+}
+
+func (s *separate) kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+}
+
+// end ends it with SIGTERM.
+func (s *separate) end() {
+	s.t.Helper()
+	require.NoError(s.t, s.cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(s.t, s.cmd.Wait(), s.stderr.String())
+}
+
+// shortFolder is a temporary folder whose path is short enough for a socket.
+func shortFolder(t *testing.T) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "mr")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
+	return folder
+}
+
+// serve serves the control socket of a processor that delivers nothing itself, until the returned function is called.
+func serve(t *testing.T, opts control.Options) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := control.Serve(ctx, opts); err != nil {
+			t.Error(err)
+		}
+	})
+	return func() {
+		cancel()
+		served.Wait()
+	}
+}
+
+// whoever asks the process that serves the socket of an outbox for its status, if there is one.
+func whoever(path string) (s control.Status, ok bool) {
+	client, err := control.Dial(path + ".sock")
+	if err != nil {
+		return s, false
+	}
+	defer client.Close()
+	s, err = client.Status(context.Background())
+	return s, err == nil
+}
+
+// holders are the processes that have a file locked.
+func holders(t *testing.T, path string) (pids []int) {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	locks, err := os.ReadFile("/proc/locks")
+	require.NoError(t, err)
+	inode := fmt.Sprintf(":%d ", info.Sys().(*syscall.Stat_t).Ino)
+	for line := range strings.Lines(string(locks)) {
+		if fields := strings.Fields(line); strings.Contains(line, inode) && fields[1] == "FLOCK" {
+			pid, err := strconv.Atoi(fields[4])
+			require.NoError(t, err)
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	sub := subscribe(t, server, 0)
+	path := filepath.Join(shortFolder(t), "test.db")
+	require.NoError(t, openBox(t, path).Close())
+	env := separateEnv(path, server)
+	relays := []*separate{startSeparate(t, env), startSeparate(t, env)}
+	relayPIDs := []int{relays[0].cmd.Process.Pid, relays[1].cmd.Process.Pid}
+
+	var waits []time.Duration
+	for turn := range 100 {
+		eventually(t, "a relay has the file", func() bool {
+			s, ok := whoever(path)
+			return ok && s.Relay != nil
+		})
+		pids := holders(t, path)
+		require.Len(t, pids, 1)
+		require.Contains(t, relayPIDs, pids[0])
+
+		began := time.Now()
+		box, err := control.Open(t.Context(), path, "", outbox.Options{})
+		require.NoError(t, err, "turn %d", turn)
+		waits = append(waits, time.Since(began))
+		require.Equal(t, []int{os.Getpid()}, holders(t, path))
+		stop := serve(t, control.Options{Outbox: box})
+		for range 10 {
+			require.NoError(t, commitStep(box, nil))
+		}
+		if turn%2 == 0 { // in the other turns it closes while events are pending, or on their way
+			eventually(t, "a relay drains over the socket", func() bool {
+				s, ok := whoever(path)
+				return ok && s.Relay != nil
+			})
+			require.NoError(t, commitStep(box, nil))
+		}
+		stop()
+		require.NoError(t, box.Close())
+	}
+	slices.Sort(waits)
+	require.Less(t, waits[len(waits)/2], time.Second, "how long a processor waits for the file")
+	require.Less(t, waits[len(waits)-1], ample)
+
+	box, err := control.Open(t.Context(), path, "", outbox.Options{})
+	require.NoError(t, err)
+	stop := serve(t, control.Options{Outbox: box})
+	waitEmpty(t, box)
+	for _, r := range relays {
+		r.end()
+	}
+	stop()
+	appended := committed(t, box)
+	require.Len(t, appended, 2*(100*10+50))
+	eventually(t, "every event has arrived", func() bool { return len(distinct(history(sub))) == len(appended) })
+	require.Empty(t, redistest.Check(appended, history(sub), nil))
+	requireSound(t, box)
+	require.NoError(t, box.Close())
+}
+
+// TestAStandbyTakesOver lets the relay that drains the outbox die, or hang, under load. One that hangs has the lease for as
+// long as the processor says, and does no harm when it wakes up.
+func TestAStandbyTakesOver(t *testing.T) {
+	for name, hang := range map[string]bool{"from a relay that is killed": false, "from a relay that hangs": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, redistest.Options{})
+			sub := subscribe(t, server, 0)
+			box := openBox(t, filepath.Join(shortFolder(t), "test.db"))
+			const lease = time.Second
+			stop := serve(t, control.Options{Outbox: box, Lease: lease})
+			env := separateEnv(box.Path(), server)
+			relays := []*separate{startSeparate(t, env), startSeparate(t, env)}
+			drainedBy := func() string {
+				s, _ := whoever(box.Path())
+				return s.DrainedBy
+			}
+			var lost, standby *separate
+			eventually(t, "one of them drains", func() bool {
+				by := drainedBy()
+				for i, r := range relays {
+					if strings.HasSuffix(by, "process "+strconv.Itoa(r.cmd.Process.Pid)) {
+						lost, standby = relays[i], relays[1-i]
+					}
+				}
+				return lost != nil
+			})
+			over := make(chan struct{})
+			var load sync.WaitGroup
+			load.Go(func() {
+				for {
+					if err := commitStep(box, nil); err != nil {
+						t.Error(err)
+						return
+					}
+					select {
+					case <-over:
+						return
+					case <-time.After(time.Millisecond):
+					}
+				}
+			})
+			eventually(t, "events arrive", func() bool { return sub.Count() > 100 })
+			if hang {
+				require.NoError(t, lost.cmd.Process.Signal(syscall.SIGSTOP))
+			} else {
+				lost.kill()
+			}
+			since := time.Now()
+			eventually(t, "the other one drains", func() bool {
+				return strings.HasSuffix(drainedBy(), "process "+strconv.Itoa(standby.cmd.Process.Pid))
+			})
+			require.Less(t, time.Since(since), lease+ample)
+			arrived := sub.Count()
+			eventually(t, "more events arrive", func() bool { return sub.Count() > arrived+100 })
+			if hang {
+				require.NoError(t, lost.cmd.Process.Signal(syscall.SIGCONT))
+				arrived = sub.Count()
+				eventually(t, "still more events arrive", func() bool { return sub.Count() > arrived+100 })
+			}
+			close(over)
+			load.Wait()
+			waitEmpty(t, box)
+			standby.end()
+			if hang {
+				lost.end()
+			}
+			stop()
+			eventually(t, "every event has arrived", func() bool { return len(distinct(history(sub))) == len(committed(t, box)) })
+			require.Empty(t, redistest.Check(committed(t, box), history(sub), nil))
+			requireSound(t, box)
+		})
+	}
+}

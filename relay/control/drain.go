@@ -1,0 +1,190 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// DrainOptions of Drain.
+type DrainOptions struct {
+	// Path is that of the outbox file, Socket that of the control socket; "" means Path with .sock appended.
+	Path, Socket string
+	// Outbox are the options with which the file is opened when no other process has it; it must exist.
+	Outbox outbox.Options
+	// Relay makes a relay of the outbox, and what breaks its calls to Redis off and frees what it used. It is called each time
+	// that draining begins anew.
+	Relay func(relay.Source) (r *relay.Relay, abort func())
+	// Serve are the options of the control socket while this process has the file; Outbox, Relay, Path and Yield are filled in.
+	Serve func(*outbox.Outbox) Options
+	// Logger takes what happens; nil discards it.
+	Logger *slog.Logger
+}
+
+const (
+	// yieldTime is how long a relay that hands the file over may wait for answers of Redis; what is not settled then is sent
+	// again, and Redis refuses it.
+	yieldTime = 400 * time.Millisecond
+	// comeIn is how long a relay leaves a file alone that a processor wants.
+	comeIn = 2 * time.Second
+	// lookAgain is how often it looks whether that has come.
+	lookAgain = 20 * time.Millisecond
+	// drainRetry is the pause before anything else is tried again.
+	drainRetry = 250 * time.Millisecond
+)
+
+// Drain is a relay in a process of its own: it drains an outbox until ctx ends, and then returns nil. While a processor has the
+// file open, it drains over the control socket (see Client.Relay), waiting while another relay does. When no process has it, it
+// opens the file itself and serves the socket; as soon as a processor wants the file (see Open), it hands it over, within a
+// second. Nobody has to be started first, but the file must exist: ErrNotFound. Other errors: those of outbox.Open but ErrLocked,
+// and those of Relay.Run.
+func Drain(ctx context.Context, opts DrainOptions) error {
+	if opts.Socket == "" {
+		opts.Socket = opts.Path + ".sock"
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := drainer{opts}
+	d.opts.Outbox.MustExist, d.opts.Outbox.LockTimeout = true, time.Nanosecond
+	var last string
+	for {
+		err := d.once(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errHandedOver):
+			d.letIn(ctx)
+			last = ""
+			continue
+		case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrNotRunning), errors.Is(err, outbox.ErrLocked), errors.Is(err, ErrInUse):
+		default:
+			return err
+		}
+		if text := err.Error(); text != last {
+			opts.Logger.Info("not draining for now; trying again", "reason", err)
+			last = text
+		}
+		sleep(ctx, drainRetry)
+	}
+}
+
+type drainer struct{ opts DrainOptions }
+
+// once drains wherever the outbox is now.
+func (d drainer) once(ctx context.Context) error {
+	client, err := Dial(d.opts.Socket)
+	switch {
+	case err == nil:
+		defer client.Close()
+		return d.remotely(ctx, client)
+	case !errors.Is(err, ErrNotRunning):
+		return err
+	}
+	box, err := outbox.Open(d.opts.Path, d.opts.Outbox)
+	if err != nil {
+		return err
+	}
+	d.opts.Logger.Info("no other process has the outbox: draining the file itself", "db", box.Path())
+	return errors.Join(d.itself(ctx, box), box.Close())
+}
+
+// remotely drains over the socket.
+func (d drainer) remotely(ctx context.Context, client *Client) error {
+	if err := d.check(ctx, client); err != nil {
+		return err
+	}
+	abort := func() {}
+	defer func() { abort() }()
+	err := client.Relay(ctx, func(source relay.Source) (r *relay.Relay) {
+		d.opts.Logger.Info("draining over the control socket", "socket", d.opts.Socket)
+		r, abort = d.opts.Relay(source)
+		return r
+	}, func(by string) {
+		d.opts.Logger.Info("standing by", "relay", by)
+	})
+	if errors.Is(err, outbox.ErrFailed) || errors.Is(err, outbox.ErrClosed) { // that process will end, and another one begin
+		err = fmt.Errorf("%w: %w", ErrLeaseLost, err)
+	}
+	return err
+}
+
+// check makes sure that the process that serves the socket has the right file.
+func (d drainer) check(ctx context.Context, client *Client) error {
+	ctx, cancel := context.WithTimeout(ctx, DefaultLease)
+	defer cancel()
+	status, err := client.Status(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("control socket %s: %w: it does not answer", d.opts.Socket, ErrNotRunning)
+	}
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(d.opts.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it is somewhere else for that process
+	}
+	if err == nil && !status.File.Is(info) {
+		err = fmt.Errorf("control socket %s: the process that serves it has another outbox open, %s; give each outbox a socket of its own with MATCHRELAY_SOCKET", d.opts.Socket, status.File.Path)
+	}
+	return err
+}
+
+// itself drains a file that this process has opened, until another one wants it.
+func (d drainer) itself(ctx context.Context, box *outbox.Outbox) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r, abort := d.opts.Relay(box)
+	defer abort()
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), errHandedOver) {
+			time.AfterFunc(yieldTime, abort)
+		}
+	})()
+	served := Options{}
+	if d.opts.Serve != nil {
+		served = d.opts.Serve(box)
+	}
+	served.Outbox, served.Relay, served.Path = box, r, d.opts.Socket
+	served.Yield = func() { cancel(errHandedOver) }
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := Serve(ctx, served); err != nil {
+			d.opts.Logger.Error("other processes cannot reach this one while it has the file; events are delivered all the same", "error", err)
+		}
+	})
+	err := r.Run(ctx)
+	cause := context.Cause(ctx)
+	cancel(nil)
+	serving.Wait()
+	if err == nil && errors.Is(cause, errHandedOver) {
+		d.opts.Logger.Info("handing the outbox over to a process that wants it")
+		return errHandedOver
+	}
+	return err
+}
+
+// letIn returns when another process has come for the file, or none has for a while.
+func (d drainer) letIn(ctx context.Context) {
+	for until := time.Now().Add(comeIn); ctx.Err() == nil && time.Now().Before(until); sleep(ctx, lookAgain) {
+		if client, err := Dial(d.opts.Socket); err == nil {
+			_ = client.Close() // never fails
+			return
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

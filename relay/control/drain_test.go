@@ -1,0 +1,216 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// newFilePath is that of an outbox file with one event of news.
+func newFilePath(t *testing.T) string {
+	path := filepath.Join(folder(t), "test.db")
+	box, err := outbox.Open(path, outbox.Options{})
+	require.NoError(t, err)
+	addNews(t, box, "first")
+	require.NoError(t, box.Close())
+	return path
+}
+
+// drain runs Drain until the returned function is called, which may be done twice.
+func (d deliverer) drain(path string) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Drain(ctx, DrainOptions{Path: path, Relay: func(source relay.Source) (*relay.Relay, func()) {
+			client := relay.NewClient(relay.ClientOptions{Addrs: []string{d.server.Addr()}})
+			return relay.New(source, relay.NewRedis(client, 30*time.Second), relay.Options{Channels: map[string]string{"news": "test:news"},
+				RetryDelay: 20 * time.Millisecond, RetryMaxDelay: 100 * time.Millisecond}), func() { _ = client.Close() }
+		}})
+	}()
+	stop = func() error {
+		cancel()
+		err := within(d.t, ended)
+		ended <- err
+		return err
+	}
+	d.t.Cleanup(func() { _ = stop() })
+	return stop
+}
+
+func awaitStatus(t *testing.T, path, what string, is func(Status) bool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		client, err := Dial(path + ".sock")
+		if err != nil {
+			return false
+		}
+		defer client.Close()
+		s, err := client.Status(t.Context())
+		return err == nil && is(s)
+	}, redistest.Patience, 5*time.Millisecond, what)
+}
+
+func pending(s Status) (n uint64) {
+	for _, topic := range s.Outbox.Topics {
+		n += topic.Pending
+	}
+	return n
+}
+
+func delivered(s Status) bool { return s.Relay != nil && pending(s) == 0 }
+
+// processor opens the outbox, while relays may have it, and serves it without a relay of its own.
+func processor(t *testing.T, path string) *rig {
+	t.Helper()
+	began := time.Now()
+	box, err := Open(t.Context(), path, "", outbox.Options{})
+	require.NoError(t, err)
+	require.Less(t, time.Since(began), handoverTime)
+	g := &rig{t: t, box: box}
+	g.stop = serving(t, Options{Outbox: box}, standard)
+	g.client, err = Dial(path + ".sock")
+	require.NoError(t, err)
+	return g
+}
+
+func (g *rig) quit() {
+	g.t.Helper()
+	require.NoError(g.t, g.client.Close())
+	require.NoError(g.t, g.stop())
+	require.NoError(g.t, g.box.Close())
+}
+
+func TestASeparateRelayDrainsWhereverTheOutboxIs(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	path := newFilePath(t)
+	stop, stopStandby := d.drain(path), d.drain(path)
+	awaitStatus(t, path, "a relay has opened the file itself", delivered)
+	for i := range 3 {
+		p := processor(t, path) // it is handed over
+		addNews(t, p.box, "with-a-processor-"+strconv.Itoa(i))
+		awaitStatus(t, path, "a relay drains over the socket", delivered)
+		p.quit()
+		awaitStatus(t, path, "a relay has opened the file again", delivered)
+	}
+	require.NoError(t, stop())
+	awaitStatus(t, path, "the other one has", delivered)
+	require.NoError(t, stopStandby())
+	require.NoFileExists(t, path+".sock")
+
+	box, err := outbox.Open(path, outbox.Options{})
+	require.NoError(t, err)
+	report, err := box.Verify(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, report.Problems)
+	require.NoError(t, box.Close())
+}
+
+func TestAHungRedisDoesNotDelayTheHandOver(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	path := newFilePath(t)
+	stop := d.drain(path)
+	awaitStatus(t, path, "all is well", delivered)
+	d.server.Freeze()
+	t.Cleanup(d.server.Thaw)
+	client, err := Dial(path + ".sock")
+	require.NoError(t, err)
+	_, err = client.RetryNow(t.Context()) // it asks Redis, which says nothing
+	require.NoError(t, err)
+	require.NoError(t, client.Close())
+
+	p := processor(t, path) // it would take half a minute
+	d.server.Thaw()
+	addNews(t, p.box, "more")
+	awaitStatus(t, path, "all is delivered", delivered)
+	require.NoError(t, stop())
+	p.quit()
+}
+
+func TestAProcessorKeepsItsFile(t *testing.T) {
+	path := newFilePath(t)
+	p := processor(t, path)
+	_, err := Open(t.Context(), path, "", outbox.Options{LockTimeout: 100 * time.Millisecond})
+	require.ErrorIs(t, err, outbox.ErrLocked)
+	require.ErrorIs(t, p.client.Handover(t.Context()), ErrKept)
+	p.quit()
+
+	box, err := outbox.Open(path, outbox.Options{})
+	require.NoError(t, err)
+	_, err = Open(t.Context(), path, "", outbox.Options{LockTimeout: 50 * time.Millisecond})
+	require.ErrorIs(t, err, outbox.ErrLocked, "a process that serves no socket")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = Open(ended, path, "", outbox.Options{LockTimeout: time.Hour})
+	require.ErrorIs(t, err, outbox.ErrLocked)
+	require.NoError(t, box.Close())
+}
+
+func TestDrainWaitsForAFileThatIsHeldWithoutASocket(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	path := newFilePath(t)
+	box, err := outbox.Open(path, outbox.Options{})
+	require.NoError(t, err)
+	stop := d.drain(path)
+	<-time.After(2 * drainRetry)
+	require.NoError(t, box.Close())
+	awaitStatus(t, path, "the relay has opened the file", delivered)
+	require.NoError(t, stop())
+}
+
+func TestWhatDrainCannotMend(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	ended := func(path string) error {
+		return Drain(t.Context(), DrainOptions{Path: path, Relay: func(source relay.Source) (*relay.Relay, func()) {
+			return d.build(relay.Options{})(source), func() {}
+		}})
+	}
+	t.Run("no file", func(t *testing.T) {
+		require.ErrorIs(t, ended(filepath.Join(folder(t), "none.db")), outbox.ErrNotFound)
+	})
+	t.Run("no outbox", func(t *testing.T) {
+		path := filepath.Join(folder(t), "text.db")
+		require.NoError(t, os.WriteFile(path, []byte("a text"), 0o600))
+		require.ErrorIs(t, ended(path), outbox.ErrForeign)
+	})
+	t.Run("another outbox behind the socket", func(t *testing.T) {
+		p := processor(t, newFilePath(t))
+		defer p.quit()
+		other := newFilePath(t)
+		require.NoError(t, os.Symlink(p.box.Path()+".sock", other+".sock"))
+		require.ErrorContains(t, ended(other), "another outbox")
+	})
+}
+
+func TestDrainDeliversWithoutASocketOfItsOwn(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	sub := redistest.Subscribe(t, d.server.Addr(), redistest.SubscriberOptions{Channels: []string{"test:news"}})
+	sub.WaitSubscribed(1)
+	path := newFilePath(t)
+	require.NoError(t, os.Mkdir(path+".sock", 0o700))
+	stop := d.drain(path)
+	sub.WaitFor(1)
+	require.NoError(t, stop())
+}
+
+func TestDrainOutlivesAnOutboxThatHasFailedElsewhere(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	path := newFilePath(t)
+	p := processor(t, path)
+	stop := d.drain(path)
+	awaitStatus(t, path, "all is delivered", delivered)
+	require.NoError(t, p.box.Close()) // the socket is still served
+	<-time.After(2 * drainRetry)
+	require.NoError(t, errors.Join(p.client.Close(), p.stop()))
+	awaitStatus(t, path, "the relay has opened the file", delivered)
+	require.NoError(t, stop())
+}

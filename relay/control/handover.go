@@ -1,0 +1,73 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// handoverTime is how long a process that hands the file over may take.
+const handoverTime = 5 * time.Second
+
+// retryOpen is how soon Open tries again while it waits for the file.
+const retryOpen = 10 * time.Millisecond
+
+// errHandedOver ends the draining of a file that another process wants.
+var errHandedOver = errors.New("another process wants the outbox file")
+
+// handover has this process close the file soon, if it can.
+func (s *server) handover(w http.ResponseWriter, _ *http.Request) error {
+	if s.opts.Yield == nil {
+		return ErrKept
+	}
+	s.yielding.Store(true)
+	respond(w, http.StatusOK, true)
+	s.opts.Yield()
+	return nil
+}
+
+// Handover asks the process that has the file to close it soon. Errors: ErrKept.
+func (c *Client) Handover(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/handover", nil, new(bool))
+}
+
+// Open is outbox.Open for a processor beside which a separate relay may run: when such a relay has the file open, because
+// no processor had, it is asked to hand it over, which takes less than a second. The relay goes on over the socket that the
+// processor then serves. socket is the path of the control socket; "" means the outbox file's with .sock appended.
+//
+// Errors are those of outbox.Open: a *outbox.LockedError when the file stays with a process that needs it.
+func Open(ctx context.Context, path, socket string, opts outbox.Options) (*outbox.Outbox, error) {
+	if socket == "" {
+		socket = path + ".sock"
+	}
+	wait := opts.LockTimeout
+	if wait <= 0 {
+		wait = outbox.DefaultLockTimeout
+	}
+	until, atMost := time.Now().Add(wait), time.Now().Add(max(wait, handoverTime))
+	opts.LockTimeout = time.Nanosecond // each try, and the waiting is done here
+	for {
+		o, err := outbox.Open(path, opts)
+		if !errors.Is(err, outbox.ErrLocked) || ctx.Err() != nil || time.Now().After(until) {
+			return o, err
+		}
+		if askFor(ctx, socket) {
+			until = atMost
+		}
+		<-time.After(retryOpen)
+	}
+}
+
+func askFor(ctx context.Context, socket string) (handedOver bool) {
+	client, err := Dial(socket)
+	if err != nil {
+		return false
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return client.Handover(ctx) == nil
+}

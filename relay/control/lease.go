@@ -1,0 +1,286 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// DefaultLease is how long a relay that is not heard of keeps the lease.
+const DefaultLease = 5 * time.Second
+
+// reportTime is how long a relay may take to tell how it does.
+const reportTime = time.Second
+
+// What the process that has the file asks of the relay that drains it from elsewhere.
+const (
+	askHealth = "health"
+	askPause  = "pause"
+	askResume = "resume"
+	askRetry  = "retry-now"
+)
+
+// leaseLine is a line of the answer to /v1/relay; one field of it is set.
+type leaseLine struct {
+	Waiting string  `json:"waiting,omitempty"` // for whom: another one has the lease
+	Yielded bool    `json:"yielded,omitempty"` // the file goes to a process that wants it
+	Lease   uint64  `json:"lease,omitempty"`   // granted
+	Seconds float64 `json:"seconds,omitempty"` // with Lease: until it is lost, unless the relay is heard of
+	Wake    bool    `json:"wake,omitempty"`    // something was appended
+	Ask     string  `json:"ask,omitempty"`
+	Number  uint64  `json:"number,omitempty"` // of the question
+}
+
+// report is what a relay tells of itself, at least three times in the time of its lease.
+type report struct {
+	Health  relay.Health `json:"health"`
+	Answers uint64       `json:"answers"` // the question that it answers, or 0
+}
+
+// drains is who drains the outbox over the socket: one relay at a time, which has the lease.
+//
+// Calls of the holder run under a read lock, and the lease changes hands under the write lock: when the next relay has it, no
+// call of the one before is under way, and none begins (the number fences it off).
+type drains struct {
+	mu     sync.RWMutex
+	last   uint64        // guarded by mu: the number of the latest lease
+	holder *holder       // guarded by mu: nil while nobody drains
+	freed  chan struct{} // guarded by mu: closed when the lease is free again
+	paused bool          // guarded by mu: by an operator, also for the next holder
+}
+
+// holder is a relay that has the lease.
+type holder struct {
+	number  uint64
+	name    string
+	heardOf atomic.Int64 // when it last called, in nanoseconds since 1970
+	woken   atomic.Bool  // it has been told of events, and has not read since
+	asks    chan leaseLine
+
+	mu      sync.Mutex
+	health  relay.Health             // guarded by mu: the latest that it told
+	asked   uint64                   // guarded by mu
+	answers map[uint64]chan struct{} // guarded by mu: closed when the question is answered
+}
+
+// acquire takes the lease if it is free; else it says who has it, and what is closed when it is free.
+func (d *drains) acquire(name string) (h *holder, by string, freed <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.holder != nil {
+		return nil, d.holder.name, d.freed
+	}
+	d.last++
+	d.holder, d.freed = &holder{number: d.last, name: name, asks: make(chan leaseLine, 16), answers: map[uint64]chan struct{}{},
+		health: relay.Health{State: relay.Waiting, Since: time.Now(), Topics: map[string]relay.TopicHealth{}}}, make(chan struct{})
+	d.holder.heardOf.Store(time.Now().UnixNano())
+	if d.paused {
+		d.holder.asks <- leaseLine{Ask: askPause}
+	}
+	return d.holder, "", nil
+}
+
+// release ends the lease, after the calls that are under way.
+func (d *drains) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.holder = nil
+	close(d.freed)
+}
+
+// during runs what the holder of a lease calls for, while the lease is its own: ErrLeaseLost otherwise.
+func (d *drains) during(number uint64, call func(*holder) error) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.holder == nil || d.holder.number != number {
+		return fmt.Errorf("lease %d: %w", number, ErrLeaseLost)
+	}
+	d.holder.heardOf.Store(time.Now().UnixNano())
+	return call(d.holder)
+}
+
+func (d *drains) current() *holder {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.holder
+}
+
+// setPaused has whoever drains, now or later, pause or go on.
+func (d *drains) setPaused(paused bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.paused = paused
+}
+
+// ask has the relay do something and tell how it does. A relay that does not answer in time is as it was when it last told.
+func (h *holder) ask(ctx context.Context, what string) (health relay.Health, answered bool) {
+	h.mu.Lock()
+	h.asked++
+	number, answer := h.asked, make(chan struct{})
+	h.answers[number] = answer
+	h.mu.Unlock()
+	timer := time.NewTimer(reportTime)
+	defer timer.Stop()
+	sent := h.asks
+	for waiting := true; waiting; {
+		select {
+		case sent <- leaseLine{Ask: what, Number: number}:
+			sent = nil
+		case <-answer:
+			waiting, answered = false, true
+		case <-timer.C:
+			waiting = false
+		case <-ctx.Done():
+			waiting = false
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.answers, number)
+	return h.health, answered
+}
+
+// reported takes note of what the relay tells.
+func (h *holder) reported(r report) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.health = r.Health
+	if answer := h.answers[r.Answers]; answer != nil {
+		close(answer)
+		delete(h.answers, r.Answers)
+	}
+}
+
+// lease answers with the lease, when it is free, and then with what there is to tell the relay, until that is not heard of any
+// more. The connection is the lease: when the relay dies, it is free at once.
+func (s *server) lease(w http.ResponseWriter, r *http.Request) error {
+	name := r.URL.Query().Get("name")
+	if len(name) > 200 {
+		return invalid("name: expected at most 200 bytes")
+	}
+	out := json.NewEncoder(w)
+	flow := http.NewResponseController(w)
+	_ = flow.SetReadDeadline(time.Time{})
+	tell := func(l leaseLine) bool {
+		_ = flow.SetWriteDeadline(time.Now().Add(s.leaseTime()))
+		return out.Encode(l) == nil && flow.Flush() == nil
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if s.opts.Relay != nil {
+		tell(leaseLine{Waiting: "the process that has the file delivers itself"})
+		<-r.Context().Done()
+		if s.yielding.Load() {
+			tell(leaseLine{Yielded: true})
+		}
+		return nil
+	}
+	h, by, freed := s.drains.acquire(name)
+	for h == nil {
+		if !tell(leaseLine{Waiting: by}) {
+			return nil
+		}
+		select {
+		case <-freed:
+		case <-r.Context().Done():
+			return nil
+		}
+		h, by, freed = s.drains.acquire(name)
+	}
+	defer s.drains.release()
+	s.opts.Logger.Info("a relay drains the outbox over the control socket", "relay", name)
+	why := "it is not heard of any more"
+	defer func() { s.opts.Logger.Info("a relay has ended draining", "relay", name, "reason", why) }()
+	if !tell(leaseLine{Lease: h.number, Seconds: s.leaseTime().Seconds()}) {
+		return nil
+	}
+	expiry := time.NewTimer(s.leaseTime())
+	defer expiry.Stop()
+	for {
+		var line leaseLine
+		select {
+		case <-r.Context().Done():
+			why = "the connection has ended"
+			return nil
+		case <-expiry.C:
+			left := s.leaseTime() - time.Since(time.Unix(0, h.heardOf.Load()))
+			if left <= 0 {
+				return nil
+			}
+			expiry.Reset(left)
+			continue
+		case <-s.opts.Outbox.Wake():
+			if h.woken.Swap(true) {
+				continue
+			}
+			line.Wake = true
+		case line = <-h.asks:
+		}
+		if !tell(line) {
+			return nil
+		}
+	}
+}
+
+func (s *server) leaseTime() time.Duration {
+	if s.opts.Lease > 0 {
+		return s.opts.Lease
+	}
+	return DefaultLease
+}
+
+// steer has the relay do something, wherever it runs.
+func (s *server) steer(what string) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if own := s.opts.Relay; own != nil {
+			obey(own, what)
+			respond(w, http.StatusOK, own.Health())
+			return nil
+		}
+		h := s.drains.current()
+		if h == nil {
+			return fmt.Errorf("%w, and no other process drains its outbox now", ErrNoRelay)
+		}
+		if what == askPause || what == askResume {
+			s.drains.setPaused(what == askPause)
+		}
+		health, answered := h.ask(r.Context(), what)
+		if !answered {
+			return errors.New("the relay that drains the outbox over the control socket has not answered; look at it, or try again")
+		}
+		respond(w, http.StatusOK, health)
+		return nil
+	}
+}
+
+// obey does what is asked of a relay.
+func obey(r *relay.Relay, what string) {
+	switch what {
+	case askPause:
+		r.Pause()
+	case askResume:
+		r.Resume()
+	case askRetry:
+		r.RetryNow()
+	}
+}
+
+// health is that of the relay, wherever it runs, and its name if that is elsewhere; nil when there is none.
+func (s *server) health(ctx context.Context) (health *relay.Health, name string) {
+	if s.opts.Relay != nil {
+		own := s.opts.Relay.Health()
+		return &own, ""
+	}
+	h := s.drains.current()
+	if h == nil {
+		return nil, ""
+	}
+	told, _ := h.ask(ctx, askHealth)
+	return &told, h.name
+}

@@ -1,0 +1,351 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// deliverer makes relays of the topic news to one Redis.
+type deliverer struct {
+	t      *testing.T
+	server *redistest.Server
+}
+
+func (d deliverer) build(opts relay.Options) func(relay.Source) *relay.Relay {
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{d.server.Addr()}})
+	d.t.Cleanup(func() { require.NoError(d.t, client.Close()) })
+	opts.Channels = map[string]string{"news": "test:news"}
+	opts.RetryDelay, opts.RetryMaxDelay = 20*time.Millisecond, 100*time.Millisecond
+	return func(source relay.Source) *relay.Relay {
+		return relay.New(source, relay.NewRedis(client, time.Second), opts)
+	}
+}
+
+// remote is a relay over the socket.
+type remote struct {
+	t       *testing.T
+	waiting chan string
+	started chan *relay.Relay
+	ended   chan error
+	stop    context.CancelFunc
+}
+
+// attend runs a relay over the socket until stop is called.
+func (d deliverer) attend(client *Client, opts relay.Options) *remote {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &remote{d.t, make(chan string, 10), make(chan *relay.Relay, 1), make(chan error, 1), cancel}
+	build := d.build(opts)
+	go func() {
+		r.ended <- client.Relay(ctx, func(source relay.Source) *relay.Relay {
+			built := build(source)
+			r.started <- built
+			return built
+		}, func(by string) { r.waiting <- by })
+	}()
+	d.t.Cleanup(func() { cancel(); <-r.ended })
+	return r
+}
+
+func (r *remote) end() error {
+	r.stop()
+	return r.wait()
+}
+
+// wait returns what the relay ended with.
+func (r *remote) wait() error {
+	r.t.Helper()
+	err := within(r.t, r.ended)
+	r.ended <- nil
+	return err
+}
+
+// within is the next value of a channel.
+func within[T any](t *testing.T, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(redistest.Patience):
+		require.Fail(t, "nothing has come")
+	}
+	return v
+}
+
+func addNews(t *testing.T, box *outbox.Outbox, id string) uint64 {
+	t.Helper()
+	sequences, err := box.Add(context.Background(), outbox.Event{Topic: "news", MessageID: id, Payload: []byte(`{"message_id":"` + id + `"}`)})
+	require.NoError(t, err)
+	return sequences[0]
+}
+
+func (g *rig) waitDelivered() {
+	g.t.Helper()
+	require.Eventually(g.t, func() bool {
+		stats, err := g.box.Stats(context.Background())
+		require.NoError(g.t, err)
+		for _, topic := range stats.Topics {
+			if topic.Pending > 0 {
+				return false
+			}
+		}
+		return true
+	}, redistest.Patience, time.Millisecond)
+}
+
+func TestASeparateRelayDeliversOverTheSocket(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	sub := redistest.Subscribe(t, d.server.Addr(), redistest.SubscriberOptions{Channels: []string{"test:news"}})
+	sub.WaitSubscribed(1)
+	g := start(t, openBox(t), nil, standard)
+	addNews(t, g.box, "before")
+	r := d.attend(g.client, relay.Options{})
+	within(t, r.started)
+	g.waitDelivered()
+	addNews(t, g.box, "after") // the relay is told
+
+	g.waitDelivered()
+	sub.WaitFor(2)
+	s, err := g.client.Status(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, relay.Delivering, s.Relay.State)
+	require.Equal(t, 1, s.Relay.Topics["news"].Receivers)
+	require.Equal(t, processName(), s.DrainedBy)
+
+	health, err := g.client.Pause(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, relay.Paused, health.State)
+	addNews(t, g.box, "paused")
+	health, err = g.client.RetryNow(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, relay.Paused, health.State)
+	stats, err := g.box.Stats(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, stats.Topics[0].Pending)
+	health, err = g.client.Resume(t.Context())
+	require.NoError(t, err)
+	require.NotEqual(t, relay.Paused, health.State)
+	g.waitDelivered()
+
+	require.NoError(t, r.end())
+	require.Eventually(t, func() bool {
+		s, err = g.client.Status(t.Context())
+		return err == nil && s.Relay == nil
+	}, redistest.Patience, time.Millisecond, "nobody drains any more")
+	_, err = g.client.RetryNow(t.Context())
+	require.ErrorIs(t, err, ErrNoRelay)
+}
+
+func TestUntilEmptyOverTheSocket(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	g := start(t, openBox(t), nil, standard)
+	addNews(t, g.box, "one")
+	require.NoError(t, d.attend(g.client, relay.Options{UntilEmpty: true}).wait())
+	g.waitDelivered()
+}
+
+func TestOneRelayDrainsAtATime(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	g := start(t, openBox(t), nil, standard)
+	first := d.attend(g.client, relay.Options{})
+	within(t, first.started)
+	_, err := g.client.Pause(t.Context())
+	require.NoError(t, err)
+	second := d.attend(g.client, relay.Options{})
+	require.Contains(t, within(t, second.waiting), "process")
+	impatient := d.attend(g.client, relay.Options{})
+	within(t, impatient.waiting)
+	require.NoError(t, impatient.end(), "waiting ends with its context")
+
+	require.NoError(t, first.end())
+	within(t, second.started)
+	require.Eventually(t, func() bool {
+		s, err := g.client.Status(t.Context())
+		return err == nil && s.Relay.State == relay.Paused
+	}, redistest.Patience, time.Millisecond, "a pause is the outbox's: the next relay is paused as well")
+	require.Empty(t, first.waiting)
+}
+
+func TestAProcessThatDeliversItselfLendsNothing(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	box := openBox(t)
+	own := d.build(relay.Options{})(box)
+	g := start(t, box, own, standard)
+	r := d.attend(g.client, relay.Options{})
+	require.Equal(t, "the process that has the file delivers itself", within(t, r.waiting))
+	require.NoError(t, g.stop())
+	require.ErrorIs(t, r.wait(), ErrNotRunning)
+	require.Empty(t, r.started)
+}
+
+func TestARelayNoticesThatTheProcessHasGone(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	g := start(t, openBox(t), nil, standard)
+	r := d.attend(g.client, relay.Options{})
+	within(t, r.started)
+	require.NoError(t, g.stop())
+	require.ErrorIs(t, r.wait(), ErrLeaseLost)
+}
+
+// silent takes a lease by hand, and is not heard of any more.
+func (g *rig) silent() (lines *bufio.Scanner, number string, hangUp func() error) {
+	g.t.Helper()
+	response, err := g.client.web.Post("http://x/v1/relay?name=silent", "", nil)
+	require.NoError(g.t, err)
+	lines = bufio.NewScanner(response.Body)
+	require.True(g.t, lines.Scan())
+	var granted leaseLine
+	require.NoError(g.t, json.Unmarshal(lines.Bytes(), &granted))
+	require.NotZero(g.t, granted.Lease, lines.Text())
+	return lines, strconv.FormatUint(granted.Lease, 10), response.Body.Close
+}
+
+func startLease(t *testing.T, lease time.Duration) *rig {
+	g := &rig{t: t, box: openBox(t)}
+	g.stop = serving(t, Options{Outbox: g.box, Lease: lease}, standard)
+	var err error
+	g.client, err = Dial(g.box.Path() + ".sock")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, g.client.Close())
+		require.NoError(t, g.stop())
+	})
+	return g
+}
+
+func TestARelayThatIsNotHeardOfLosesTheLeaseAndIsFencedOff(t *testing.T) {
+	g := startLease(t, 200*time.Millisecond)
+	sequence := addNews(t, g.box, "one")
+	lines, number, hangUp := g.silent()
+	defer func() { _ = hangUp() }()
+	position, err := g.box.Position(t.Context(), "news")
+	require.NoError(t, err)
+	settle, err := json.Marshal(outbox.Receipt{Topic: "news", Through: sequence, Origin: position.Origin})
+	require.NoError(t, err)
+
+	status, text := g.ask("POST", "/v1/relay/"+number+"/position", `{"topic":"news"}`)
+	require.Equal(t, http.StatusOK, status, text)
+	for lines.Scan() { // until the server hangs up
+	}
+	status, text = g.ask("POST", "/v1/relay/"+number+"/settle", string(settle))
+	require.Equal(t, http.StatusConflict, status)
+	require.Contains(t, text, "lease_lost")
+	require.NoError(t, g.box.Flush(t.Context()))
+	stats, err := g.box.Stats(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, stats.Topics[0].Pending, "it has settled nothing")
+
+	_, next, hangUpNext := g.silent()
+	defer func() { _ = hangUpNext() }()
+	status, _ = g.ask("POST", "/v1/relay/"+number+"/settle", string(settle))
+	require.Equal(t, http.StatusConflict, status, "nor does it with the lease of another one")
+	status, text = g.ask("POST", "/v1/relay/"+next+"/settle", string(settle))
+	require.Equal(t, http.StatusOK, status, text)
+}
+
+func TestARelayThatIsHeardOfKeepsTheLease(t *testing.T) {
+	g := startLease(t, 300*time.Millisecond)
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	r := d.attend(g.client, relay.Options{})
+	within(t, r.started)
+	second := d.attend(g.client, relay.Options{})
+	within(t, second.waiting)
+	<-time.After(time.Second) // several times the lease, with nothing to do
+	require.Empty(t, second.started)
+	require.NoError(t, r.end())
+	within(t, second.started)
+}
+
+func TestTheLeaseChangesHandsOnlyWhenNoCallIsUnderWay(t *testing.T) {
+	var d drains
+	h, _, _ := d.acquire("first")
+	_, by, freed := d.acquire("second")
+	require.Equal(t, "first", by)
+	calling, proceed, released := make(chan bool), make(chan bool), make(chan bool)
+	go func() {
+		_ = d.during(h.number, func(*holder) error {
+			close(calling)
+			<-proceed
+			return nil
+		})
+	}()
+	<-calling
+	go func() {
+		d.release()
+		close(released)
+	}()
+	select {
+	case <-freed:
+		require.Fail(t, "free while a call is under way")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(proceed)
+	<-released
+	<-freed
+	next, _, _ := d.acquire("second")
+	require.Greater(t, next.number, h.number)
+	require.ErrorIs(t, d.during(h.number, func(*holder) error { return errors.New("it ran") }), ErrLeaseLost)
+}
+
+func TestARelayThatDoesNotAnswerIsAsItWas(t *testing.T) {
+	g := startLease(t, 0)
+	lines, number, hangUp := g.silent()
+	defer func() { _ = hangUp() }()
+	s, err := g.client.Status(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, relay.Waiting, s.Relay.State)
+	_, err = g.client.Pause(t.Context())
+	require.ErrorContains(t, err, "has not answered")
+
+	var asked leaseLine
+	for asked.Ask != askPause {
+		require.True(t, lines.Scan())
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &asked))
+	}
+	status, _ := g.ask("POST", "/v1/relay/"+number+"/report", `{"health":{"state":"paused"},"answers":999}`)
+	require.Equal(t, http.StatusOK, status)
+	s, err = g.client.Status(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, relay.Paused, s.Relay.State)
+}
+
+func TestCallsThatAreRefused(t *testing.T) {
+	g := startLease(t, 0)
+	_, number, hangUp := g.silent()
+	defer func() { _ = hangUp() }()
+	for _, tt := range []struct {
+		name, path, body, code string
+	}{
+		{"no number", "x/flush", "{}", "invalid"},
+		{"never granted", "0/flush", "{}", "lease_lost"},
+		{"another lease to report with", "99/report", "{}", "lease_lost"},
+		{"another lease to read with", "99/read", "{}", "lease_lost"},
+		{"unknown call", number + "/compact", "{}", "unknown_path"},
+		{"no body", number + "/position", "", "invalid"},
+		{"no object", number + "/read", "[]", "invalid"},
+		{"no report", number + "/report", "1", "invalid"},
+		{"unknown field", number + "/settle", `{"topics":"news"}`, "unknown_field"},
+		{"park for no reason", number + "/park", `{"topic":"news","sequence":1}`, "invalid"},
+		{"park what is not there", number + "/park", `{"topic":"news","sequence":1,"failure":{}}`, "not_found"},
+		{"settle a topic that cannot be", number + "/settle", `{"topic":"No News"}`, "invalid"},
+		{"an event that cannot be", number + "/add", `{"events":[{"topic":"news"}]}`, "invalid"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, text := g.ask("POST", "/v1/relay/"+tt.path, tt.body)
+			require.Contains(t, text, `"code":"`+tt.code+`"`)
+		})
+	}
+	_, text := g.ask("POST", "/v1/relay?name="+strings.Repeat("x", 201), "")
+	require.Contains(t, text, `"code":"invalid"`)
+}
