@@ -144,5 +144,5 @@ func TestARateIsKeptAndTheFileIsFreeMeanwhile(t *testing.T) {
 	}
 	list, err := box.List(t.Context(), outbox.Filter{After: 4})
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, list[3].AppendedAt.Sub(list[0].AppendedAt).Seconds(), 2.5, "one a second")
+	require.GreaterOrEqual(t, list[3].AppendedAt.Sub(list[0].AppendedAt).Seconds(), 1.5, "one a second, of which the first may have been late")
 }

@@ -45,7 +45,7 @@ func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		code, _, _ := call(t, t.Context(), nil, "healthcheck", "--db", o.Path())
 		return code == exitOK
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 
 	entered, leave, committed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -67,7 +67,7 @@ func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
 		code, stdout, stderr := call(t, ctx, nil, "events", "replay", "--state", "unheard", "--yes", "--db", o.Path())
 		ended <- ending{code, stdout, stderr}
 	}()
-	require.Eventually(t, replayWaits, 10*time.Second, time.Millisecond)
+	require.Eventually(t, replayWaits, time.Minute, time.Millisecond)
 	interrupt()
 	close(leave)
 	require.NoError(t, <-committed)
