@@ -60,6 +60,9 @@
 // MaxSkew is refused, and no longer counts should one be stored: a wrong clock
 // locks out nobody.
 //
+// The recorder notes which event the list equals, so that VerifyState can compare
+// it with the log.
+//
 // Recorder.Resync sends the whole list again to subscribers who have lost it.
 //
 // # What it does not do

@@ -118,7 +118,10 @@ func (r *Recorder) Import(ctx context.Context, matches []schema.Match) (imported
 			return err
 		}
 		imported = true
-		return c.store(tx, nil)
+		if err := c.store(tx, nil); err != nil {
+			return err
+		}
+		return markState(tx, nil)
 	})
 	if err != nil {
 		return false, fmt.Errorf("import %d matches: %w", len(matches), err)
@@ -214,8 +217,10 @@ func (r *Recorder) record(tx *bbolt.Tx, l list, meta Metadata) (Summary, error) 
 	if err != nil {
 		return s, err
 	}
-	s.Sequences, err = r.append(tx, m)
-	return s, err
+	if s.Sequences, err = r.append(tx, m); err != nil {
+		return s, err
+	}
+	return s, markState(tx, s.Sequences)
 }
 
 func (r *Recorder) appendStatus(tx *bbolt.Tx, s schema.Status) ([]uint64, error) {

@@ -30,6 +30,21 @@ func mustLoad(t *testing.T, environ ...string) *Config {
 	return c
 }
 
+func TestOtherVariablesCanBeLeftAlone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile(".env", []byte("MATCHRELAY_SOCKET=/run/s\nRELAY_ON_POISON=what\n"), 0o600))
+	opts := Options{Environ: []string{"REDIS_URL=http://x", "DATA_FOLDER=d"}, Overrides: map[string]string{"SERVICE_INTERVAL": "never"}}
+	_, err := Load(opts)
+	require.ErrorIs(t, err, ErrInvalid)
+	opts.Only = []string{"MATCHRELAY_SOCKET", "DATA_FOLDER"}
+	c, err := Load(opts)
+	require.NoError(t, err)
+	require.Equal(t, "/run/s", c.Outbox.Socket)
+	require.Equal(t, "d/matchrelay.db", c.Outbox.Path)
+	require.Equal(t, []string{"fogis-redis:6379"}, c.Redis.Server.Addrs)
+	require.Len(t, opts.Overrides, 1, "the caller's")
+}
+
 func TestDefaultsAreAWorkingConfiguration(t *testing.T) {
 	c := mustLoad(t)
 

@@ -12,9 +12,12 @@ func (a *app) checkCommand() *cobra.Command {
 	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Verify the outbox file: pages, checksums, counters, cursors",
+		Short: "Verify the outbox file: pages, checksums, counters, cursors, and the match list against the log",
 		Long: `Check reads the whole file, in a process of its own that damage cannot make this one follow: exit code 0 when it is
-sound, 5 when it is not. While another process has the file, it exits with 4; verify a backup then.`,
+sound, 5 when it is not. While another process has the file, it exits with 4; verify a backup then.
+
+It also rebuilds the match list from the log, and names the matches that the stored one holds otherwise. A list that no
+event tells has nothing to be compared with: one that was imported, or recorded with REDIS_PUBSUB_ENABLED=false.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context(), limit) },
 	}

@@ -34,16 +34,20 @@
 // another version.
 //
 //	GET  /v1/status               Status: the counters of the outbox, and the health of the relay
+//	GET  /v1/health               Health: whether the process works, degraded or not; always 200
 //	POST /v1/retry-now            ends the backoff that any topic is in; answers with the health, as do the next two
 //	POST /v1/pause                nothing is published until resume, or until the process ends: it is kept in memory only
 //	POST /v1/resume
 //	GET  /v1/events               a line of JSON for each event (outbox.Info), in order; ?topic= &state= &after= &through=
 //	                              &since= &until= (RFC 3339) &error= &limit= select as outbox.Filter does
 //	GET  /v1/events/{sequence}    Event: what is known of one event; with ?payload=1 also its payload, in base64
+//	GET  /v1/tail                 as /v1/events, and then the events that are appended, as they come, until either side ends;
+//	                              without &through= &until= &limit=
 //	POST /v1/events/replay        ReplayRequest; answers with outbox.ReplayResult
 //	POST /v1/events/discard       DiscardRequest; answers with outbox.DiscardResult
 //	POST /v1/handover             another process wants the file: this one closes it within a second, or answers "kept"
 //	GET  /v1/audit                a list of outbox.AuditEntry, the newest last; ?limit= only so many
+//	GET  /v1/backup               a copy of the outbox file, payloads included; an answer that breaks off is none
 //
 // Relays in processes of their own use two more. Whoever has the lease drains the outbox: one relay at a time.
 //
@@ -63,7 +67,7 @@
 // socket: a port tells nothing of who is connected, so that what an operator does there could not be put down to anybody.
 //
 // A request that fails is answered with {"error":{"code":"not_found","message":"…"}}; the codes are those of Error. A list
-// that cannot be completed ends with such a line. Only ?payload=1 answers with a payload; nothing answers with credentials.
+// that cannot be completed ends with such a line. Only ?payload=1 and backup answer with payloads; nothing answers with credentials.
 //
 // # Limits
 //

@@ -22,6 +22,7 @@ import (
 func (s *server) routes() []Route {
 	return []Route{
 		{Method: "GET", Path: "/v1/status", Handle: s.status},
+		{Method: "GET", Path: "/v1/health", Handle: s.alive},
 		{Method: "POST", Path: "/v1/retry-now", Handle: s.steer(askRetry)},
 		{Method: "POST", Path: "/v1/pause", Handle: s.steer(askPause)},
 		{Method: "POST", Path: "/v1/resume", Handle: s.steer(askResume)},
@@ -30,9 +31,11 @@ func (s *server) routes() []Route {
 		{Method: "POST", Path: "/v1/handover", Handle: s.handover},
 		{Method: "GET", Path: "/v1/events", Handle: s.events},
 		{Method: "GET", Path: "/v1/events/{sequence}", Handle: s.event},
+		{Method: "GET", Path: "/v1/tail", Handle: s.tail},
 		{Method: "POST", Path: "/v1/events/replay", Handle: s.replay},
 		{Method: "POST", Path: "/v1/events/discard", Handle: s.discard},
 		{Method: "GET", Path: "/v1/audit", Handle: s.audit},
+		{Method: "GET", Path: "/v1/backup", Handle: s.backup},
 	}
 }
 
