@@ -43,6 +43,9 @@ func (r *Relay) Resume() {
 	}
 }
 
+// Paused says whether the relay is paused, also before and after Run.
+func (r *Relay) Paused() bool { return r.paused() }
+
 // closed returns what closes when the relay is resumed, nil when it is not paused.
 func (v *valve) closed() (opened <-chan struct{}) {
 	v.mu.Lock()

@@ -117,7 +117,7 @@ func (a *app) steerCommands() []*cobra.Command {
 	const needs = "\n\nIt exits with 4 when no process that serves the control socket has the outbox open."
 	return []*cobra.Command{
 		command("pause", "Let the running relay publish nothing for now",
-			"Pause lets the running relay publish nothing until resume, whatever happens to Redis; events wait in the outbox.\nA relay that is started anew is not paused."+needs,
+			"Pause lets the running relay publish nothing until resume, whatever happens to Redis; events wait in the outbox.\nThe relay and the process that has the outbox open remember it: it is over when both have ended."+needs,
 			"the relay is paused: events wait in the outbox; go on with: matchrelay resume", (*control.Client).Pause),
 		command("resume", "Let the relay go on after pause", "Resume lets a paused relay go on."+needs,
 			"the relay goes on", (*control.Client).Resume),

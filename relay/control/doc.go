@@ -36,7 +36,7 @@
 //	GET  /v1/status               Status: the counters of the outbox, and the health of the relay
 //	GET  /v1/health               Health: whether the process works, degraded or not; always 200
 //	POST /v1/retry-now            ends the backoff that any topic is in; answers with the health, as do the next two
-//	POST /v1/pause                nothing is published until resume, or until the process ends: it is kept in memory only
+//	POST /v1/pause                nothing is published until resume, or until the relay and this process have ended
 //	POST /v1/resume
 //	GET  /v1/events               a line of JSON for each event (outbox.Info), in order; ?topic= &state= &after= &through=
 //	                              &since= &until= (RFC 3339) &error= &limit= select as outbox.Filter does

@@ -56,7 +56,7 @@ func Drain(ctx context.Context, opts DrainOptions) error {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := drainer{opts}
+	d := &drainer{opts: opts}
 	d.opts.Outbox.LockTimeout = once
 	var last string
 	for {
@@ -80,10 +80,25 @@ func Drain(ctx context.Context, opts DrainOptions) error {
 	}
 }
 
-type drainer struct{ opts DrainOptions }
+type drainer struct {
+	opts   DrainOptions
+	paused bool // the relay before was, so the next one is as well
+}
+
+// build makes the next relay; over is to be called when it has ended.
+func (d *drainer) build(source relay.Source) (r *relay.Relay, abort, over func()) {
+	r, abort = d.opts.Relay(source)
+	if d.paused {
+		r.Pause()
+	}
+	return r, abort, func() {
+		d.paused = r.Paused()
+		abort()
+	}
+}
 
 // once drains wherever the outbox is now.
-func (d drainer) once(ctx context.Context) error {
+func (d *drainer) once(ctx context.Context) error {
 	client, err := Dial(d.opts.Socket)
 	switch {
 	case err == nil:
@@ -107,15 +122,15 @@ func (d drainer) once(ctx context.Context) error {
 }
 
 // remotely drains over the socket.
-func (d drainer) remotely(ctx context.Context, client *Client) error {
+func (d *drainer) remotely(ctx context.Context, client *Client) error {
 	if err := d.check(ctx, client); err != nil {
 		return err
 	}
-	abort := func() {}
-	defer func() { abort() }()
+	over := func() {}
+	defer func() { over() }()
 	err := client.Relay(ctx, func(source relay.Source) (r *relay.Relay) {
 		d.opts.Logger.Info("draining over the control socket", "socket", d.opts.Socket)
-		r, abort = d.opts.Relay(source)
+		r, _, over = d.build(source)
 		return r
 	}, func(by string) {
 		d.opts.Logger.Info("standing by", "relay", by)
@@ -127,7 +142,7 @@ func (d drainer) remotely(ctx context.Context, client *Client) error {
 }
 
 // check makes sure that the process that serves the socket has the right file.
-func (d drainer) check(ctx context.Context, client *Client) error {
+func (d *drainer) check(ctx context.Context, client *Client) error {
 	ctx, cancel := context.WithTimeout(ctx, DefaultLease)
 	defer cancel()
 	status, err := client.Status(ctx)
@@ -148,11 +163,11 @@ func (d drainer) check(ctx context.Context, client *Client) error {
 }
 
 // itself drains a file that this process has opened, until another one wants it.
-func (d drainer) itself(ctx context.Context, box *outbox.Outbox) error {
+func (d *drainer) itself(ctx context.Context, box *outbox.Outbox) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r, abort := d.opts.Relay(box)
-	defer abort()
+	r, abort, over := d.build(box)
+	defer over()
 	defer context.AfterFunc(ctx, func() {
 		if errors.Is(context.Cause(ctx), errHandedOver) {
 			time.AfterFunc(yieldTime, abort)
@@ -183,7 +198,7 @@ func (d drainer) itself(ctx context.Context, box *outbox.Outbox) error {
 }
 
 // letIn returns when another process has come for the file, or none has for a while.
-func (d drainer) letIn(ctx context.Context) {
+func (d *drainer) letIn(ctx context.Context) {
 	for until := time.Now().Add(comeIn); ctx.Err() == nil && time.Now().Before(until); sleep(ctx, lookAgain) {
 		if client, err := Dial(d.opts.Socket); err == nil {
 			_ = client.Close() // never fails

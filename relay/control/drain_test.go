@@ -118,6 +118,35 @@ func TestASeparateRelayDrainsWhereverTheOutboxIs(t *testing.T) {
 	require.NoError(t, box.Close())
 }
 
+func TestAPauseOutlastsTheHandOver(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	path := newFilePath(t)
+	stop := d.drain(path)
+	awaitStatus(t, path, "the relay has the file", delivered)
+	steer := func(do func(*Client, context.Context) (relay.Health, error)) relay.Health {
+		client, err := Dial(path + ".sock")
+		require.NoError(t, err)
+		defer client.Close()
+		health, err := do(client, t.Context())
+		require.NoError(t, err)
+		return health
+	}
+	paused := func(s Status) bool { return s.Relay != nil && s.Relay.State == relay.Paused }
+	require.Equal(t, relay.Paused, steer((*Client).Pause).State)
+	p := processor(t, path)
+	addNews(t, p.box, "one")
+	awaitStatus(t, path, "it is paused over the socket as well", paused)
+	p.quit()
+	awaitStatus(t, path, "and when it has the file again", func(s Status) bool { return paused(s) && pending(s) == 1 && s.DrainedBy == "" })
+	p = processor(t, path)
+	awaitStatus(t, path, "once more", paused)
+	require.NotEqual(t, relay.Paused, steer((*Client).Resume).State)
+	awaitStatus(t, path, "everything is delivered", delivered)
+	p.quit()
+	awaitStatus(t, path, "it stays resumed", func(s Status) bool { return delivered(s) && !paused(s) && s.DrainedBy == "" })
+	require.NoError(t, stop())
+}
+
 func TestAHungRedisDoesNotDelayTheHandOver(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
 	path := newFilePath(t)

@@ -53,7 +53,7 @@ type drains struct {
 	last   uint64        // guarded by mu: the number of the latest lease
 	holder *holder       // guarded by mu: nil while nobody drains
 	freed  chan struct{} // guarded by mu: closed when the lease is free again
-	paused bool          // guarded by mu: by an operator, also for the next holder
+	paused atomic.Bool   // by an operator, also for the next holder
 }
 
 // holder is a relay that has the lease.
@@ -81,7 +81,7 @@ func (d *drains) acquire(name string) (h *holder, by string, freed <-chan struct
 	d.holder, d.freed = &holder{number: d.last, name: name, asks: make(chan leaseLine, 16), answers: map[uint64]chan struct{}{},
 		health: relay.Health{State: relay.Waiting, Since: time.Now(), Topics: map[string]relay.TopicHealth{}}}, make(chan struct{})
 	d.holder.heardOf.Store(time.Now().UnixNano())
-	if d.paused {
+	if d.paused.Load() {
 		d.holder.asks <- leaseLine{Ask: askPause}
 	}
 	return d.holder, "", nil
@@ -110,13 +110,6 @@ func (d *drains) current() *holder {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.holder
-}
-
-// setPaused has whoever drains, now or later, pause or go on.
-func (d *drains) setPaused(paused bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.paused = paused
 }
 
 // ask has the relay do something and tell how it does. A relay that does not answer in time is as it was when it last told.
@@ -248,7 +241,7 @@ func (s *server) steer(what string) func(http.ResponseWriter, *http.Request) err
 			return fmt.Errorf("%w, and no other process drains its outbox now", ErrNoRelay)
 		}
 		if what == askPause || what == askResume {
-			s.drains.setPaused(what == askPause)
+			s.drains.paused.Store(what == askPause)
 		}
 		health, answered := h.ask(r.Context(), what)
 		if !answered {
