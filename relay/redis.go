@@ -53,17 +53,17 @@ func NewRedis(client redis.UniversalClient, timeout time.Duration) *Redis {
 	return &Redis{client: client, timeout: timeout}
 }
 
-// markKey names the high-water mark; the braces put it into the slot of the channel's stream in a Redis Cluster.
-func markKey(channel, origin string) string {
+// MarkKey names the hash that holds the high-water mark of a channel and an outbox (Stats.Origin); the braces put it into the slot of the channel's stream in a Redis Cluster.
+func MarkKey(channel, origin string) string {
 	return "matchrelay:{" + channel + "}:hwm:" + origin
 }
 
 // keys of a script that may add to a stream.
 func keys(channel, origin string, s *Stream) []string {
 	if s == nil {
-		return []string{markKey(channel, origin)}
+		return []string{MarkKey(channel, origin)}
 	}
-	return []string{markKey(channel, origin), StreamKey(channel)}
+	return []string{MarkKey(channel, origin), StreamKey(channel)}
 }
 
 func sequenceArg(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -198,7 +198,7 @@ func (r *Redis) Republish(ctx context.Context, b Batch) (Reply, error) {
 	}
 	ctx, cancel := r.deadline(ctx, sizeOf(b.Events), 0)
 	defer cancel()
-	return readReply(republishScript.EvalSha(ctx, r.client, []string{markKey(b.Channel, b.Origin)}, args...))
+	return readReply(republishScript.EvalSha(ctx, r.client, []string{MarkKey(b.Channel, b.Origin)}, args...))
 }
 
 // Restore implements Target.
