@@ -93,7 +93,7 @@ func (a *app) benchDelivery(ctx context.Context, cfg *config.Config, plan benchP
 	defer func() { err = errors.Join(err, b.client.Close()) }()
 	info, err := b.client.InfoMap(ctx, "server").Result()
 	if err != nil {
-		return exit(exitUnreachable, fmt.Errorf("Redis at %s: %w; name another one with --redis-url, start one with --redis-server, or leave Redis out with --only append",
+		return exit(exitUnreachable, fmt.Errorf("measure Redis at %s: %w; name another one with --redis-url, start one with --redis-server, or leave Redis out with --only append",
 			strings.Join(cfg.Redis.Server.Addrs, ", "), err))
 	}
 	report.Against.Redis = info["Server"]["redis_version"] + " at " + strings.Join(cfg.Redis.Server.Addrs, ", ")

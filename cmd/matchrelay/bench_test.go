@@ -85,7 +85,7 @@ func TestBenchWithoutWhatItNeeds(t *testing.T) {
 	}{
 		{"no Redis", nil, 4, "name another one with --redis-url, start one with --redis-server, or leave Redis out with --only append"},
 		{"no redis-server", []string{"--redis-server=no-such-server"}, 3, "install redis-server"},
-		{"a folder that cannot be written to", []string{"--dir", "/proc"}, 1, "name another one with --dir"},
+		{"a folder that cannot be written to", []string{"--dir", "/proc"}, 3, "name another one with --dir"},
 		{"too few rounds", []string{"--rounds", "0"}, 2, "--rounds: expected 1 to 100"},
 		{"an unknown part", []string{"--only", "latency"}, 2, "--only: expected append or deliver"},
 	} {
