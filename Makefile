@@ -9,7 +9,7 @@ PKG      ?= ./...
 BENCH    ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test race lint fuzz cover bench redis-server strace c-compiler
+.PHONY: help demo run build test race lint fuzz cover bench redis-server strace python3 c-compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,10 +26,10 @@ run: build ## a processor that stays up; SOURCE=my-list.json REDIS_URL=redis://.
 build: ## bin/matchrelay
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/matchrelay ./cmd/matchrelay
 
-test: redis-server strace c-compiler ## all tests, against a real redis-server, with the race detector
+test: redis-server strace python3 c-compiler ## all tests, against a real redis-server, with the race detector
 	CGO_ENABLED=1 $(TEST) -race ./...
 
-race: redis-server strace c-compiler ## the tests of PKG twice, shuffled, with the race detector
+race: redis-server strace python3 c-compiler ## the tests of PKG twice, shuffled, with the race detector
 	CGO_ENABLED=1 $(TEST) -race -shuffle=on -count=2 $(PKG)
 
 lint: ## gofmt, vet, staticcheck, goimports; shellcheck if it is there
@@ -47,7 +47,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-cover: redis-server strace ## statement coverage of the five packages, by all tests
+cover: redis-server strace python3 ## statement coverage of the five packages, by all tests
 	$(TEST) -coverpkg=$(PACKAGES) -coverprofile=coverage.out ./...
 	@go tool cover -func=coverage.out | grep -v '100.0%$$' || true
 	@echo "lines not covered: go tool cover -html=coverage.out"
@@ -61,6 +61,10 @@ redis-server:
 # It lets syncs fail.
 strace:
 	@.ci/need strace strace
+
+# A processor in another language is one in Python.
+python3:
+	@.ci/need python3 python3
 
 # The race detector links C code.
 c-compiler:

@@ -8,15 +8,15 @@
 // A Recorder keeps the current list in an outbox file and appends the events
 // that follow from its changes in the same transaction: either both are there
 // after a crash, or neither, and then the next list finds the same changes
-// again. There are three ways to use it:
+// again. There are three ways to integrate it:
 //
-//	// the recorder runs the whole cycle, and tells of start, end and failure
+//	// automatic: the recorder runs the whole cycle, and tells of start, end and failure
 //	summary, err := recorder.Cycle(ctx, fetch)
 //
-//	// one list, without status messages
+//	// manual: one list, without status messages
 //	summary, err := recorder.Record(ctx, matches, changes.Metadata{})
 //
-//	// together with state of your own, in your transaction
+//	// manual: together with state of your own, in your transaction
 //	err := box.Update(ctx, func(tx *bbolt.Tx) error {
 //		if err := saveMine(tx); err != nil {
 //			return err
@@ -25,20 +25,43 @@
 //		return err
 //	})
 //
+//	// selective: a switch decides whether events follow from what is recorded
+//	recorder, err := changes.NewRecorder(box, changes.Options{EventsOff: !settings.Redis.Enabled})
+//
+// The examples Automatic, Manual and Selective (example_automatic_test.go and so
+// on) show each from beginning to end, first with the relay as a goroutine of the
+// processor, then in a process of its own; Manual does so in a database that the
+// processor has already.
+//
 // # What is stored
 //
 // The bucket "matchrelay/state" holds the list of the newest match_updates
 // event, one record per match with the SHA-256 of its bytes; it is written only
-// together with such an event, but for Recorder.Import: a list that another
-// processor recorded becomes the first state without an event, because
-// subscribers have been told of it. A list that has not changed is therefore hashed
-// and compared, and no match of it is decoded; of a changed list, only the
-// matches whose bytes differ are. Matches and Recorder.State read it back,
-// sorted by id. A record that does not have its hash is ErrState, never "all
-// matches are new".
+// together with such an event, but for two cases. Recorder.Import: a list that
+// another processor recorded becomes the first state without an event, because
+// subscribers have been told of it. And Options.EventsOff: the state goes on
+// without events. When they are on again, the first event brings the whole list,
+// as each does, but names only what changed from then on; until then, or a
+// resync, subscribers do not hear of what changed meanwhile. A list that has not
+// changed is hashed and compared, and no match of it is decoded; of a changed
+// list, only the matches whose bytes differ are. Matches and Recorder.State read
+// it back, sorted by id. A record that does not have its hash is ErrState, never
+// "all matches are new".
 //
 // At rebuilds the list of an earlier moment from the match updates that the log
 // still holds, and History lists what they tell of one match.
+//
+// The bucket "matchrelay/recorder" holds the number of the newest cycle, and when
+// the newest list was fetched, which is written with every list that is
+// recorded, also with one that changes nothing. A list that was fetched earlier
+// (Metadata.FetchedAt) is ErrStale: several sources, or a request that is
+// repeated late, never set the state back. A list without a time is the newest
+// by definition. A time that is ahead of the recorder's clock by more than
+// MaxSkew is refused, and no longer counts should one be stored: a wrong clock
+// locks out nobody.
+//
+// The recorder notes which event the list equals, so that VerifyState can compare
+// it with the log.
 //
 // Recorder.Resync sends the whole list again to subscribers who have lost it.
 //

@@ -2,7 +2,6 @@ package changes
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"time"
@@ -16,7 +15,7 @@ import (
 // Options of a Recorder. The zero value works.
 type Options struct {
 	Location  *time.Location   // what "the same day" refers to; nil is Europe/Stockholm
-	EventsOff bool             // state is recorded, but no event is appended
+	EventsOff bool             // state is recorded, but no event is appended; not later, either
 	Source    string           // of the messages; "" is schema.DefaultSource
 	Now       func() time.Time // nil is time.Now
 	Logger    *slog.Logger     // takes counts and warnings; nil discards them
@@ -25,7 +24,11 @@ type Options struct {
 // Metadata goes with one match list.
 type Metadata struct {
 	AllowEmpty bool           // an empty list means that every match is gone
+	FetchedAt  time.Time      // when the list was asked for; zero: it is the newest there is, whatever clocks say
 	Extra      map[string]any // the caller's own members of payload.metadata
+
+	// since is the mark of fetchedKey that a cycle began with: while it stands, no other list came, whatever clocks say.
+	since uint64
 }
 
 // A Recorder keeps the current match list in an outbox file and appends the
@@ -55,10 +58,10 @@ func NewRecorder(o *outbox.Outbox, opts Options) (*Recorder, error) {
 
 // Record compares a match list with the stored one. When anything changed, it
 // stores the new list and appends one match_updates event with the whole list,
-// in one transaction; otherwise it writes nothing.
+// in one transaction; otherwise it notes only when the list was fetched.
 //
-// Errors: ErrEmptyList, ErrState, schema.ErrMessage (Metadata.Extra), and those
-// of outbox.Append and Update. On any error neither state nor event is kept.
+// Errors: ErrEmptyList, ErrStale, ErrState, schema.ErrMessage (Metadata.Extra),
+// outbox.ErrInvalid (Metadata.FetchedAt), and those of outbox.Append and Update. On any error neither state nor event is kept.
 func (r *Recorder) Record(ctx context.Context, matches []schema.Match, meta Metadata) (Summary, error) {
 	l := newList(matches)
 	var s Summary
@@ -115,7 +118,10 @@ func (r *Recorder) Import(ctx context.Context, matches []schema.Match) (imported
 			return err
 		}
 		imported = true
-		return c.store(tx, nil)
+		if err := c.store(tx, nil); err != nil {
+			return err
+		}
+		return markState(tx, nil)
 	})
 	if err != nil {
 		return false, fmt.Errorf("import %d matches: %w", len(matches), err)
@@ -173,6 +179,9 @@ func Event(m schema.Message) outbox.Event {
 }
 
 func (r *Recorder) diff(tx *bbolt.Tx, l list, meta Metadata) (comparison, Summary, error) {
+	if err := checkFetched(tx, meta, r.opts.Now()); err != nil {
+		return comparison{}, Summary{}, err
+	}
 	c, err := l.compare(tx)
 	if err != nil {
 		return c, Summary{}, err
@@ -188,11 +197,17 @@ func (r *Recorder) diff(tx *bbolt.Tx, l list, meta Metadata) (comparison, Summar
 
 func (r *Recorder) record(tx *bbolt.Tx, l list, meta Metadata) (Summary, error) {
 	c, s, err := r.diff(tx, l, meta)
-	if err != nil || !s.Changed() {
+	if err != nil {
 		return s, err
 	}
-	if err := c.store(tx, s.Removed); err != nil {
+	if err = noteFetched(tx, meta.FetchedAt, r.opts.Now()); err == nil && s.Changed() {
+		err = c.store(tx, s.Removed)
+	}
+	if err != nil {
 		return s, fmt.Errorf("store the match list: %w", err)
+	}
+	if !s.Changed() {
+		return s, nil
 	}
 	m, err := schema.NewMatchUpdate(schema.MatchUpdate{
 		Source: r.opts.Source, Time: r.opts.Now(), Matches: l.matches, Changes: s.Changes,
@@ -202,8 +217,10 @@ func (r *Recorder) record(tx *bbolt.Tx, l list, meta Metadata) (Summary, error) 
 	if err != nil {
 		return s, err
 	}
-	s.Sequences, err = r.append(tx, m)
-	return s, err
+	if s.Sequences, err = r.append(tx, m); err != nil {
+		return s, err
+	}
+	return s, markState(tx, s.Sequences)
 }
 
 func (r *Recorder) appendStatus(tx *bbolt.Tx, s schema.Status) ([]uint64, error) {
@@ -229,6 +246,20 @@ func (r *Recorder) appendAlert(tx *bbolt.Tx, a schema.Alert) ([]uint64, error) {
 	return r.append(tx, m)
 }
 
+// Message puts the recorder's source and clock, and an identity, around a
+// payload that is taken as it is; see schema.NewMessage.
+func (r *Recorder) Message(kind string, payload []byte) (schema.Message, error) {
+	return schema.NewMessage(kind, r.opts.Source, r.opts.Now(), payload)
+}
+
+// AppendTx appends the event of a message in the caller's own write
+// transaction; with Options.EventsOff it appends nothing. Errors: those of
+// outbox.Append.
+func (r *Recorder) AppendTx(tx *bbolt.Tx, m schema.Message) ([]uint64, error) { return r.append(tx, m) }
+
+// Outbox is the one that the recorder was made on.
+func (r *Recorder) Outbox() *outbox.Outbox { return r.outbox }
+
 func (r *Recorder) append(tx *bbolt.Tx, m schema.Message) ([]uint64, error) {
 	if r.opts.EventsOff {
 		return nil, nil
@@ -241,32 +272,4 @@ func (r *Recorder) log(s Summary) {
 		r.opts.Logger.Info("match list changed", "matches", s.Matches, "new", len(s.New), "updated", len(s.Updated),
 			"cancelled", len(s.Cancelled), "removed", len(s.Removed), "changes", len(s.Changes), "sequences", s.Sequences)
 	}
-}
-
-// The recorder's bucket holds the number of the newest cycle, 8 bytes big-endian.
-var (
-	recorderBucket = []byte("matchrelay/recorder")
-	cycleKey       = []byte("cycle")
-)
-
-// cycle is the number of the newest cycle, 0 before the first.
-func cycle(tx *bbolt.Tx) uint64 {
-	b := tx.Bucket(recorderBucket)
-	if b == nil {
-		return 0
-	}
-	value := b.Get(cycleKey)
-	if len(value) != 8 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(value)
-}
-
-func nextCycle(tx *bbolt.Tx) (uint64, error) {
-	b, err := tx.CreateBucketIfNotExists(recorderBucket)
-	if err != nil {
-		return 0, err
-	}
-	n := cycle(tx) + 1
-	return n, b.Put(cycleKey, binary.BigEndian.AppendUint64(nil, n))
 }

@@ -77,5 +77,8 @@ func (r *Recorder) resync(tx *bbolt.Tx) (Resynced, error) {
 		return Resynced{}, err
 	}
 	sequences, err := r.append(tx, m)
+	if err == nil && len(sequences) > 0 {
+		err = markState(tx, sequences)
+	}
 	return Resynced{Matches: len(matches), Sequences: sequences}, err
 }

@@ -19,7 +19,8 @@ import (
 //	the rest     the match
 //
 // It equals the newest match update, since it is only rewritten together with
-// one; before the first, it may be a list that was imported without an event.
+// one; but before the first, it may be a list that was imported without an
+// event, and with Options.EventsOff it is ahead of the newest.
 // The bucket is there from the first list on, also when that was empty.
 // Comparing an unchanged list needs the hashes alone.
 var stateBucket = []byte("matchrelay/state")
@@ -76,10 +77,12 @@ func decodeRecord(list []byte, id, record []byte) ([]byte, error) {
 	case formatPlain:
 		list = append(list, record[headerSize:]...)
 	case formatZstd:
-		var err error
-		if list, err = decoder().DecodeAll(record[headerSize:], list); err != nil {
+		// Into the list itself it would copy that for every match: DecodeAll grows a slice by no more than it needs.
+		raw, err := decoder().DecodeAll(record[headerSize:], nil)
+		if err != nil {
 			return nil, damaged("it cannot be decompressed")
 		}
+		list = append(list, raw...)
 	default:
 		return nil, damaged(fmt.Sprintf("unknown record format %d, perhaps of a newer version", record[0]))
 	}

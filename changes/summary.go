@@ -29,8 +29,23 @@ func (s Summary) HighPriority() bool {
 	return schema.MatchUpdate{Changes: s.Changes}.HighPriority()
 }
 
-// MarshalJSON writes counts, not contents: nothing in it is personal.
-func (s Summary) MarshalJSON() ([]byte, error) {
+// Counts are what a Summary says without its contents: nothing in them is
+// personal.
+type Counts struct {
+	Matches      int                     `json:"matches"`
+	New          int                     `json:"new"`
+	Updated      int                     `json:"updated"`
+	Cancelled    int                     `json:"cancelled"`
+	Removed      int                     `json:"removed"`
+	Changes      int                     `json:"changes"`
+	Types        map[schema.Category]int `json:"change_types"`
+	HighPriority bool                    `json:"high_priority"`
+	Cycle        uint64                  `json:"cycle,omitempty"`
+	Sequences    []uint64                `json:"sequences"`
+}
+
+// Counts counts.
+func (s Summary) Counts() Counts {
 	types := map[schema.Category]int{}
 	for _, c := range s.Changes {
 		types[c.Category]++
@@ -39,16 +54,8 @@ func (s Summary) MarshalJSON() ([]byte, error) {
 	if sequences == nil {
 		sequences = []uint64{}
 	}
-	return json.Marshal(struct {
-		Matches      int                     `json:"matches"`
-		New          int                     `json:"new"`
-		Updated      int                     `json:"updated"`
-		Cancelled    int                     `json:"cancelled"`
-		Removed      int                     `json:"removed"`
-		Changes      int                     `json:"changes"`
-		Types        map[schema.Category]int `json:"change_types"`
-		HighPriority bool                    `json:"high_priority"`
-		Cycle        uint64                  `json:"cycle,omitempty"`
-		Sequences    []uint64                `json:"sequences"`
-	}{s.Matches, len(s.New), len(s.Updated), len(s.Cancelled), len(s.Removed), len(s.Changes), types, s.HighPriority(), s.Cycle, sequences})
+	return Counts{s.Matches, len(s.New), len(s.Updated), len(s.Cancelled), len(s.Removed), len(s.Changes), types, s.HighPriority(), s.Cycle, sequences}
 }
+
+// MarshalJSON writes the Counts.
+func (s Summary) MarshalJSON() ([]byte, error) { return json.Marshal(s.Counts()) }

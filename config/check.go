@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // the zone must load on a machine without zone files
@@ -30,8 +31,26 @@ func (c *Config) check(found problems) {
 	c.checkRelay(require)
 	c.checkOutbox(found, require)
 	c.checkProcessor(require)
-	_, port, err := net.SplitHostPort(c.HTTP.Addr)
-	require(c.HTTP.Addr == "off" || err == nil && port != "", "MATCHRELAY_HTTP_ADDR", "host:port such as 127.0.0.1:8000, or off")
+	c.checkHTTP(found, require)
+}
+
+// shortestToken is how many characters a token has at least.
+const shortestToken = 16
+
+func (c *Config) checkHTTP(found problems, require func(bool, string, string)) {
+	h := c.HTTP
+	host, port, err := net.SplitHostPort(h.Addr)
+	_, portErr := strconv.ParseUint(port, 10, 16)
+	loopback := host == "localhost" || net.ParseIP(host).IsLoopback()
+	require(!h.On() || err == nil && portErr == nil && loopback, "MATCHRELAY_HTTP_ADDR",
+		"a loopback address and port such as 127.0.0.1:8000, [::1]:8000 or localhost:8000, or off: match lists hold personal data, and HTTP does not encrypt")
+	odd := func(r rune) bool { return r <= ' ' || r > '~' }
+	require(h.Token == "" || len(h.Token) >= shortestToken && !strings.ContainsFunc(string(h.Token), odd), "MATCHRELAY_HTTP_TOKEN",
+		"16 or more characters of printable ASCII without spaces, such as openssl rand -hex 32 makes")
+	if !found.any("MATCHRELAY_HTTP_ADDR") {
+		require(!h.On() || h.Token != "", "MATCHRELAY_HTTP_TOKEN",
+			"a token, for MATCHRELAY_HTTP_ADDR is set: 16 or more characters, such as openssl rand -hex 32 makes")
+	}
 }
 
 func (c *Config) checkRedis(found problems, require func(bool, string, string)) {

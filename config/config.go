@@ -12,8 +12,7 @@ var Topics = []string{"match_updates", "processing_status", "system_alert"}
 //
 // Tags: env is the variable's name, envDefault its default, meaning the text
 // for people. secret:"all" hides the value, secret:"url" only credentials in
-// it. inert says why setting the variable has no effect in this version: delete
-// the tag when it gets one. ignored is the same for one that never will.
+// it. ignored says why setting the variable has no effect.
 type Config struct {
 	Redis     Redis     `title:"Redis"`
 	Relay     Relay     `title:"Relay"`
@@ -98,11 +97,14 @@ type Processor struct {
 	MatchesURL Secret
 }
 
-// HTTP is parsed and checked, but serves nothing in this version.
+// HTTP says where the API is served beside the control socket.
 type HTTP struct {
-	Addr  string `env:"MATCHRELAY_HTTP_ADDR" envDefault:"off" meaning:"host:port of metrics, health, dashboard and API" inert:"the HTTP server is not built yet"`
-	Token Secret `env:"MATCHRELAY_HTTP_TOKEN" secret:"all" meaning:"bearer token of the API" inert:"the HTTP server is not built yet"`
+	Addr  string `env:"MATCHRELAY_HTTP_ADDR" envDefault:"off" meaning:"loopback address and port of the API for processors in other languages, such as 127.0.0.1:8000; off: only the control socket"`
+	Token Secret `env:"MATCHRELAY_HTTP_TOKEN" secret:"all" meaning:"bearer token that MATCHRELAY_HTTP_ADDR asks for; at least 16 characters"`
 }
+
+// On says whether the API is served.
+func (h HTTP) On() bool { return h.Addr != "off" }
 
 // Secret is text that must not be printed: every way of formatting it shows
 // ***. Convert it with string() where it is needed.

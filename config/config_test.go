@@ -30,6 +30,21 @@ func mustLoad(t *testing.T, environ ...string) *Config {
 	return c
 }
 
+func TestOtherVariablesCanBeLeftAlone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile(".env", []byte("MATCHRELAY_SOCKET=/run/s\nRELAY_ON_POISON=what\n"), 0o600))
+	opts := Options{Environ: []string{"REDIS_URL=http://x", "DATA_FOLDER=d"}, Overrides: map[string]string{"SERVICE_INTERVAL": "never"}}
+	_, err := Load(opts)
+	require.ErrorIs(t, err, ErrInvalid)
+	opts.Only = []string{"MATCHRELAY_SOCKET", "DATA_FOLDER"}
+	c, err := Load(opts)
+	require.NoError(t, err)
+	require.Equal(t, "/run/s", c.Outbox.Socket)
+	require.Equal(t, "d/matchrelay.db", c.Outbox.Path)
+	require.Equal(t, []string{"fogis-redis:6379"}, c.Redis.Server.Addrs)
+	require.Len(t, opts.Overrides, 1, "the caller's")
+}
+
 func TestDefaultsAreAWorkingConfiguration(t *testing.T) {
 	c := mustLoad(t)
 
@@ -89,7 +104,7 @@ func TestValuesMayBeWrittenInSeveralWays(t *testing.T) {
 		{"a folder for the default file", "DATA_FOLDER=/var/lib/x", func(c *Config) any { return c.Outbox.Path }, "/var/lib/x/matchrelay.db"},
 		{"a file of its own", "MATCHRELAY_DB=/srv/o.db", func(c *Config) any { return c.Outbox.Socket }, "/srv/o.db.sock"},
 		{"an empty value is the default", "REDIS_MAX_RETRIES=", func(c *Config) any { return c.Redis.MaxRetries }, 3},
-		{"an HTTP address", "MATCHRELAY_HTTP_ADDR=127.0.0.1:8000", func(c *Config) any { return c.HTTP.Addr }, "127.0.0.1:8000"},
+		{"a token for later", "MATCHRELAY_HTTP_TOKEN=0123456789abcdef", func(c *Config) any { return c.HTTP.On() }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) { require.Equal(t, tt.want, tt.got(mustLoad(t, tt.set))) })
 	}
@@ -141,7 +156,15 @@ func TestAWrongValueIsReportedWithItsNameAndWhatIsExpected(t *testing.T) {
 		{"RUN_MODE=twice", "RUN_MODE", "service or oneshot"},
 		{"LOG_LEVEL=loud", "LOG_LEVEL", "DEBUG, INFO"},
 		{"MATCHRELAY_TIMEZONE=Europe/Stokholm", "MATCHRELAY_TIMEZONE", "a zone name"},
-		{"MATCHRELAY_HTTP_ADDR=8000", "MATCHRELAY_HTTP_ADDR", "host:port"},
+		{"MATCHRELAY_HTTP_ADDR=8000", "MATCHRELAY_HTTP_ADDR", "loopback address and port such as 127.0.0.1:8000"},
+		{"MATCHRELAY_HTTP_ADDR=:8000 MATCHRELAY_HTTP_TOKEN=topsecret-topsecret", "MATCHRELAY_HTTP_ADDR", "loopback"},
+		{"MATCHRELAY_HTTP_ADDR=0.0.0.0:8000 MATCHRELAY_HTTP_TOKEN=topsecret-topsecret", "MATCHRELAY_HTTP_ADDR", "loopback"},
+		{"MATCHRELAY_HTTP_ADDR=192.168.1.2:8000 MATCHRELAY_HTTP_TOKEN=topsecret-topsecret", "MATCHRELAY_HTTP_ADDR", "loopback"},
+		{"MATCHRELAY_HTTP_ADDR=example.org:8000 MATCHRELAY_HTTP_TOKEN=topsecret-topsecret", "MATCHRELAY_HTTP_ADDR", "loopback"},
+		{"MATCHRELAY_HTTP_ADDR=127.0.0.1:http MATCHRELAY_HTTP_TOKEN=topsecret-topsecret", "MATCHRELAY_HTTP_ADDR", "loopback"},
+		{"MATCHRELAY_HTTP_ADDR=127.0.0.1:8000", "MATCHRELAY_HTTP_TOKEN", "a token, for MATCHRELAY_HTTP_ADDR is set"},
+		{"MATCHRELAY_HTTP_ADDR=127.0.0.1:8000 MATCHRELAY_HTTP_TOKEN=topsecret-short", "MATCHRELAY_HTTP_TOKEN", "16 or more characters"},
+		{"MATCHRELAY_HTTP_TOKEN=topsecret-topsecré", "MATCHRELAY_HTTP_TOKEN", "printable ASCII"},
 	} {
 		t.Run(tt.set, func(t *testing.T) {
 			_, err := load(t, strings.Fields(tt.set)...)
@@ -225,8 +248,16 @@ func TestAnEnvFileThatCannotBeUsedIsAnErrorThatQuotesNothingOfIt(t *testing.T) {
 	}
 }
 
+func TestTheAPIIsServedOnLoopbackAddressesOnly(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1:8000", "127.1.2.3:0", "[::1]:8000", "localhost:8000"} {
+		c := mustLoad(t, "MATCHRELAY_HTTP_ADDR="+addr, "MATCHRELAY_HTTP_TOKEN=0123456789abcdef")
+		require.True(t, c.HTTP.On())
+		require.Equal(t, addr, c.HTTP.Addr)
+	}
+}
+
 func TestNoSecretIsEverShown(t *testing.T) {
-	c := mustLoad(t, "REDIS_URL=redis://user:topsecret@h:6380", "MATCHRELAY_HTTP_TOKEN=topsecret",
+	c := mustLoad(t, "REDIS_URL=redis://user:topsecret@h:6380", "MATCHRELAY_HTTP_TOKEN=topsecret-topsecret",
 		"FOGIS_API_CLIENT_URL=http://u:topsecret@api")
 	out, err := json.Marshal([]any{c.Redis.URL, c.Redis.Server.Password, c.Processor, c.HTTP})
 	require.NoError(t, err)
@@ -249,11 +280,10 @@ func TestNoSecretIsEverShown(t *testing.T) {
 }
 
 func TestNotesTellOfVariablesWithoutEffectAndOfMisspeltNames(t *testing.T) {
-	c := mustLoad(t, "REDIS_DECODE_RESPONSES=true", "MATCHRELAY_HTTP_ADDR=localhost:8000", "PREVIOUS_MATCHES_FILE=previous_matches.json",
+	c := mustLoad(t, "REDIS_DECODE_RESPONSES=true", "PREVIOUS_MATCHES_FILE=previous_matches.json",
 		"MATCHRELAY_SOCKET=/run/x.sock", "REDIS_MAX_RETRYS=topsecret", "RELAY_ONPOISON=block", "HOME=/root")
 	require.Equal(t, []string{
 		"REDIS_DECODE_RESPONSES has no effect: accepted for the sake of existing .env files",
-		"MATCHRELAY_HTTP_ADDR has no effect in this version: the HTTP server is not built yet",
 		"REDIS_MAX_RETRYS is not a variable of matchrelay: the nearest name is REDIS_MAX_RETRIES",
 		"RELAY_ONPOISON is not a variable of matchrelay: the nearest name is RELAY_ON_POISON",
 	}, c.Notes())

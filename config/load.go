@@ -28,6 +28,9 @@ type Options struct {
 	// Overrides are values from command-line flags, by variable name. They win
 	// over everything else and are checked like any other value.
 	Overrides map[string]string
+	// Only names the variables that are looked at; the others have their
+	// defaults, whatever they are set to. nil means all.
+	Only []string
 }
 
 // Origin says where a value came from.
@@ -58,9 +61,16 @@ func Load(opts Options) (*Config, error) {
 		environ = os.Environ()
 	}
 	c := &Config{given: map[string]*given{}}
-	c.take(file, FromFile)
-	c.take(env.ToMap(environ), FromEnvironment)
-	c.take(opts.Overrides, FromFlag)
+	for _, from := range []struct {
+		values map[string]string
+		origin Origin
+	}{{file, FromFile}, {env.ToMap(environ), FromEnvironment}, {opts.Overrides, FromFlag}} {
+		if opts.Only != nil {
+			from.values = maps.Clone(from.values)
+			maps.DeleteFunc(from.values, func(name, _ string) bool { return !slices.Contains(opts.Only, name) })
+		}
+		c.take(from.values, from.origin)
+	}
 	if err := c.parse(); err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func TestEnvExampleAgreesWithTheTable(t *testing.T) {
 			group = v.Group
 			fmt.Fprintf(&b, "\n# --- %s ---\n", group)
 		}
-		fmt.Fprintf(&b, "\n# %s\n#%s=%s\n", meaning(v), v.Name, v.Default)
+		fmt.Fprintf(&b, "\n# %s\n#%s=%s\n", v.Meaning, v.Name, v.Default)
 	}
 	compare(t, "../.env.example", func(string) string { return b.String() })
 }
@@ -43,7 +43,7 @@ func TestReadmeAgreesWithTheTable(t *testing.T) {
 		if v.Default != "" {
 			value = "`" + v.Default + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", v.Name, value, meaning(v))
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", v.Name, value, v.Meaning)
 	}
 	compare(t, "../README.md", func(readme string) string {
 		before, rest, begins := strings.Cut(readme, tableBegins)
@@ -51,13 +51,6 @@ func TestReadmeAgreesWithTheTable(t *testing.T) {
 		require.True(t, begins && ends, "README.md has lost the marks around its table of variables")
 		return before + tableBegins + b.String() + tableEnds + after
 	})
-}
-
-func meaning(v Variable) string {
-	if v.Inert != "" {
-		return v.Meaning + " (no effect in this version)"
-	}
-	return v.Meaning
 }
 
 // compare checks the file at path against what render makes of its content.

@@ -13,11 +13,10 @@ type Variable struct {
 	Name    string
 	Default string // "" = not set
 	Meaning string
-	Inert   string // not empty: why setting it has no effect in this version
 
 	field   string // Go field, unique in the whole table: env's errors name only it
 	secret  string // "", "all" or "url"
-	ignored string // like Inert, for one that never had an effect here
+	ignored string // not empty: why setting it has no effect
 }
 
 var variables = tableOf(reflect.TypeFor[Config]())
@@ -37,8 +36,8 @@ func tableOf(config reflect.Type) []Variable {
 			if name := field.Tag.Get("env"); name != "" {
 				table = append(table, Variable{
 					Group: group.Tag.Get("title"), Name: name, Default: field.Tag.Get("envDefault"),
-					Meaning: field.Tag.Get("meaning"), Inert: field.Tag.Get("inert"),
-					field: field.Name, secret: field.Tag.Get("secret"), ignored: field.Tag.Get("ignored"),
+					Meaning: field.Tag.Get("meaning"),
+					field:   field.Name, secret: field.Tag.Get("secret"), ignored: field.Tag.Get("ignored"),
 				})
 			}
 		}
@@ -86,17 +85,13 @@ func (c *Config) setting(name string) Setting {
 }
 
 // Notes returns what a person should know although nothing is wrong, one line
-// each: variables that are set but have no effect in this version, and names
+// each: variables that are set but have no effect, and names
 // that look like a misspelt variable. Log them once at start.
 func (c *Config) Notes() []string {
 	var notes []string
 	for _, v := range variables {
-		g, set := c.given[v.Name]
-		switch {
-		case set && v.ignored != "":
+		if _, set := c.given[v.Name]; set && v.ignored != "" {
 			notes = append(notes, fmt.Sprintf("%s has no effect: %s", v.Name, v.ignored))
-		case set && v.Inert != "" && g.value != v.Default:
-			notes = append(notes, fmt.Sprintf("%s has no effect in this version: %s", v.Name, v.Inert))
 		}
 	}
 	names := slices.Clone(c.names)

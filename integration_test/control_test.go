@@ -48,7 +48,7 @@ func TestAProcessorThatServesTheSocketIsReachedByItsOwnUserOnly(t *testing.T) {
 	if os.Geteuid() != 0 {
 		require.NoError(t, os.Chmod(socket, 0)) // as if it were another's
 	}
-	for _, args := range [][]string{{"status"}, {"events", "list"}, {"events", "replay", "--seq", "1", "--yes"}, {"pause"}} {
+	for _, args := range [][]string{{"status"}, {"healthcheck"}, {"events", "list"}, {"events", "tail"}, {"events", "replay", "--seq", "1", "--yes"}, {"pause"}} {
 		cmd := program(t, env, args...)
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr

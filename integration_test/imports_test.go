@@ -23,7 +23,8 @@ var mayImport = map[string][]string{
 	"changes":          {"schema", "outbox"},
 	"relay":            {"outbox"},
 	"relay/control":    {"outbox", "relay"},
-	"cmd":              {"schema", "schema/fogistest", "outbox", "config", "changes", "relay", "relay/control"},
+	"changes/api":      {"schema", "outbox", "changes", "relay/control"},
+	"cmd":              {"schema", "schema/fogistest", "outbox", "config", "changes", "changes/api", "relay", "relay/control"},
 	"integration_test": {},
 }
 

@@ -165,15 +165,3 @@ func (o *Outbox) Add(ctx context.Context, events ...Event) ([]uint64, error) {
 	}
 	return sequences, nil
 }
-
-// signal wakes whoever reads Wake; it never blocks.
-func (o *Outbox) signal() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Wake receives after every commit that appended an event. It holds one signal: several commits may share one, and a
-// reader looks at every topic when it gets it. One reader only.
-func (o *Outbox) Wake() <-chan struct{} { return o.wake }

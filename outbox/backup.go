@@ -8,16 +8,16 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
-	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
 )
 
-// BackupOptions say how BackupFile treats a file that is there already.
+// BackupOptions say how BackupFile and SaveBackup make a file.
 type BackupOptions struct {
-	// Overwrite replaces the file, atomically and after the new copy is complete.
+	// Overwrite replaces a file that is there already, atomically and after the new copy is complete.
 	Overwrite bool
+	// Verify verifies the copy before it gets its name; nil means that it is not verified.
+	Verify VerifyFunc
 }
 
 // Backup writes a copy of the file, as of one commit, while others go on writing; it returns the number of bytes. The copy
@@ -32,17 +32,16 @@ type BackupOptions struct {
 // Errors: ErrDiskFull, ErrNested, ErrClosed, ctx.Err(), those of w.
 func (o *Outbox) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 	_ = o.Flush(ctx) // without it the copy's counters are older, not wrong
-	spool, err := os.CreateTemp(filepath.Dir(o.path), filepath.Base(o.path)+".new-*")
-	if err != nil {
-		return 0, fmt.Errorf("back up: %w", diskError(err))
-	}
-	defer spool.Close()
-	_ = os.Remove(spool.Name()) // it is gone with this process, whatever happens
-	if err = o.copyTo(ctx, spool); err == nil {
-		_, err = spool.Seek(0, io.SeekStart)
+	spool, err := newDraft(o.path, func(f *os.File) error {
+		_ = os.Remove(f.Name()) // it is gone with this process, whatever happens
+		return o.copyTo(ctx, f)
+	})
+	if err == nil {
+		defer spool.close()
+		_, err = spool.file.Seek(0, io.SeekStart)
 	}
 	if err == nil {
-		n, err = io.Copy(contextWriter{ctx, w}, spool)
+		n, err = io.Copy(contextWriter{ctx, w}, spool.file)
 	}
 	if err != nil {
 		return n, fmt.Errorf("back up: %w", diskError(err))
@@ -50,43 +49,67 @@ func (o *Outbox) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 	return n, nil
 }
 
-// BackupFile makes a file of the copy that Backup describes, with mode 0600. It gets its name when it is complete and on
-// the disk; on any error there is no file, or the one that was there before. A process that is killed meanwhile may leave
-// a <path>.new-<random> behind, which can be removed; so may Restore and Compact.
+// BackupFile makes a file of the copy that Backup describes, with mode 0600. It gets its name when it is complete, on the
+// disk, and verified if BackupOptions.Verify is set; on any error there is no file, or the one that was there before. A
+// process that is killed meanwhile may leave a <path>.new-<UUID> behind, and so may Restore and Compact: each of them
+// removes those that it finds in its folder, when they are a minute old and no process works on them.
 //
-// Errors: fs.ErrExist when there is one and BackupOptions.Overwrite is not set; ErrInvalid when it is the outbox itself;
-// those of Backup.
+// Errors: fs.ErrExist when there is one and BackupOptions.Overwrite is not set; ErrInvalid when it is the outbox itself, or no regular file;
+// ErrDamaged when the copy does not verify; those of Backup.
 func (o *Outbox) BackupFile(ctx context.Context, path string, opts BackupOptions) (n int64, err error) {
-	own, err := os.Stat(o.path)
-	if err == nil {
-		var info os.FileInfo
-		switch info, err = os.Stat(path); {
-		case errors.Is(err, fs.ErrNotExist):
-			err = nil
-		case err != nil:
-		case os.SameFile(own, info):
-			err = invalid("it is the outbox itself")
-		case !opts.Overwrite:
-			err = fs.ErrExist
+	_ = o.Flush(ctx)
+	return SaveBackup(ctx, o.path, path, opts, func(w io.Writer) error { return o.copyTo(ctx, w) })
+}
+
+// SaveBackup is BackupFile for a copy that comes from elsewhere, such as the process that has the outbox at source open:
+// write writes it.
+func SaveBackup(ctx context.Context, source, path string, opts BackupOptions, write func(w io.Writer) error) (n int64, err error) {
+	if n, err = saveBackup(ctx, source, path, opts, write); err != nil {
+		return 0, fmt.Errorf("back up to %s: %w", path, diskError(err))
+	}
+	return n, nil
+}
+
+func saveBackup(ctx context.Context, source, path string, opts BackupOptions, write func(w io.Writer) error) (int64, error) {
+	if err := checkTarget(source, path, opts.Overwrite); err != nil {
+		return 0, err
+	}
+	draft, err := newDraft(path, func(f *os.File) error { return write(f) })
+	if err != nil {
+		return 0, err
+	}
+	defer draft.close()
+	info, err := draft.file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if opts.Verify != nil {
+		if _, err := opts.Verify.sound(ctx, draft.name); err != nil {
+			return 0, fmt.Errorf("the copy does not verify: %w", withoutDraft(err, draft.name, "copy"))
 		}
 	}
-	if err != nil {
-		return 0, fmt.Errorf("back up to %s: %w", path, err)
-	}
-	_ = o.Flush(ctx)
-	draft, err := newDraft(path, func(f *os.File) error { return o.copyTo(ctx, f) })
-	if err != nil {
-		return 0, fmt.Errorf("back up to %s: %w", path, diskError(err))
-	}
-	defer os.Remove(draft)
-	info, err := os.Stat(draft)
-	if err == nil {
-		err = place(draft, path, opts.Overwrite)
+	return info.Size(), draft.place(path, opts.Overwrite)
+}
+
+// checkTarget says why a copy of the outbox at source must not become the file at path.
+func checkTarget(source, path string, overwrite bool) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("back up to %s: %w", path, diskError(err))
+		return err
 	}
-	return info.Size(), nil
+	if !info.Mode().IsRegular() {
+		return invalid("it is no regular file")
+	}
+	if own, err := os.Stat(source); err == nil && os.SameFile(own, info) {
+		return invalid("it is the outbox itself")
+	}
+	if !overwrite {
+		return fs.ErrExist
+	}
+	return nil
 }
 
 // copyTo writes the file as of now.
@@ -111,41 +134,6 @@ func (w contextWriter) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return w.w.Write(b)
-}
-
-// newDraft makes a file beside path, with mode 0600, and has it written to the disk. The caller places or removes it.
-func newDraft(path string, write func(f *os.File) error) (draft string, err error) {
-	draft = path + ".new-" + uuid.NewString()
-	f, err := os.OpenFile(draft, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return "", err
-	}
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		_ = os.Remove(draft)
-		return "", err
-	}
-	return draft, nil
-}
-
-// place gives a draft its name, durably: there is always either the old file or the new one. Without replace, a file of
-// that name is fs.ErrExist.
-func place(draft, path string, replace bool) (err error) {
-	if replace {
-		err = os.Rename(draft, path)
-	} else {
-		err = os.Link(draft, path)
-	}
-	if err != nil {
-		return err
-	}
-	if err = os.Remove(draft); errors.Is(err, fs.ErrNotExist) { // the rename has taken it
-		err = nil
-	}
-	return errors.Join(err, syncFolder(filepath.Dir(path)))
 }
 
 // diskError tells a full disk from everything else.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -156,4 +157,16 @@ func TestOnAFullDiskBackupRestoreAndCompactLeaveWhatIsThere(t *testing.T) {
 		require.NoError(t, os.Remove(ballast))
 		requireSound(t, o.Path())
 	})
+}
+
+func TestABackupReplacesNothingButFiles(t *testing.T) {
+	o := openTemp(t, Options{})
+	folder := t.TempDir()
+	pipe := filepath.Join(folder, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	for _, path := range []string{folder, pipe} {
+		_, err := o.BackupFile(ctx, path, BackupOptions{Overwrite: true})
+		require.ErrorIs(t, err, ErrInvalid)
+	}
+	require.Empty(t, leftovers(t, folder, "pipe"))
 }

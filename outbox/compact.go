@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
-	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -43,16 +43,17 @@ func Compact(ctx context.Context, path string, verify VerifyFunc) (result Compac
 }
 
 func (o *Outbox) compact(ctx context.Context, verify VerifyFunc, result *CompactResult) error {
-	draft := o.path + ".new-" + uuid.NewString()
-	defer os.Remove(draft)
-	if err := o.compactTo(draft); err != nil {
+	sweepDrafts(filepath.Dir(o.path))
+	draft, err := o.compactTo(draftName(o.path))
+	if err != nil {
 		return err
 	}
-	report, err := verify.sound(ctx, draft)
+	defer draft.close()
+	report, err := verify.sound(ctx, draft.name)
 	if err != nil {
-		return fmt.Errorf("the compacted copy does not verify, the file is as it was: %w", withoutDraft(err, draft, "copy"))
+		return fmt.Errorf("the compacted copy does not verify, the file is as it was: %w", withoutDraft(err, draft.name, "copy"))
 	}
-	info, err := os.Stat(draft)
+	info, err := draft.file.Stat()
 	if err != nil {
 		return err
 	}
@@ -63,33 +64,39 @@ func (o *Outbox) compact(ctx context.Context, verify VerifyFunc, result *Compact
 	if err := o.checkIdentity(); err != nil {
 		return err
 	}
-	return place(draft, o.path, true)
+	return draft.place(o.path, true)
 }
 
-// compactTo writes the draft and has it on the disk when it returns.
-func (o *Outbox) compactTo(draft string) error {
+// compactTo makes the draft, which is on the disk when it returns.
+func (o *Outbox) compactTo(name string) (d *draft, err error) {
+	defer func() {
+		if err != nil {
+			_ = os.Remove(name)
+		}
+	}()
 	// Nothing is lost with a draft: one sync at the end is enough.
-	db, err := bolt.Open(draft, 0o600, &bolt.Options{NoSync: true, NoGrowSync: true, FreelistType: bolt.FreelistMapType})
+	db, err := bolt.Open(name, 0o600, &bolt.Options{NoSync: true, NoGrowSync: true, FreelistType: bolt.FreelistMapType})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	db.AllocSize = compactAlloc
 	err = survive(func() error { return bolt.Compact(db, o.db, compactStep) })
 	if err == nil {
 		err = db.Sync()
 	}
-	if err = errors.Join(err, db.Close()); err != nil {
-		return err
+	if err = errors.Join(err, db.Close()); err != nil { // its lock is gone: ours could not be had beside it
+		return nil, err
 	}
-	f, err := os.OpenFile(draft, os.O_RDWR, 0)
-	if err != nil {
-		return err
+	if d, err = openDraft(name); err != nil {
+		return nil, err
 	}
-	defer f.Close()
 	old, err := os.Open(o.path)
-	if err != nil {
-		return err
+	if err == nil {
+		defer old.Close()
+		err = errors.Join(keepOwner(d.file, old), d.file.Sync())
 	}
-	defer old.Close()
-	return errors.Join(keepOwner(f, old), f.Sync())
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
 }

@@ -32,6 +32,15 @@ type DiscardResult struct {
 	Discarded  int `json:"discarded"`
 }
 
+// Add counts a part in.
+func (r *DiscardResult) Add(part DiscardResult) {
+	r.Matched += part.Matched
+	r.Eligible += part.Eligible
+	r.Pending += part.Pending
+	r.Ineligible += part.Ineligible
+	r.Discarded += part.Discarded
+}
+
 // Discard sets parked and pending events aside for good: they are never published, and never replayed. Their records stay
 // in the log until the retention period is over, as those of delivered events do. It works in steps of some hundred
 // events, each a transaction that also holds the audit entry; when it is interrupted, calling it again goes on with the
@@ -69,11 +78,7 @@ func (o *Outbox) Discard(ctx context.Context, sequences []uint64, opts DiscardOp
 		if err != nil {
 			return total, fmt.Errorf("discard: %w", err)
 		}
-		total.Matched += part.Matched
-		total.Eligible += part.Eligible
-		total.Pending += part.Pending
-		total.Ineligible += part.Ineligible
-		total.Discarded += part.Discarded
+		total.Add(part)
 		if done += len(chunk); opts.Progress != nil {
 			opts.Progress(done)
 		}

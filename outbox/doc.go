@@ -62,7 +62,8 @@
 //
 // # Copies
 //
-// Backup and BackupFile copy the file while others write, as of one commit. Restore puts such a copy in the place of a
+// Backup and BackupFile copy the file while others write, as of one commit; SaveBackup makes a file of a copy that comes
+// from another process. VerifyFile reads a copy and writes nothing. Restore puts such a copy in the place of a
 // file that nobody has open, and Compact rewrites one without its free pages: both verify the new file before they rename
 // it, so that on any error the old one is still there.
 //

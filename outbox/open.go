@@ -48,6 +48,7 @@ type Outbox struct {
 	stuck      bool                // guarded by mu: receipts could not be written when last tried, and a warning says so
 	failed     error               // guarded by mu
 	closed     bool                // guarded by mu
+	appended   chan struct{}       // guarded by mu: closed by the next commit that appends; nil while nobody waits
 }
 
 // Open opens the outbox file at path and creates it, with its folder, if there is none and Options.MustExist is not set.
@@ -76,7 +77,7 @@ func Open(path string, opts Options) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open outbox %s: %w", path, err)
 	}
-	db, identity, err := openFile(path, opts.LockTimeout)
+	db, identity, err := openFile(path, opts.LockTimeout, opts.readOnly)
 	if errors.Is(err, berrors.ErrTimeout) {
 		pid, command := lockHolder(identity)
 		return nil, &LockedError{Path: path, PID: pid, Command: command}
@@ -90,7 +91,7 @@ func Open(path string, opts Options) (*Outbox, error) {
 		_ = db.Close() // nothing was written
 		return nil, fmt.Errorf("open outbox %s: %w", path, err)
 	}
-	if mode := identity.Mode().Perm(); mode&0o077 != 0 {
+	if mode := identity.Mode().Perm(); mode&0o077 != 0 && !opts.readOnly {
 		err := os.Chmod(path, 0o600)
 		opts.Logger.Warn("the outbox file was readable by others; it must have mode 0600", "path", path, "mode", mode.String(), "error", err)
 	}
@@ -157,7 +158,8 @@ func realPath(path string) (string, error) {
 // create makes a whole outbox file and then gives it its name: a file of that name is never half made.
 func create(path string) error {
 	dir := filepath.Dir(path)
-	temp := path + ".new-" + uuid.NewString()
+	sweepDrafts(dir)
+	temp := draftName(path)
 	defer os.Remove(temp)
 	err := os.MkdirAll(dir, 0o700)
 	var db *bolt.DB
@@ -242,7 +244,7 @@ func readMeta(f io.ReaderAt, at int64) (need, pageSize int64) {
 }
 
 // openFile opens an existing bbolt file; a damaged one is an error, not the panic that bbolt makes of it.
-func openFile(path string, timeout time.Duration) (db *bolt.DB, identity os.FileInfo, err error) {
+func openFile(path string, timeout time.Duration, readOnly bool) (db *bolt.DB, identity os.FileInfo, err error) {
 	var file *os.File
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -254,6 +256,8 @@ func openFile(path string, timeout time.Duration) (db *bolt.DB, identity os.File
 	}()
 	db, err = bolt.Open(path, 0o600, &bolt.Options{
 		Timeout:         timeout,
+		ReadOnly:        readOnly,
+		PreLoadFreelist: true, // a writer does so always; Verify asks which pages are free
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: 256 << 20, // address space only: growing the map would have to wait for every reader
 		OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {

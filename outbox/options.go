@@ -29,6 +29,8 @@ type Options struct {
 	LockTimeout time.Duration
 	// MustExist makes Open fail with ErrNotFound instead of creating the file.
 	MustExist bool
+	// readOnly opens it to be read only, beside others who do the same: every write fails.
+	readOnly bool
 	// Logger takes warnings; nil discards them. Payloads are never logged.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.

@@ -36,6 +36,18 @@ type ReplayResult struct {
 	Sequences []uint64 `json:"sequences"`
 }
 
+// Add counts a part in.
+func (r *ReplayResult) Add(part ReplayResult) {
+	r.Matched += part.Matched
+	r.Eligible += part.Eligible
+	r.Superseded += part.Superseded
+	r.Ineligible += part.Ineligible
+	r.Replayed += part.Replayed
+	if r.Sequences = append(r.Sequences, part.Sequences...); r.Sequences == nil {
+		r.Sequences = []uint64{}
+	}
+}
+
 // Replay appends parked and unheard events again, in the order of their sequences: each gets a new sequence, keeps its
 // message ID, and is replayed once only. It works in steps of some hundred events, each a transaction that also holds the
 // audit entry; when it is interrupted, calling it again goes on with the rest.
@@ -67,12 +79,8 @@ func (o *Outbox) Replay(ctx context.Context, sequences []uint64, opts ReplayOpti
 		if err != nil {
 			return total, fmt.Errorf("replay: %w", err)
 		}
-		total.Matched += part.Matched
-		total.Eligible += part.Eligible
-		total.Superseded += part.Superseded
-		total.Ineligible += part.Ineligible
-		total.Replayed += len(part.Sequences)
-		total.Sequences = append(total.Sequences, part.Sequences...)
+		part.Replayed = len(part.Sequences)
+		total.Add(part)
 		if done += len(chunk); opts.Progress != nil {
 			opts.Progress(done)
 		}

@@ -17,18 +17,34 @@ import (
 type VerifyFunc func(ctx context.Context, path string) (Report, error)
 
 // VerifyFile opens the file at path, which must exist, and verifies it; see Outbox.Verify. A file that cannot be opened
-// because it is damaged has that as a problem.
-func VerifyFile(ctx context.Context, path string) (report Report, err error) {
-	o, err := Open(path, Options{MustExist: true})
-	if errors.Is(err, ErrDamaged) {
-		_, what, _ := strings.Cut(err.Error(), ErrDamaged.Error()+": ")
-		return Report{Problems: []string{what}}, nil
+// because it is damaged has that as a problem. Nothing is written: the right to read the file is enough, and others may
+// read it meanwhile.
+func VerifyFile(ctx context.Context, path string) (Report, error) { return VerifyFileWith()(ctx, path) }
+
+// Check looks, in an outbox that is sound, for problems of what the outbox knows nothing of, such as a processor's own
+// state. Problems are sentences without payloads; an error means that it could not look.
+type Check func(ctx context.Context, o *Outbox) (problems []string, err error)
+
+// VerifyFileWith makes a VerifyFile that goes on with checks of the caller's where it has found no problem.
+func VerifyFileWith(checks ...Check) VerifyFunc {
+	return func(ctx context.Context, path string) (report Report, err error) {
+		o, err := Open(path, Options{MustExist: true, readOnly: true})
+		if errors.Is(err, ErrDamaged) {
+			_, what, _ := strings.Cut(err.Error(), ErrDamaged.Error()+": ")
+			return Report{Problems: []string{what}}, nil
+		}
+		if err != nil {
+			return Report{Problems: []string{}}, err
+		}
+		defer func() { err = errors.Join(err, o.Close()) }()
+		report, err = o.Verify(ctx)
+		for i := 0; i < len(checks) && err == nil && len(report.Problems) == 0; i++ {
+			var problems []string
+			problems, err = checks[i](ctx, o)
+			report.Problems = append(report.Problems, problems...)
+		}
+		return report, err
 	}
-	if err != nil {
-		return Report{Problems: []string{}}, err
-	}
-	defer func() { err = errors.Join(err, o.Close()) }()
-	return o.Verify(ctx)
 }
 
 // sound makes an error of what a verification has found.
@@ -123,10 +139,10 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 	if err != nil {
 		return err
 	}
-	defer os.Remove(draft)
-	report, err := opts.Verify.sound(ctx, draft)
+	defer draft.close()
+	report, err := opts.Verify.sound(ctx, draft.name)
 	if err != nil {
-		return fmt.Errorf("backup %s: %w", backup, withoutDraft(err, draft, backup))
+		return fmt.Errorf("backup %s: %w", backup, withoutDraft(err, draft.name, backup))
 	}
 	result.Events = report.Events
 	if old != nil {
@@ -134,7 +150,7 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 			return err
 		}
 	}
-	err = place(draft, result.Path, old != nil)
+	err = draft.place(result.Path, old != nil)
 	if err != nil && old != nil {
 		aside, _ := old.Stat()
 		if now, statErr := os.Stat(result.Path); statErr == nil && os.SameFile(aside, now) { // it never moved

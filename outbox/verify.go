@@ -51,7 +51,7 @@ func (o *Outbox) verifyPages(v *verifier) error {
 	if o.inClosure() {
 		return ErrNested
 	}
-	tx, err := o.db.Begin(true)
+	tx, err := o.db.Begin(!o.opts.readOnly)
 	if err != nil {
 		return closedError(err)
 	}

@@ -192,6 +192,31 @@ func (m Message) Changes() ([]DetailedChange, error) {
 	return changes, nil
 }
 
+// ChangedMatches returns the ids of the matches whose changes a match_updates
+// message tells, sorted: those of its detailed changes and those that
+// change_detection lists. The matches are left alone, as Changes does.
+func (m Message) ChangedMatches() ([]string, error) {
+	changes, err := m.Changes()
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, c := range changes {
+		ids = append(ids, c.MatchID)
+	}
+	for name, value := range Members(m.payload) {
+		var meta struct {
+			Detection changeDetection `json:"change_detection"`
+		}
+		if name == "metadata" && json.Unmarshal(value, &meta) != nil {
+			return nil, fmt.Errorf("%w: the metadata does not fit a %s", ErrMessage, m.Type)
+		}
+		ids = slices.Concat(ids, meta.Detection.New, meta.Detection.Updated, meta.Detection.Cancelled, meta.Detection.Removed)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
 // notNil makes a list that JSON shows as [] rather than null.
 func notNil[T any](list []T) []T {
 	if list == nil {

@@ -22,15 +22,24 @@ func (a *app) backupCommand() *cobra.Command {
 
 func (a *app) backupSaveCommand() *cobra.Command {
 	var force bool
+	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:   "save FILE",
-		Short: "Copy the outbox file as of one moment",
-		Long: `Save copies the file, with mode 0600, since it holds personal data. It gets its name when it is complete and on the disk.
-A file that is there is not replaced, unless --force is given.`,
+		Short: "Copy the outbox file as of one moment, while others use it",
+		Long: `Save copies the file, with mode 0600, since it holds personal data. It gets its name when it is complete, on the disk, and
+verified. A file that is there is not replaced, unless --force is given.
+
+While a process has the outbox open, the copy comes through its control socket, and nothing has to stop.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.backupSave(cmd.Context(), args[0], force) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if limit <= 0 {
+				return errNoLimit
+			}
+			return a.backupSave(cmd.Context(), args[0], outbox.BackupOptions{Overwrite: force, Verify: a.verifier(limit)})
+		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace the file if there is one")
+	cmd.Flags().DurationVar(&limit, "timeout", verifyLimit, "call the copy damaged when verifying it takes longer")
 	return cmd
 }
 
@@ -40,31 +49,43 @@ type saved struct {
 	Bytes int64  `json:"bytes"`
 }
 
-func (a *app) backupSave(ctx context.Context, path string, force bool) (err error) {
+func (a *app) backupSave(ctx context.Context, path string, opts outbox.BackupOptions) (err error) {
 	cfg, err := a.load(nil)
 	if err != nil {
 		return err
 	}
-	o, err := openOutbox(cfg, a.logger(cfg), true)
+	if path, err = filepath.Abs(path); err != nil {
+		return err
+	}
+	o, err := openStore(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
-	if path, err = filepath.Abs(path); err != nil {
-		return err
+	var n int64
+	switch o := o.(type) {
+	case *outbox.Outbox:
+		n, err = o.BackupFile(ctx, path, opts)
+	case *liveStore:
+		n, err = outbox.SaveBackup(ctx, cfg.Outbox.Path, path, opts, func(w io.Writer) error {
+			_, err := o.Backup(ctx, w)
+			return err
+		})
 	}
-	n, err := o.BackupFile(ctx, path, outbox.BackupOptions{Overwrite: force})
 	if errors.Is(err, outbox.ErrInvalid) { // the outbox itself
 		return usageError(err)
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return exit(exitFailure, fmt.Errorf("%w; choose another name, or add --force to replace it", err))
 	}
+	if errors.Is(err, outbox.ErrDamaged) {
+		return exit(exitUnverified, fmt.Errorf("%w; nothing was saved: see matchrelay check, and copy the file by hand, while nobody has it, to keep it as it is", err))
+	}
 	if err != nil {
 		return err
 	}
 	return a.print(saved{path, n}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s saved, %s; verify it with: matchrelay backup verify %s\n", path, byteText(n), path)
+		fmt.Fprintf(w, "%s saved and verified, %s\n", path, byteText(n))
 	})
 }
 

@@ -20,7 +20,10 @@ import (
 
 // serveControl serves the control socket until ctx ends. Without it the program does its work all the same.
 func serveControl(ctx context.Context, o *outbox.Outbox, r *relay.Relay, cfg *config.Config, log *slog.Logger) {
-	err := control.Serve(ctx, control.Options{Outbox: o, Relay: r, Path: cfg.Outbox.Socket, Logger: log})
+	routes, err := newRoutes(o, cfg, log)
+	if err == nil {
+		err = control.Serve(ctx, control.Options{Outbox: o, Relay: r, Path: cfg.Outbox.Socket, Routes: routes, Logger: log})
+	}
 	if err != nil {
 		log.Error("other commands cannot reach this process while it has the file; events are delivered all the same", "error", err)
 	}

@@ -62,6 +62,10 @@ func TestAProcessThatDoesNotAnswerIsNamed(t *testing.T) {
 		require.Equal(t, exitUnreachable, code, args)
 		require.Contains(t, stderr, "has not answered for 100ms", args)
 	}
+	answerTime = time.Hour
+	code, _, stderr := call(t, t.Context(), nil, "healthcheck", "--timeout", "100ms", "--db", db)
+	require.Equal(t, exitUnreachable, code)
+	require.Contains(t, stderr, "no answer within 100ms; look at the process, or restart it")
 }
 
 func TestTheErrorOfALiveOutboxIsExplained(t *testing.T) {

@@ -11,16 +11,19 @@ import (
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// listPage is how many events are read at once: memory does not grow with the log.
-const listPage = 1000
-
 func (a *app) eventsListCommand() *cobra.Command {
 	var s selection
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List events in order, without their payloads",
+		Long: `List shows the events that all the given filters choose, the oldest first. Nothing is left out silently: with --limit it
+says when there are more, and from where to go on.
+
+Only a relay that runs knows which pending events are held, that is, wait for a subscriber. With --match the payload of
+every match update that the other filters choose is read.`,
 		Example: `  matchrelay events list --state parked
-  matchrelay events list --topic match_updates --since 2h -o jsonl`,
+  matchrelay events list --topic match_updates --since 2h -o jsonl
+  matchrelay events list --match 6186203 --limit 100 --after 4711`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.listEvents(cmd.Context(), s) },
 	}
@@ -33,7 +36,7 @@ func (a *app) listEvents(ctx context.Context, s selection) (err error) {
 	if err != nil {
 		return err
 	}
-	filter, err := s.filter(cfg, time.Now())
+	chosen, err := s.choice(cfg, time.Now())
 	if err != nil {
 		return err
 	}
@@ -43,39 +46,11 @@ func (a *app) listEvents(ctx context.Context, s selection) (err error) {
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
 	out := listWriter{a: a, zone: cfg.Processor.Location}
-	if err := eachEvent(ctx, o, filter, out.write); err != nil {
+	reached, err := chosen.each(ctx, o, out.write)
+	if err != nil {
 		return err
 	}
-	return out.end()
-}
-
-// eachEvent calls each for every event of a filter, page by page.
-func eachEvent(ctx context.Context, o store, f outbox.Filter, each func(outbox.Info) error) error {
-	left := f.Limit
-	for {
-		f.Limit = listPage
-		if left > 0 {
-			f.Limit = min(listPage, left)
-		}
-		page, err := o.List(ctx, f)
-		if err != nil {
-			return err
-		}
-		for _, info := range page {
-			if err := each(info); err != nil {
-				return err
-			}
-			f.After = info.Sequence
-		}
-		if left > 0 {
-			if left -= len(page); left == 0 {
-				return nil
-			}
-		}
-		if len(page) < f.Limit || ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
+	return errors.Join(out.end(), reached.tell(a))
 }
 
 // listWriter writes events one by one; a table has columns of fixed width, since later rows are not known yet.

@@ -49,8 +49,8 @@ func (a *app) showEvent(ctx context.Context, sequence uint64, payload bool) erro
 		return err
 	}
 	get := o.Get
-	if live, ok := o.(*liveStore); ok && payload {
-		get = live.Payload
+	if payload {
+		get = withPayload(o)
 	}
 	entry, info, err := get(ctx, sequence)
 	if err := errors.Join(err, o.Close()); err != nil {

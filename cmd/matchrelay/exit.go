@@ -60,6 +60,7 @@ var endings = []struct {
 	{outbox.ErrNotFound, exitNotFound, ""},
 	{outbox.ErrDamaged, exitUnverified, ""},
 	{changes.ErrEmptyList, exitFailure, "nothing was recorded; add --allow-empty"},
+	{changes.ErrStale, exitFailure, "nothing was recorded; fetch the list again"},
 	{changes.ErrNoState, exitNotFound, "record one first: matchrelay ingest FILE"},
 	{changes.ErrState, exitUnverified, "restore a backup"},
 	{schema.ErrMatchList, exitFailure, "correct the list; nothing was recorded"},

@@ -5,54 +5,68 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/PitchConnect/matchrelay/changes"
+	"github.com/PitchConnect/matchrelay/changes/api"
 	"github.com/PitchConnect/matchrelay/config"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/schema"
 )
 
+// ingestFlags are the flags of ingest.
+type ingestFlags struct {
+	dryRun, allowEmpty bool
+	fetchedAt          string
+}
+
 func (a *app) ingestCommand() *cobra.Command {
-	var dryRun, allowEmpty bool
+	var flags ingestFlags
 	cmd := &cobra.Command{
 		Use:   "ingest FILE|URL|-",
 		Short: "Record one match list",
 		Long: `Ingest compares a match list (a file, an http:// or https:// URL, or - for standard input) with the recorded one and
 writes the new state and the events that follow from it to the outbox, in one transaction. A relay delivers them. An outbox without a list first imports that
-of PREVIOUS_MATCHES_FILE, if there is one.
+of PREVIOUS_MATCHES_FILE, if there is one. While another process has the outbox open, that process records the list.
 
-An empty list after one with matches is refused, for a failing source looks like that, unless --allow-empty is given.`,
+An empty list after one with matches is refused, for a failing source looks like that, unless --allow-empty is given. With
+--fetched-at, a list that is older than the recorded one is refused; without, it is the newest.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.ingest(cmd.Context(), args[0], dryRun, changes.Metadata{AllowEmpty: allowEmpty})
+			return a.ingest(cmd.Context(), args[0], flags)
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would change, write nothing")
-	cmd.Flags().BoolVar(&allowEmpty, "allow-empty", false, "an empty list means that every match was removed")
+	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "say what would change, write nothing")
+	cmd.Flags().BoolVar(&flags.allowEmpty, "allow-empty", false, "an empty list means that every match was removed")
+	cmd.Flags().StringVar(&flags.fetchedAt, "fetched-at", "", "when the list was asked for (2025-09-21T10:30:00Z), or how long ago (2m)")
 	return cmd
 }
 
-func (a *app) ingest(ctx context.Context, file string, dryRun bool, meta changes.Metadata) error {
+func (a *app) ingest(ctx context.Context, file string, flags ingestFlags) error {
 	cfg, err := a.load(nil)
 	if err != nil {
 		return err
+	}
+	meta := changes.Metadata{AllowEmpty: flags.allowEmpty}
+	if meta.FetchedAt, err = parseTime("--fetched-at", flags.fetchedAt, cfg.Processor.Location, time.Now()); err != nil {
+		return err
+	}
+	if ahead := time.Until(meta.FetchedAt); ahead > changes.MaxSkew {
+		return usageError(fmt.Errorf("--fetched-at: expected a time that is not in the future (by %v at most); look at the clocks", changes.MaxSkew))
 	}
 	matches, err := a.readInput(ctx, file, cfg)
 	if err != nil {
 		return err
 	}
-	record := a.record
-	if dryRun {
-		record = a.preview
-	}
-	summary, err := record(ctx, cfg, matches, meta)
+	summary, err := a.record(ctx, cfg, matches, flags.dryRun, meta)
 	if err != nil {
 		return err
 	}
-	return a.print(summary, func(w io.Writer) { writeSummary(w, summary, dryRun) })
+	return a.print(summary, func(w io.Writer) { writeSummary(w, summary, flags.dryRun) })
 }
 
 func (a *app) readInput(ctx context.Context, name string, cfg *config.Config) ([]schema.Match, error) {
@@ -72,60 +86,38 @@ func (a *app) readInput(ctx context.Context, name string, cfg *config.Config) ([
 	return src.fetch(ctx)
 }
 
-func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.Match, meta changes.Metadata) (summary changes.Summary, err error) {
-	log := a.logger(cfg)
-	o, err := openOutbox(cfg, log, false)
+// record records, or tells what that would change. There need be no outbox: it is made then, but for a dry run.
+func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.Match, dryRun bool, meta changes.Metadata) (counts changes.Counts, err error) {
+	do := func(s matchStore) (err error) {
+		if dryRun {
+			counts, err = s.Preview(ctx, matches, meta)
+		} else {
+			counts, err = s.Record(ctx, matches, meta)
+		}
+		return err
+	}
+	err = a.withMatches(ctx, cfg, do)
+	if _, statErr := os.Stat(cfg.Outbox.Path); !errors.Is(err, outbox.ErrNotFound) || !errors.Is(statErr, fs.ErrNotExist) {
+		return counts, err
+	}
+	if dryRun {
+		previous, _, err := readPrevious(cfg)
+		if err != nil {
+			return counts, err
+		}
+		return api.PreviewFirst(previous, matches, meta, time.Now())
+	}
+	o, err := openOutbox(cfg, a.logger(cfg), false)
 	if err != nil {
-		return summary, err
+		return counts, err
 	}
-	defer func() { err = errors.Join(err, o.Close()) }()
-	recorder, err := newRecorder(o, cfg, nil)
-	if err != nil {
-		return summary, err
-	}
-	if err := importPrevious(ctx, recorder, cfg, log); err != nil {
-		return summary, err
-	}
-	return recorder.Record(ctx, matches, meta)
+	err = withOwn(o, cfg, a.logger(cfg), do)
+	return counts, errors.Join(err, o.Close())
 }
 
-// preview compares without writing. Where no list is recorded it compares with the one that would be imported, and makes
-// no outbox.
-func (a *app) preview(ctx context.Context, cfg *config.Config, matches []schema.Match, meta changes.Metadata) (summary changes.Summary, err error) {
-	o, err := openOutbox(cfg, a.logger(cfg), true)
-	if errors.Is(err, outbox.ErrNotFound) {
-		return previewFirst(cfg, matches, meta)
-	}
-	if err != nil {
-		return summary, err
-	}
-	defer func() { err = errors.Join(err, o.Close()) }()
-	recorder, err := newRecorder(o, cfg, nil)
-	if err != nil {
-		return summary, err
-	}
-	if has, err := recorder.HasState(ctx); err != nil {
-		return summary, err
-	} else if !has {
-		return previewFirst(cfg, matches, meta)
-	}
-	return recorder.Preview(ctx, matches, meta)
-}
-
-func previewFirst(cfg *config.Config, matches []schema.Match, meta changes.Metadata) (changes.Summary, error) {
-	previous, _, err := readPrevious(cfg)
-	if err != nil {
-		return changes.Summary{}, err
-	}
-	if len(matches) == 0 && len(previous) > 0 && !meta.AllowEmpty {
-		return changes.Summary{}, changes.ErrEmptyList
-	}
-	return changes.Diff(previous, matches, time.Now()), nil
-}
-
-func writeSummary(w io.Writer, s changes.Summary, dryRun bool) {
-	fmt.Fprintf(w, "%s: %d new, %d updated, %d cancelled, %d removed; %s\n", count(s.Matches, "match"), len(s.New), len(s.Updated),
-		len(s.Cancelled), len(s.Removed), count(len(s.Changes), "change"))
+func writeSummary(w io.Writer, s changes.Counts, dryRun bool) {
+	fmt.Fprintf(w, "%s: %d new, %d updated, %d cancelled, %d removed; %s\n", count(s.Matches, "match"), s.New, s.Updated,
+		s.Cancelled, s.Removed, count(s.Changes, "change"))
 	switch {
 	case dryRun:
 		fmt.Fprintln(w, "nothing was written (--dry-run)")

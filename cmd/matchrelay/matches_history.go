@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/PitchConnect/matchrelay/changes"
+	"github.com/PitchConnect/matchrelay/changes/api"
 )
 
 func (a *app) matchesHistoryCommand() *cobra.Command {
@@ -31,65 +31,33 @@ Values of fields that may hold personal data (referees, contacts, and every fiel
 	return cmd
 }
 
-// pastChange is one row of matches history.
-type pastChange struct {
-	Sequence uint64          `json:"sequence"`
-	Time     time.Time       `json:"time"`
-	MatchID  string          `json:"match_id"`
-	Category string          `json:"category"`
-	Priority string          `json:"priority"`
-	Field    string          `json:"field"`
-	From     json.RawMessage `json:"from"`
-	To       json.RawMessage `json:"to"`
-	Hidden   bool            `json:"hidden"` // from and to are left out: they may hold personal data
-}
-
-func (a *app) matchHistory(ctx context.Context, id string, raw bool) (err error) {
+func (a *app) matchHistory(ctx context.Context, id string, raw bool) error {
 	cfg, err := a.load(nil)
 	if err != nil {
 		return err
 	}
-	o, err := openOutbox(cfg, a.logger(cfg), true)
-	if err != nil {
+	var rows []api.Change
+	unread := a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+		rows, err = s.History(ctx, id, raw)
 		return err
-	}
-	defer func() { err = errors.Join(err, o.Close()) }()
-	history, unread := changes.History(ctx, o, id)
-	if unread != nil && len(history) == 0 {
+	})
+	switch {
+	case unread != nil && len(rows) == 0:
 		return unread
-	}
-	if len(history) == 0 {
-		// A match that is recorded may have no history: it was imported, or its changes are older than the log.
-		matches, err := state(ctx, o, cfg)
-		if err != nil {
-			return err
-		}
-		if _, err := findMatch(matches, id); err != nil {
-			return err
-		}
+	case unread != nil:
+		unread = exit(exitPartly, fmt.Errorf("some match updates cannot be read: %w", unread))
+	case len(rows) == 0:
 		fmt.Fprintln(a.stderr, "no changes in the log")
-	}
-	rows := []pastChange{}
-	for _, c := range history {
-		row := pastChange{Sequence: c.Sequence, Time: c.Time, MatchID: c.MatchID, Category: string(c.Category),
-			Priority: string(c.Priority), Field: c.Field, Hidden: !raw && changes.Personal(c.Field)}
-		if !row.Hidden {
-			row.From, row.To = c.Previous, c.Current
-		}
-		rows = append(rows, row)
 	}
 	printErr := printList(a, rows, func(w io.Writer) {
 		if len(rows) > 0 {
 			writeHistory(w, rows, cfg.Processor.Location)
 		}
 	})
-	if unread != nil {
-		unread = exit(exitPartly, fmt.Errorf("some match updates cannot be read: %w", unread))
-	}
 	return errors.Join(printErr, unread)
 }
 
-func writeHistory(w io.Writer, rows []pastChange, zone *time.Location) {
+func writeHistory(w io.Writer, rows []api.Change, zone *time.Location) {
 	t := newTable("sequence", "time", "category", "field", "from", "to")
 	for _, r := range rows {
 		from, to := valueText(r.From), valueText(r.To)

@@ -33,16 +33,29 @@ log goes back as far as OUTBOX_RETENTION, and does not hold a list that was impo
 }
 
 func (a *app) listMatches(ctx context.Context, flags matchFlags) error {
-	matches, err := a.readMatches(ctx, flags.at)
+	cfg, err := a.load(nil)
+	if err != nil {
+		return err
+	}
+	at, err := flags.moment(cfg)
+	if err != nil {
+		return err
+	}
+	var outlines []schema.Outline
+	var matches []schema.Match
+	err = a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+		if flags.raw {
+			matches, err = s.Matches(ctx, at)
+		} else {
+			outlines, err = s.Outlines(ctx, at)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	if flags.raw {
 		return a.writeRaw(matches)
-	}
-	outlines := make([]schema.Outline, len(matches))
-	for i, m := range matches {
-		outlines[i] = m.Outline()
 	}
 	if a.output == formatTable && len(outlines) == 0 {
 		fmt.Fprintln(a.stderr, "no matches")

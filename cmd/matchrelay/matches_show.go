@@ -25,11 +25,24 @@ func (a *app) matchesShowCommand() *cobra.Command {
 }
 
 func (a *app) showMatch(ctx context.Context, id string, flags matchFlags) error {
-	matches, err := a.readMatches(ctx, flags.at)
+	cfg, err := a.load(nil)
 	if err != nil {
 		return err
 	}
-	m, err := findMatch(matches, id)
+	at, err := flags.moment(cfg)
+	if err != nil {
+		return err
+	}
+	var o schema.Outline
+	var m schema.Match
+	err = a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+		if flags.raw {
+			m, err = s.Match(ctx, id, at)
+		} else {
+			o, err = s.Outline(ctx, id, at)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -39,7 +52,6 @@ func (a *app) showMatch(ctx context.Context, id string, flags matchFlags) error 
 		}
 		return nil
 	}
-	o := m.Outline()
 	return a.print(o, func(w io.Writer) { writeOutline(w, o) })
 }
 

@@ -34,7 +34,7 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 		require.NoError(t, os.Chmod(db, 0))
 	}
 	for _, args := range []string{
-		"audit", "check", "compact", "backup save copied.db", "backup verify test.db", "backup restore test.db --yes --db other.db",
+		"audit", "events list", "events tail", "check", "compact", "backup save copied.db", "backup verify test.db", "backup restore test.db --yes --db other.db",
 		"backup restore copy.db --yes", "events discard --state parked --reason x --yes", "schema validate test.db",
 	} {
 		cmd := exec.Command(program, strings.Fields(args)...)
@@ -49,6 +49,25 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 		require.Equal(t, exitFailure, exited.ExitCode(), "%s: %s", args, out)
 		require.Contains(t, string(out), "permission denied; run as the user who owns it", args)
 	}
+	// Verifying needs the right to read only, also of the folder.
+	require.NoError(t, os.Chmod(mine, 0o444))
+	require.NoError(t, os.Chmod(dir, 0o555))
+	if root {
+		require.NoError(t, os.Chown(mine, 0, 0))
+	}
+	cmd := exec.Command(program, "backup", "verify", mine)
+	cmd.Env = []string{"GORACE=atexit_sleep_ms=0"}
+	if root {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "is sound: 5 events")
+	info, err := os.Stat(mine)
+	require.NoError(t, err)
+	require.EqualValues(t, 0o444, info.Mode().Perm(), "it is left as it is")
+	require.NoError(t, os.Chmod(dir, 0o755))
+
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 3, "nothing was left behind")

@@ -16,7 +16,7 @@ import (
 )
 
 func (a *app) relayCommand() *cobra.Command {
-	var untilEmpty bool
+	var untilEmpty, create bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "relay",
@@ -25,7 +25,8 @@ func (a *app) relayCommand() *cobra.Command {
 
 While a processor has the file open, such as matchrelay run --no-relay, it works through the control socket that the
 processor serves. When no process has the file, it opens it itself; a processor that wants it then gets it within a
-second. One relay delivers at a time: others stand by, and one of them takes over when that ends or hangs.
+second. One relay delivers at a time: others stand by, and one of them takes over when that ends or hangs. While it has the
+file, processors in other languages hand their match lists over to it (also on MATCHRELAY_HTTP_ADDR).
 
 With --timeout it exits with 4 when Redis does not answer by then, and with 6 when events wait for something else.`,
 		Args: cobra.NoArgs,
@@ -33,15 +34,16 @@ With --timeout it exits with 4 when Redis does not answer by then, and with 6 wh
 			if timeout != 0 && !untilEmpty {
 				return usageError(errors.New("--timeout needs --until-empty"))
 			}
-			return a.relay(cmd.Context(), untilEmpty, timeout)
+			return a.relay(cmd.Context(), create, untilEmpty, timeout)
 		},
 	}
+	cmd.Flags().BoolVar(&create, "create", false, "make the outbox if there is none, for a processor that hands its lists over")
 	cmd.Flags().BoolVar(&untilEmpty, "until-empty", false, "exit when nothing is pending")
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "with --until-empty: how long to try (default: for ever)")
 	return cmd
 }
 
-func (a *app) relay(ctx context.Context, untilEmpty bool, timeout time.Duration) error {
+func (a *app) relay(ctx context.Context, create, untilEmpty bool, timeout time.Duration) error {
 	cfg, err := a.load(nil)
 	if err != nil {
 		return err
@@ -54,34 +56,52 @@ func (a *app) relay(ctx context.Context, untilEmpty bool, timeout time.Duration)
 		log.Warn(note)
 	}
 	if untilEmpty {
-		o, err := openStore(ctx, cfg, log)
-		if err != nil {
-			return err
-		}
-		if live, ok := o.(*liveStore); ok {
-			err = drainLive(ctx, live, cfg, log, timeout)
-		} else {
-			err = drain(ctx, o.(*outbox.Outbox), cfg, log, timeout)
-		}
-		return errors.Join(err, o.Close())
+		return a.relayUntilEmpty(ctx, cfg, log, create, timeout)
 	}
 	log.Info("relay runs", "version", programVersion(), "db", cfg.Outbox.Path, "redis", cfg.Redis.Server.Addrs)
 	err = control.Drain(ctx, control.DrainOptions{
 		Path:   cfg.Outbox.Path,
 		Socket: cfg.Outbox.Socket,
-		Outbox: outboxOptions(cfg, log, true),
+		Outbox: outboxOptions(cfg, log, !create),
 		Relay: func(source relay.Source) (*relay.Relay, func()) {
 			client := newClient(cfg)
 			r := relay.New(source, relay.NewRedis(client, cfg.Redis.SocketTimeout), relayOptions(cfg, log))
 			return r, func() { _ = client.Close() } // breaks off what waits for Redis
 		},
-		Serve:  func(*outbox.Outbox) control.Options { return control.Options{Logger: log} },
+		Routes: func(o *outbox.Outbox) ([]control.Route, error) { return newRoutes(o, cfg, log) },
+		While: func(ctx context.Context, o *outbox.Outbox, drain func(context.Context) error) error {
+			return withAPI(ctx, o, cfg, log, drain)
+		},
 		Logger: log,
 	})
 	if err == nil {
 		log.Info("relay has ended")
 	}
 	return err
+}
+
+// relayUntilEmpty delivers what is pending, wherever the outbox is.
+func (a *app) relayUntilEmpty(ctx context.Context, cfg *config.Config, log *slog.Logger, create bool, timeout time.Duration) error {
+	if create { // there may be none
+		o, err := openOutbox(cfg, log, false)
+		if err == nil {
+			err = o.Close()
+		}
+		if err != nil && !errors.Is(err, outbox.ErrLocked) {
+			return err
+		}
+	}
+	o, err := openStore(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	if live, ok := o.(*liveStore); ok {
+		err = drainLive(ctx, live, cfg, log, timeout)
+	} else {
+		own := o.(*outbox.Outbox)
+		err = withAPI(ctx, own, cfg, log, func(ctx context.Context) error { return drain(ctx, own, cfg, log, timeout) })
+	}
+	return errors.Join(err, o.Close())
 }
 
 // relayFor delivers until ctx ends.

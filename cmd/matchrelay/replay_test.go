@@ -69,17 +69,21 @@ func TestPagesOfEventsReachTheirLimit(t *testing.T) {
 	require.NoError(t, err)
 	for limit, want := range map[int]int{0: len(events), 1: 1, listPage: listPage, listPage + 1: listPage + 1, 9999: len(events)} {
 		n := 0
-		require.NoError(t, eachEvent(t.Context(), o, outbox.Filter{Limit: limit}, func(info outbox.Info) error {
+		reached, err := choice{Filter: outbox.Filter{Limit: limit}}.each(t.Context(), o, func(info outbox.Info) error {
 			n++
 			require.EqualValues(t, n, info.Sequence)
 			return nil
-		}))
+		})
+		require.NoError(t, err)
 		require.Equal(t, want, n)
+		require.EqualValues(t, want, reached.last)
+		require.Equal(t, want < len(events), reached.more)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, eachEvent(ctx, o, outbox.Filter{}, func(outbox.Info) error { return nil }), context.Canceled)
+	_, err = choice{}.each(ctx, o, func(outbox.Info) error { return nil })
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 // full is a stream that takes nothing, like a closed pipe.

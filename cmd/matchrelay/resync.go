@@ -37,7 +37,7 @@ Without a terminal to ask on, nothing is done unless --yes is given.`,
 	return cmd
 }
 
-func (a *app) resync(ctx context.Context, flags resyncFlags) (err error) {
+func (a *app) resync(ctx context.Context, flags resyncFlags) error {
 	cfg, err := a.load(nil)
 	if err != nil {
 		return err
@@ -45,16 +45,11 @@ func (a *app) resync(ctx context.Context, flags resyncFlags) (err error) {
 	if !cfg.Redis.Enabled {
 		return usageError(errors.New("REDIS_PUBSUB_ENABLED is false: no event is appended; set it to true"))
 	}
-	o, err := openOutbox(cfg, a.logger(cfg), true)
-	if err != nil {
+	var plan, done changes.Resynced
+	err = a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+		plan, err = s.PreviewResync(ctx)
 		return err
-	}
-	defer func() { err = errors.Join(err, o.Close()) }()
-	recorder, err := newRecorder(o, cfg, nil)
-	if err != nil {
-		return err
-	}
-	plan, err := recorder.PreviewResync(ctx)
+	})
 	if err != nil {
 		return err
 	}
@@ -64,21 +59,16 @@ func (a *app) resync(ctx context.Context, flags resyncFlags) (err error) {
 	if flags.dryRun {
 		return a.print(plan, writePlan)
 	}
-	if !flags.yes {
+	if !flags.yes { // others may use the file meanwhile
 		question := fmt.Sprintf("Send subscribers the whole list of %s again?", count(plan.Matches, "match"))
-		if err := errors.Join(o.Close(), a.confirm(ctx, question, writePlan)); err != nil { // others may use the file meanwhile
-			return err
-		}
-		again, err := openOutbox(cfg, a.logger(cfg), true)
-		if err != nil {
-			return err
-		}
-		o = again
-		if recorder, err = newRecorder(o, cfg, nil); err != nil {
+		if err := a.confirm(ctx, question, writePlan); err != nil {
 			return err
 		}
 	}
-	done, err := recorder.Resync(ctx, changes.Operator{Actor: actor(), Reason: flags.reason})
+	err = a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+		done, err = s.Resync(ctx, changes.Operator{Actor: actor(), Reason: flags.reason})
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -112,11 +112,12 @@ func (a *app) runProcessor(ctx context.Context, opts runOptions) error {
 	}
 	p := &processor{cfg: cfg, log: log, source: src, outbox: o, recorder: recorder, relays: cfg.Redis.Enabled && !opts.noRelay}
 	log.Info("matchrelay runs", "version", programVersion(), "source", src.String(), "db", o.Path(), "redis", cfg.Redis.Server.Addrs)
-	if cfg.Processor.RunMode == config.OneShot {
-		err = p.runOnce(ctx, opts.drainTimeout)
-	} else {
-		err = p.run(ctx)
-	}
+	err = withAPI(ctx, o, cfg, log, func(ctx context.Context) error {
+		if cfg.Processor.RunMode == config.OneShot {
+			return p.runOnce(ctx, opts.drainTimeout)
+		}
+		return p.run(ctx)
+	})
 	if err := errors.Join(err, o.Close()); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/bbolt"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -31,6 +32,7 @@ import (
 //	serve FILE              answer http://$SERVER/matches with a file
 //	outbox FILE             make an outbox with events of every state
 //	damage FILE             flip a bit of event #3 in it
+//	forget FILE MATCH       take a match out of the stored list, behind everybody's back
 //	hold FILE, release      open an outbox and keep it; close it
 func TestCommands(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -55,6 +57,7 @@ func TestCommands(t *testing.T) {
 			"serve":      serveCmd,
 			"outbox":     outboxCmd,
 			"damage":     damageCmd,
+			"forget":     forgetCmd,
 			"hold":       holdCmd,
 			"release":    releaseCmd,
 		},
@@ -155,6 +158,13 @@ func damageCmd(ts *testscript.TestScript, _ bool, args []string) {
 	data, err := os.ReadFile(path)
 	ts.Check(err)
 	ts.Check(os.WriteFile(path, bytes.ReplaceAll(data, []byte("message-3"), []byte("massage-3")), 0o600))
+}
+
+func forgetCmd(ts *testscript.TestScript, _ bool, args []string) {
+	db, err := bbolt.Open(ts.MkAbs(args[0]), 0o600, nil)
+	ts.Check(err)
+	ts.Check(db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("matchrelay/state")).Delete([]byte(args[1])) }))
+	ts.Check(db.Close())
 }
 
 // heldBox is the outbox that a script holds.

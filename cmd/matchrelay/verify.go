@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/PitchConnect/matchrelay/changes"
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
@@ -41,7 +42,7 @@ func (a *app) verifyFileCommand() *cobra.Command {
 			}
 			defer time.AfterFunc(limit+time.Second, func() { os.Exit(exitUnverified) }).Stop()
 			var v verification
-			if v.Report, err = outbox.VerifyFile(cmd.Context(), args[0]); err != nil {
+			if v.Report, err = outbox.VerifyFileWith(changes.VerifyState)(cmd.Context(), args[0]); err != nil {
 				v.Code, v.Error = explain(err)
 			}
 			return json.NewEncoder(a.stdout).Encode(v)

@@ -95,9 +95,18 @@ func (c *Client) steer(ctx context.Context, path string) (relay.Health, error) {
 
 // Each calls each for every event of a filter, in order, as the list arrives; its error ends the list.
 func (c *Client) Each(ctx context.Context, f outbox.Filter, each func(outbox.Info) error) error {
+	err := c.lines(ctx, "/v1/events?"+query(f).Encode(), each)
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// lines calls each for every event that an answer lists, and returns io.EOF at its end.
+func (c *Client) lines(ctx context.Context, path string, each func(outbox.Info) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body, err := c.Send(ctx, Request{Method: http.MethodGet, Path: "/v1/events?" + query(f).Encode()})
+	body, err := c.Send(ctx, Request{Method: http.MethodGet, Path: path})
 	if err != nil {
 		return err
 	}
@@ -105,8 +114,8 @@ func (c *Client) Each(ctx context.Context, f outbox.Filter, each func(outbox.Inf
 	for d := json.NewDecoder(body); ; {
 		var l line
 		switch err := d.Decode(&l); {
-		case errors.Is(err, io.EOF):
-			return nil
+		case err == io.EOF:
+			return err
 		case err != nil:
 			return fmt.Errorf("control socket %s: the list ends early: %w", c.path, err)
 		case l.Error != nil:
@@ -159,12 +168,7 @@ func (c *Client) Replay(ctx context.Context, sequences []uint64, opts outbox.Rep
 		var part outbox.ReplayResult
 		err := c.act(ctx, "/v1/events/replay", ReplayRequest{Sequences: chunk, AllowStale: opts.AllowStale, DryRun: opts.DryRun,
 			Filter: opts.Filter, Reason: opts.Reason}, &part)
-		total.Matched += part.Matched
-		total.Eligible += part.Eligible
-		total.Superseded += part.Superseded
-		total.Ineligible += part.Ineligible
-		total.Replayed += part.Replayed
-		total.Sequences = append(total.Sequences, part.Sequences...)
+		total.Add(part)
 		return err
 	})
 	return total, err
@@ -177,11 +181,7 @@ func (c *Client) Discard(ctx context.Context, sequences []uint64, opts outbox.Di
 		var part outbox.DiscardResult
 		err := c.act(ctx, "/v1/events/discard", DiscardRequest{Sequences: chunk, DryRun: opts.DryRun, Filter: opts.Filter,
 			Reason: opts.Reason}, &part)
-		total.Matched += part.Matched
-		total.Eligible += part.Eligible
-		total.Pending += part.Pending
-		total.Ineligible += part.Ineligible
-		total.Discarded += part.Discarded
+		total.Add(part)
 		return err
 	})
 	return total, err

@@ -16,7 +16,8 @@
 //	err := box.Close()
 //
 // With Relay: nil, delivery is left to a separate relay (see Drain), which works through the socket. Such a relay opens the file
-// itself while no processor has it: so a processor opens it with Open, which has the relay hand it over, instead of outbox.Open.
+// itself while no processor has it: so a processor opens it with Open, which has the relay hand it over, instead of outbox.Open;
+// or with OpenDB, if the outbox is in a database of its own (outbox.New).
 //
 // Whoever wants to use the socket calls Dial; ErrNotRunning means that nobody serves the socket, and the file can be opened instead.
 //
@@ -33,16 +34,20 @@
 // another version.
 //
 //	GET  /v1/status               Status: the counters of the outbox, and the health of the relay
+//	GET  /v1/health               Health: whether the process works, degraded or not; always 200
 //	POST /v1/retry-now            ends the backoff that any topic is in; answers with the health, as do the next two
 //	POST /v1/pause                nothing is published until resume, or until the process ends: it is kept in memory only
 //	POST /v1/resume
 //	GET  /v1/events               a line of JSON for each event (outbox.Info), in order; ?topic= &state= &after= &through=
 //	                              &since= &until= (RFC 3339) &error= &limit= select as outbox.Filter does
 //	GET  /v1/events/{sequence}    Event: what is known of one event; with ?payload=1 also its payload, in base64
+//	GET  /v1/tail                 as /v1/events, and then the events that are appended, as they come, until either side ends;
+//	                              without &through= &until= &limit=
 //	POST /v1/events/replay        ReplayRequest; answers with outbox.ReplayResult
 //	POST /v1/events/discard       DiscardRequest; answers with outbox.DiscardResult
 //	POST /v1/handover             another process wants the file: this one closes it within a second, or answers "kept"
 //	GET  /v1/audit                a list of outbox.AuditEntry, the newest last; ?limit= only so many
+//	GET  /v1/backup               a copy of the outbox file, payloads included; an answer that breaks off is none
 //
 // Relays in processes of their own use two more. Whoever has the lease drains the outbox: one relay at a time.
 //
@@ -57,10 +62,12 @@
 // one changes nothing (fencing): a relay that was frozen and wakes up settles, parks and appends nothing. What it still sends to
 // Redis is refused there.
 //
-// Options.Routes adds endpoints of what this package does not know of.
+// Options.Routes adds endpoints of what this package does not know of, such as those of package changes/api. ServeTCP serves
+// such endpoints, but none of those above, on a loopback address with a bearer token, for programs that cannot use a unix
+// socket: a port tells nothing of who is connected, so that what an operator does there could not be put down to anybody.
 //
 // A request that fails is answered with {"error":{"code":"not_found","message":"…"}}; the codes are those of Error. A list
-// that cannot be completed ends with such a line. Only ?payload=1 answers with a payload; nothing answers with credentials.
+// that cannot be completed ends with such a line. Only ?payload=1 and backup answer with payloads; nothing answers with credentials.
 //
 // # Limits
 //

@@ -18,13 +18,16 @@ import (
 type DrainOptions struct {
 	// Path is that of the outbox file, Socket that of the control socket; "" means Path with .sock appended.
 	Path, Socket string
-	// Outbox are the options with which the file is opened when no other process has it; it must exist.
+	// Outbox are the options with which the file is opened when no other process has it. LockTimeout has no effect.
 	Outbox outbox.Options
 	// Relay makes a relay of the outbox, and what breaks its calls to Redis off and frees what it used. It is called each time
 	// that draining begins anew.
 	Relay func(relay.Source) (r *relay.Relay, abort func())
-	// Serve are the options of the control socket while this process has the file; Outbox, Relay, Path and Yield are filled in.
-	Serve func(*outbox.Outbox) Options
+	// Routes, if set, are more endpoints of the control socket that is served while this process has the file.
+	Routes func(*outbox.Outbox) ([]Route, error)
+	// While, if set, is called each time that this process has opened the file, and is to call drain, beside whatever else is
+	// to be done meanwhile; the file is closed when it returns. Its error is that of Drain, unless it is drain's.
+	While func(ctx context.Context, box *outbox.Outbox, drain func(context.Context) error) error
 	// Logger takes what happens; nil discards it.
 	Logger *slog.Logger
 }
@@ -44,8 +47,8 @@ const (
 // Drain is a relay in a process of its own: it drains an outbox until ctx ends, and then returns nil. While a processor has the
 // file open, it drains over the control socket (see Client.Relay), waiting while another relay does. When no process has it, it
 // opens the file itself and serves the socket; as soon as a processor wants the file (see Open), it hands it over, within a
-// second. Nobody has to be started first, but the file must exist: ErrNotFound. Other errors: those of outbox.Open but ErrLocked,
-// and those of Relay.Run.
+// second. Nobody has to be started first, but with Outbox.MustExist there must be a file or a process that serves the socket.
+// Errors: those of outbox.Open but ErrLocked, of Relay.Run, and of Routes and While.
 func Drain(ctx context.Context, opts DrainOptions) error {
 	if opts.Socket == "" {
 		opts.Socket = opts.Path + ".sock"
@@ -54,7 +57,7 @@ func Drain(ctx context.Context, opts DrainOptions) error {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	d := drainer{opts}
-	d.opts.Outbox.MustExist, d.opts.Outbox.LockTimeout = true, time.Nanosecond
+	d.opts.Outbox.LockTimeout = once
 	var last string
 	for {
 		err := d.once(ctx)
@@ -94,7 +97,13 @@ func (d drainer) once(ctx context.Context) error {
 		return err
 	}
 	d.opts.Logger.Info("no other process has the outbox: draining the file itself", "db", box.Path())
-	return errors.Join(d.itself(ctx, box), box.Close())
+	drain := func(ctx context.Context) error { return d.itself(ctx, box) }
+	if d.opts.While != nil {
+		err = d.opts.While(ctx, box, drain)
+	} else {
+		err = drain(ctx)
+	}
+	return errors.Join(err, box.Close())
 }
 
 // remotely drains over the socket.
@@ -149,12 +158,13 @@ func (d drainer) itself(ctx context.Context, box *outbox.Outbox) error {
 			time.AfterFunc(yieldTime, abort)
 		}
 	})()
-	served := Options{}
-	if d.opts.Serve != nil {
-		served = d.opts.Serve(box)
+	served := Options{Outbox: box, Relay: r, Path: d.opts.Socket, Yield: func() { cancel(errHandedOver) }, Logger: d.opts.Logger}
+	if d.opts.Routes != nil {
+		var err error
+		if served.Routes, err = d.opts.Routes(box); err != nil {
+			return err
+		}
 	}
-	served.Outbox, served.Relay, served.Path = box, r, d.opts.Socket
-	served.Yield = func() { cancel(errHandedOver) }
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := Serve(ctx, served); err != nil {

@@ -3,13 +3,16 @@ package control
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -155,6 +158,39 @@ func TestAProcessorKeepsItsFile(t *testing.T) {
 	require.NoError(t, box.Close())
 }
 
+func TestADatabaseOfTheProcessorsOwnIsHandedOverToo(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	path := newFilePath(t)
+	stop := d.drain(path)
+	for range 2 {
+		awaitStatus(t, path, "the relay has opened the file", delivered)
+		began := time.Now()
+		db, err := OpenDB(t.Context(), path, "", &bolt.Options{FreelistType: bolt.FreelistMapType})
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), handoverTime)
+		box, err := outbox.New(db, outbox.Options{})
+		require.NoError(t, err)
+		halt := serving(t, Options{Outbox: box}, standard)
+		require.NoError(t, db.Update(func(tx *bolt.Tx) error {
+			_, err := box.Append(tx, outbox.Event{Topic: "news", MessageID: "mine", Payload: []byte("{}")})
+			return err
+		}))
+		awaitStatus(t, path, "a relay drains over the socket", delivered)
+
+		_, err = OpenDB(t.Context(), path, "", &bolt.Options{Timeout: 50 * time.Millisecond})
+		require.ErrorIs(t, err, outbox.ErrLocked, "a processor keeps its file")
+		require.NoError(t, errors.Join(halt(), box.Close(), db.Close()))
+	}
+	require.NoError(t, stop())
+
+	db, err := OpenDB(t.Context(), filepath.Join(folder(t), "new.db"), "", nil)
+	require.NoError(t, err)
+	info, err := os.Stat(db.Path())
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	require.NoError(t, db.Close())
+}
+
 func TestDrainWaitsForAFileThatIsHeldWithoutASocket(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
 	path := newFilePath(t)
@@ -170,7 +206,9 @@ func TestDrainWaitsForAFileThatIsHeldWithoutASocket(t *testing.T) {
 func TestWhatDrainCannotMend(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
 	ended := func(path string) error {
-		return Drain(t.Context(), DrainOptions{Path: path, Relay: func(source relay.Source) (*relay.Relay, func()) {
+		ctx, cancel := context.WithTimeout(t.Context(), redistest.Patience)
+		defer cancel()
+		return Drain(ctx, DrainOptions{Path: path, Outbox: outbox.Options{MustExist: true}, Relay: func(source relay.Source) (*relay.Relay, func()) {
 			return d.build(relay.Options{})(source), func() {}
 		}})
 	}
@@ -189,6 +227,55 @@ func TestWhatDrainCannotMend(t *testing.T) {
 		require.NoError(t, os.Symlink(p.box.Path()+".sock", other+".sock"))
 		require.ErrorContains(t, ended(other), "another outbox")
 	})
+}
+
+func TestWhatIsDoneWhileDrainHasTheFile(t *testing.T) {
+	d := deliverer{t, redistest.Start(t, redistest.Options{})}
+	path := newFilePath(t)
+	broken := errors.New("the port is taken")
+	options := DrainOptions{Path: path, Relay: func(source relay.Source) (*relay.Relay, func()) {
+		return d.build(relay.Options{})(source), func() {}
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), redistest.Patience)
+	defer cancel()
+	options.While = func(context.Context, *outbox.Outbox, func(context.Context) error) error { return broken }
+	require.ErrorIs(t, Drain(ctx, options), broken)
+
+	begun, over := make(chan bool, 10), make(chan bool, 10)
+	options.While = func(ctx context.Context, box *outbox.Outbox, drain func(context.Context) error) error {
+		begun <- true
+		defer func() { over <- true }()
+		addNews(t, box, uuid.NewString())
+		return drain(ctx)
+	}
+	options.Routes = func(*outbox.Outbox) ([]Route, error) { return nil, broken }
+	require.ErrorIs(t, Drain(ctx, options), broken)
+	within(t, begun)
+	within(t, over)
+
+	options.Routes = func(*outbox.Outbox) ([]Route, error) {
+		return []Route{{Method: "GET", Path: "/v1/greeting", Handle: func(w http.ResponseWriter, _ *http.Request) error {
+			respond(w, http.StatusOK, "good day")
+			return nil
+		}}}, nil
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- Drain(ctx, options) }()
+	within(t, begun)
+	awaitStatus(t, path, "all is delivered", delivered)
+	client, err := Dial(path + ".sock")
+	require.NoError(t, err)
+	var greeting string
+	require.NoError(t, client.Call(ctx, Request{Method: "GET", Path: "/v1/greeting"}, &greeting))
+	require.Equal(t, "good day", greeting)
+	require.NoError(t, client.Close())
+	p := processor(t, path)
+	within(t, over) // when another process wants the file
+	p.quit()
+	within(t, begun)
+	cancel()
+	require.NoError(t, within(t, ended))
+	within(t, over)
 }
 
 func TestDrainDeliversWithoutASocketOfItsOwn(t *testing.T) {

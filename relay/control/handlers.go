@@ -18,10 +18,11 @@ import (
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// handler routes requests. Whatever the paths, a request outside them is answered with an Error as well.
-func (s *server) handler() http.Handler {
-	routes := append([]Route{
+// routes are the endpoints of every control socket.
+func (s *server) routes() []Route {
+	return []Route{
 		{Method: "GET", Path: "/v1/status", Handle: s.status},
+		{Method: "GET", Path: "/v1/health", Handle: s.alive},
 		{Method: "POST", Path: "/v1/retry-now", Handle: s.steer(askRetry)},
 		{Method: "POST", Path: "/v1/pause", Handle: s.steer(askPause)},
 		{Method: "POST", Path: "/v1/resume", Handle: s.steer(askResume)},
@@ -30,10 +31,16 @@ func (s *server) handler() http.Handler {
 		{Method: "POST", Path: "/v1/handover", Handle: s.handover},
 		{Method: "GET", Path: "/v1/events", Handle: s.events},
 		{Method: "GET", Path: "/v1/events/{sequence}", Handle: s.event},
+		{Method: "GET", Path: "/v1/tail", Handle: s.tail},
 		{Method: "POST", Path: "/v1/events/replay", Handle: s.replay},
 		{Method: "POST", Path: "/v1/events/discard", Handle: s.discard},
 		{Method: "GET", Path: "/v1/audit", Handle: s.audit},
-	}, s.opts.Routes...)
+		{Method: "GET", Path: "/v1/backup", Handle: s.backup},
+	}
+}
+
+// handler routes requests. Whatever the paths, a request outside them is answered with an Error as well.
+func (s *server) handler(routes []Route) http.Handler {
 	paths := map[string]map[string]Route{} // by path and method
 	for _, route := range routes {
 		if paths[route.Path] == nil {
@@ -195,7 +202,7 @@ func (s *server) replay(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	result, err := s.opts.Outbox.Replay(r.Context(), request.Sequences, outbox.ReplayOptions{
-		AllowStale: request.AllowStale, DryRun: request.DryRun, Actor: actor(r.Context()), Filter: request.Filter, Reason: request.Reason,
+		AllowStale: request.AllowStale, DryRun: request.DryRun, Actor: Actor(r.Context()), Filter: request.Filter, Reason: request.Reason,
 		Progress: func(int) { s.giveTime(w) },
 	})
 	return conclude(w, result, err)
@@ -211,7 +218,7 @@ func (s *server) discard(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	result, err := s.opts.Outbox.Discard(r.Context(), request.Sequences, outbox.DiscardOptions{
-		DryRun: request.DryRun, Actor: actor(r.Context()), Filter: request.Filter, Reason: request.Reason,
+		DryRun: request.DryRun, Actor: Actor(r.Context()), Filter: request.Filter, Reason: request.Reason,
 		Progress: func(int) { s.giveTime(w) },
 	})
 	return conclude(w, result, err)
@@ -266,8 +273,9 @@ func decode(body io.Reader, into any) error {
 	return nil
 }
 
-// actor is who is connected, for the audit log.
-func actor(ctx context.Context) string {
+// Actor is who is connected, for the audit log: the name of the user whose process is at the other end of the socket, as the
+// system tells, or "unknown". ctx is that of a Route's request.
+func Actor(ctx context.Context) string {
 	conn, _ := ctx.Value(peerKey{}).(net.Conn)
 	return peer(conn)
 }

@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
@@ -40,19 +43,54 @@ func (c *Client) Handover(ctx context.Context) error {
 //
 // Errors are those of outbox.Open: a *outbox.LockedError when the file stays with a process that needs it.
 func Open(ctx context.Context, path, socket string, opts outbox.Options) (*outbox.Outbox, error) {
+	wait := opts.LockTimeout
+	opts.LockTimeout = once
+	var box *outbox.Outbox
+	err := claim(ctx, path, socket, wait, func() (err error) {
+		box, err = outbox.Open(path, opts)
+		return err
+	})
+	return box, err
+}
+
+// OpenDB is Open for a processor that keeps its outbox in a database of its own (see outbox.New): it is bbolt.Open, with mode
+// 0600, and with what Open does about a relay that has the file. opts, which may be nil, are bbolt's; their Timeout is how
+// long the file is waited for when nobody hands it over, 0 means outbox.DefaultLockTimeout.
+//
+// Errors are those of bbolt.Open, but a *outbox.LockedError when the file stays with a process that needs it.
+func OpenDB(ctx context.Context, path, socket string, opts *bolt.Options) (*bolt.DB, error) {
+	if opts == nil {
+		opts = bolt.DefaultOptions
+	}
+	attempt := *opts
+	attempt.Timeout = once
+	var db *bolt.DB
+	err := claim(ctx, path, socket, opts.Timeout, func() (err error) {
+		db, err = bolt.Open(path, 0o600, &attempt)
+		if errors.Is(err, berrors.ErrTimeout) {
+			err = &outbox.LockedError{Path: path}
+		}
+		return err
+	})
+	return db, err
+}
+
+// once is the lock timeout of a single try: claim does the waiting.
+const once = time.Nanosecond
+
+// claim opens a file, and has a relay that has it hand it over.
+func claim(ctx context.Context, path, socket string, wait time.Duration, open func() error) error {
 	if socket == "" {
 		socket = path + ".sock"
 	}
-	wait := opts.LockTimeout
 	if wait <= 0 {
 		wait = outbox.DefaultLockTimeout
 	}
 	until, atMost := time.Now().Add(wait), time.Now().Add(max(wait, handoverTime))
-	opts.LockTimeout = time.Nanosecond // each try, and the waiting is done here
 	for {
-		o, err := outbox.Open(path, opts)
+		err := open()
 		if !errors.Is(err, outbox.ErrLocked) || ctx.Err() != nil || time.Now().After(until) {
-			return o, err
+			return err
 		}
 		if askFor(ctx, socket) {
 			until = atMost

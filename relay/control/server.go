@@ -43,6 +43,8 @@ type Route struct {
 	Method, Path string
 	// MaxBody is how many bytes a request may have; 0 means 1 MiB.
 	MaxBody int64
+	// SocketOnly keeps ServeTCP from serving it.
+	SocketOnly bool
 	// Handle answers a request. An error that it returns is answered as an Error; it has written nothing then.
 	Handle func(w http.ResponseWriter, r *http.Request) error
 }
@@ -83,11 +85,18 @@ func serve(ctx context.Context, opts Options, lim limits) (err error) {
 	if err != nil {
 		return err
 	}
+	s := &server{opts: opts, limits: lim}
+	opts.Logger.Debug("serving the control socket", "path", opts.Path)
+	return s.run(ctx, sock, s.handler(append(s.routes(), opts.Routes...)), sock.remove)
+}
+
+// run answers requests until ctx ends. remove is called before anything else ends then.
+func (s *server) run(ctx context.Context, listener net.Listener, handler http.Handler, remove func() error) (err error) {
 	requests, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := &server{opts: opts, limits: lim}
+	lim := s.limits
 	web := &http.Server{
-		Handler:           s.handler(),
+		Handler:           handler,
 		ReadHeaderTimeout: lim.arrive,
 		ReadTimeout:       lim.arrive,
 		WriteTimeout:      lim.arrive + lim.stall,
@@ -100,12 +109,11 @@ func serve(ctx context.Context, opts Options, lim limits) (err error) {
 		},
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- web.Serve(sock) }()
-	opts.Logger.Debug("serving the control socket", "path", opts.Path)
+	go func() { ended <- web.Serve(listener) }()
 	select {
 	case <-ctx.Done():
 		// Before anything else ends: whoever finds no socket opens the file, and waits until it is closed.
-		err = sock.remove()
+		err = remove()
 		last, stop := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer stop()
 		if web.Shutdown(last) != nil {
@@ -114,7 +122,7 @@ func serve(ctx context.Context, opts Options, lim limits) (err error) {
 		<-ended
 	case err = <-ended:
 		cancel()
-		err = errors.Join(err, sock.remove(), web.Close())
+		err = errors.Join(err, remove(), web.Close())
 	}
 	s.finish()
 	return err

@@ -27,12 +27,14 @@ func bind(path string) (*socket, error) {
 	if err := vacate(path); err != nil {
 		return nil, err
 	}
-	folder, err := os.MkdirTemp(filepath.Dir(path), ".mr")
+	sweepFolders(filepath.Dir(path))
+	folder, err := makeFolder(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(folder)
-	temp := filepath.Join(folder, "s")
+	defer folder.Close()
+	defer os.Remove(folder.Name())
+	temp := filepath.Join(folder.Name(), socketName)
 	if err := checkLength(path, temp); err != nil {
 		return nil, err
 	}

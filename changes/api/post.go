@@ -1,0 +1,161 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/PitchConnect/matchrelay/changes"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay/control"
+	"github.com/PitchConnect/matchrelay/schema"
+)
+
+// postMatches records a match list.
+func (a *API) postMatches(w http.ResponseWriter, r *http.Request) error {
+	q := parseQuery(r, "allow_empty", "fetched_at", "dry_run")
+	meta := changes.Metadata{AllowEmpty: q.flag("allow_empty"), FetchedAt: q.time("fetched_at")}
+	dryRun := q.flag("dry_run")
+	key, err := key(r)
+	if err = errors.Join(q.err, err); err != nil {
+		return err
+	}
+	body, err := readBody(w, r, schema.ErrTooLarge)
+	if err != nil {
+		return described(err)
+	}
+	if dryRun {
+		matches, err := schema.ParseMatches(body)
+		if err != nil {
+			return described(err)
+		}
+		counts, err := a.Preview(r.Context(), matches, meta)
+		return answerWith(w, counts, err)
+	}
+	var summary changes.Summary
+	return a.answerOnce(w, r, key, hashOf(r, q, body), func() (func(tx *bbolt.Tx) ([]byte, error), error) {
+		matches, err := schema.ParseMatches(body)
+		if err == nil {
+			err = a.prepare(r.Context())
+		}
+		return func(tx *bbolt.Tx) ([]byte, error) {
+			recorded, err := a.recorder.RecordTx(tx, matches, meta)
+			if err != nil {
+				return nil, err
+			}
+			summary = recorded
+			return line(recorded)
+		}, err
+	}, func() {
+		if summary.Changed() {
+			a.opts.Logger.Info("match list posted", "matches", summary.Matches, "new", len(summary.New), "updated", len(summary.Updated),
+				"cancelled", len(summary.Cancelled), "removed", len(summary.Removed), "changes", len(summary.Changes), "sequences", summary.Sequences)
+		}
+	})
+}
+
+// Posted is the answer to an event.
+type Posted struct {
+	Sequences []uint64 `json:"sequences"` // of the event in the outbox; none where events are turned off
+	MessageID string   `json:"message_id"`
+}
+
+// postEvent appends an event.
+func (a *API) postEvent(w http.ResponseWriter, r *http.Request) error {
+	q := parseQuery(r)
+	key, err := key(r)
+	if err == nil && key == "" {
+		err = invalid("header Idempotency-Key: expected one, for a request that is repeated must not send the event twice")
+	}
+	if err = errors.Join(q.err, err); err != nil {
+		return err
+	}
+	body, err := readBody(w, r, outbox.ErrTooLarge)
+	if err != nil {
+		return described(err)
+	}
+	return a.answerOnce(w, r, key, hashOf(r, q, body), func() (func(tx *bbolt.Tx) ([]byte, error), error) {
+		m, err := a.decodeEvent(body)
+		return func(tx *bbolt.Tx) ([]byte, error) {
+			sequences, err := a.recorder.AppendTx(tx, m)
+			if err != nil {
+				return nil, err
+			}
+			return line(Posted{Sequences: append([]uint64{}, sequences...), MessageID: m.ID})
+		}, err
+	}, func() { a.opts.Logger.Debug("event posted") })
+}
+
+// answerOnce answers with what was answered under the key before, or prepares and does what is asked, and then calls done.
+func (a *API) answerOnce(w http.ResponseWriter, r *http.Request, key string, sum hash, prepare func() (do func(tx *bbolt.Tx) ([]byte, error), err error), done func()) error {
+	answer, replayed, err := a.answered(key, sum)
+	if err == nil && !replayed {
+		var do func(tx *bbolt.Tx) ([]byte, error)
+		if do, err = prepare(); err == nil {
+			answer, replayed, err = a.once(r.Context(), key, sum, do)
+		}
+	}
+	if err != nil {
+		return described(err)
+	}
+	if replayed {
+		w.Header().Set("Idempotency-Replayed", "true")
+	} else {
+		done()
+	}
+	giveTime(w)
+	reply(w, answer)
+	return nil
+}
+
+// resyncRequest is the body of a resync; it may be left out.
+type resyncRequest struct {
+	Reason string `json:"reason"`
+}
+
+// postResync appends a match update with the whole list.
+func (a *API) postResync(w http.ResponseWriter, r *http.Request) error {
+	q := parseQuery(r, "dry_run")
+	dryRun := q.flag("dry_run")
+	if q.err != nil {
+		return q.err
+	}
+	body, err := readBody(w, r, outbox.ErrTooLarge)
+	if err != nil {
+		return err
+	}
+	var request resyncRequest
+	if len(body) > 0 {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		err := d.Decode(&request)
+		if _, end := d.Token(); err != nil || end != io.EOF {
+			return invalid(`body: expected {"reason":"…"} or nothing`)
+		}
+	}
+	var done changes.Resynced
+	if dryRun {
+		done, err = a.PreviewResync(r.Context())
+	} else {
+		done, err = a.Resync(r.Context(), changes.Operator{Actor: control.Actor(r.Context()), Reason: request.Reason})
+	}
+	return answerWith(w, done, err)
+}
+
+func answerWith(w http.ResponseWriter, v any, err error) error {
+	if err != nil {
+		return described(err)
+	}
+	answer, err := line(v)
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	giveTime(w)
+	reply(w, answer)
+	return nil
+}

@@ -1,0 +1,94 @@
+package changes
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// The recorder's bucket holds the number of the newest cycle, and when the
+// newest list was fetched (Unix time in nanoseconds); both 8 bytes big-endian.
+var (
+	recorderBucket = []byte("matchrelay/recorder")
+	cycleKey       = []byte("cycle")
+	fetchedKey     = []byte("fetched_at")
+)
+
+// MaxSkew is how far Metadata.FetchedAt may be ahead of the recorder's clock.
+const MaxSkew = 5 * time.Minute
+
+func mark(tx *bbolt.Tx, key []byte) uint64 {
+	b := tx.Bucket(recorderBucket)
+	if b == nil {
+		return 0
+	}
+	value := b.Get(key)
+	if len(value) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(value)
+}
+
+func setMark(tx *bbolt.Tx, key []byte, n uint64) error {
+	b, err := tx.CreateBucketIfNotExists(recorderBucket)
+	if err != nil {
+		return err
+	}
+	return b.Put(key, binary.BigEndian.AppendUint64(nil, n))
+}
+
+// cycle is the number of the newest cycle, 0 before the first.
+func cycle(tx *bbolt.Tx) uint64 { return mark(tx, cycleKey) }
+
+func nextCycle(tx *bbolt.Tx) (uint64, error) {
+	n := cycle(tx) + 1
+	return n, setMark(tx, cycleKey, n)
+}
+
+// fetched is when the newest list was fetched; the zero time if that is not
+// known, or cannot be: a clock was wrong then, and must not lock out the lists
+// of those that are right.
+func fetched(tx *bbolt.Tx, now time.Time) time.Time {
+	n := mark(tx, fetchedKey)
+	if t := time.Unix(0, int64(n)); n != 0 && !t.After(now.Add(MaxSkew)) {
+		return t
+	}
+	return time.Time{}
+}
+
+// checkFetched refuses a list that is older than the newest, and a time that
+// cannot be: it would lock out every list until then.
+func checkFetched(tx *bbolt.Tx, meta Metadata, now time.Time) error {
+	at := meta.FetchedAt
+	if at.IsZero() || meta.since != 0 && meta.since == mark(tx, fetchedKey) {
+		return nil
+	}
+	newest := fetched(tx, now)
+	switch {
+	case at.After(now.Add(MaxSkew)):
+		return fmt.Errorf("fetched_at: %w: %s is in the future; expected a time up to %v after now, which is %s: look at the clocks", outbox.ErrInvalid,
+			at.UTC().Format(time.RFC3339Nano), MaxSkew, now.UTC().Format(time.RFC3339))
+	case at.Year() < 1970:
+		return fmt.Errorf("fetched_at: %w: expected a time since 1970", outbox.ErrInvalid)
+	case at.Before(newest):
+		return fmt.Errorf("%w: this one was fetched at %s, the newest at %s", ErrStale, at.UTC().Format(time.RFC3339Nano),
+			newest.UTC().Format(time.RFC3339Nano))
+	}
+	return nil
+}
+
+// noteFetched keeps when a list was fetched that is recorded; the time never
+// goes back.
+func noteFetched(tx *bbolt.Tx, at, now time.Time) error {
+	if at.IsZero() {
+		at = now
+	}
+	if !at.After(fetched(tx, now)) {
+		return nil
+	}
+	return setMark(tx, fetchedKey, uint64(at.UnixNano()))
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay/control"
+)
+
+// TestAStepThatHasBegunIsFinishedAndCounted interrupts a replay through the control socket while its first step waits for a
+// commit.
+func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
+	folder, err := os.MkdirTemp("", "mr")
+	require.NoError(t, err)
+	defer os.RemoveAll(folder)
+	o, err := outbox.Open(filepath.Join(folder, "test.db"), outbox.Options{})
+	require.NoError(t, err)
+	defer o.Close()
+	const n = 2 * bulkStep
+	events, heard := make([]outbox.Event, n), outbox.Receipt{Topic: "system_alert", Through: n}
+	for i := range events {
+		events[i] = outbox.Event{Topic: "system_alert", MessageID: strconv.Itoa(i), Payload: []byte("x")}
+		heard.Unheard = append(heard.Unheard, uint64(i+1))
+	}
+	_, err = o.Add(t.Context(), events...)
+	require.NoError(t, err)
+	position, err := o.Position(t.Context(), "system_alert")
+	require.NoError(t, err)
+	heard.Origin = position.Origin
+	require.NoError(t, o.Settle(t.Context(), heard))
+	require.NoError(t, o.Flush(t.Context()))
+	serving, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- control.Serve(serving, control.Options{Outbox: o}) }()
+	require.Eventually(t, func() bool {
+		code, _, _ := call(t, t.Context(), nil, "healthcheck", "--db", o.Path())
+		return code == exitOK
+	}, time.Minute, 10*time.Millisecond)
+
+	entered, leave, committed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		committed <- o.Update(context.Background(), func(*bolt.Tx) error {
+			close(entered)
+			<-leave
+			return nil
+		})
+	}()
+	<-entered
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	type ending struct {
+		code           int
+		stdout, stderr string
+	}
+	ended := make(chan ending, 1)
+	go func() {
+		code, stdout, stderr := call(t, ctx, nil, "events", "replay", "--state", "unheard", "--yes", "--db", o.Path())
+		ended <- ending{code, stdout, stderr}
+	}()
+	require.Eventually(t, replayWaits, time.Minute, time.Millisecond)
+	interrupt()
+	close(leave)
+	require.NoError(t, <-committed)
+	end := <-ended
+	require.Equal(t, exitPartly, end.code, end.stderr)
+	require.Equal(t, "200 events appended again as #401..#600\n", end.stdout)
+	require.Contains(t, end.stderr, "200 of 400 are replayed: it was interrupted; run it again for the rest")
+	code, stdout, stderr := call(t, t.Context(), nil, "events", "replay", "--state", "unheard", "--yes", "--db", o.Path())
+	require.Equal(t, exitOK, code, stderr)
+	require.Equal(t, "200 events appended again as #601..#800\n", stdout)
+	stop()
+	require.NoError(t, <-served)
+}
+
+// replayWaits says whether a replay waits for the outbox to take it into a commit.
+func replayWaits() bool {
+	stacks := make([]byte, 1<<20)
+	for goroutine := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		if strings.Contains(goroutine, "(*Outbox).Replay(") && strings.Contains(goroutine, "(*Outbox).Update(") {
+			return true
+		}
+	}
+	return false
+}

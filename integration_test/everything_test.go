@@ -1,0 +1,143 @@
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/changes"
+	"github.com/PitchConnect/matchrelay/changes/api"
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay/control"
+)
+
+// TestEverythingAtOnceForAMinute has a Go processor that holds the file and appends all the time, a separate relay that is
+// killed five times, a Redis that is killed twice, a Python program that posts match lists, and an operator who replays what
+// was parked. Every committed event comes once, in order, but for what a Redis that died had not pushed.
+func TestEverythingAtOnceForAMinute(t *testing.T) {
+	t.Parallel()
+	const minute = time.Minute
+	server := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
+	subs := map[string]*redistest.Subscriber{"prompt": subscribe(t, server, 0), "late": subscribe(t, server, time.Second)}
+	box := openBox(t, filepath.Join(shortFolder(t), "test.db"))
+	parked, err := box.Add(t.Context(), newEvent(statuses, "parked"))
+	require.NoError(t, err)
+	require.NoError(t, box.Park(t.Context(), statuses, parked[0], outbox.Failure{Attempts: 3, First: time.Now(), Last: time.Now(), Class: "poison"}))
+	recorder, err := changes.NewRecorder(box, changes.Options{})
+	require.NoError(t, err)
+	stop := serve(t, control.Options{Outbox: box, Routes: api.Routes(recorder, api.Options{})})
+	env := separateEnv(box.Path(), server)
+	relays := startSeparate(t, env)
+
+	ctx, cancel := context.WithTimeout(t.Context(), minute)
+	defer cancel()
+	every := func(pace time.Duration, do func()) func() {
+		return func() {
+			for ctx.Err() == nil {
+				do()
+				select {
+				case <-ctx.Done():
+				case <-time.After(pace):
+				}
+			}
+		}
+	}
+	var all sync.WaitGroup
+	all.Go(every(5*time.Millisecond, func() { // the Go processor
+		if err := commitStep(box, nil); err != nil {
+			t.Error(err)
+		}
+	}))
+	var posted atomic.Int64
+	client := &daemon{t: t, db: box.Path()}
+	all.Go(every(200*time.Millisecond, func() { // the Python program
+		list := fmt.Sprintf(`[{"matchid": 1, "tavlingnamn": "round %d"}]`, posted.Load())
+		if r := client.python(list, nil, "-"); r.code != 0 {
+			t.Error(r.stderr)
+		}
+		posted.Add(1)
+	}))
+	all.Go(func() {
+		for range 5 {
+			<-time.After(minute / 6)
+			relays.kill()
+			relays.start()
+		}
+	})
+	var mayRepeat sync.Map
+	all.Go(func() {
+		for range 2 {
+			<-time.After(minute * 7 / 24) // never together with the relay
+			died := time.Now()
+			server.Kill()
+			for id := range notYetSafe(logged(t, box), subs, died) {
+				mayRepeat.Store(id, true)
+			}
+			<-time.After(time.Second)
+			server.Start()
+		}
+	})
+	all.Go(func() { // the operator
+		<-time.After(minute / 5)
+		r := run(t, env, "events", "replay", "--seq", fmt.Sprint(parked[0]), "--yes", "--reason", "mended")
+		if r.code != 0 {
+			t.Error(r.stderr)
+		}
+	})
+	all.Wait()
+
+	waitEmpty(t, box)
+	var appended []redistest.Event
+	list, err := box.List(t.Context(), outbox.Filter{})
+	require.NoError(t, err)
+	for _, info := range list {
+		if info.Topic != alerts && info.State != outbox.Replayed {
+			require.Equal(t, outbox.Delivered, info.State, "#%d", info.Sequence)
+			appended = append(appended, redistest.Event{Topic: info.Topic, MessageID: info.MessageID})
+		}
+	}
+	require.Greater(t, len(appended), 1000)
+	require.Greater(t, posted.Load(), int64(20))
+	repeats := map[string]bool{}
+	mayRepeat.Range(func(id, _ any) bool {
+		repeats[id.(string)] = true
+		return true
+	})
+	for name, sub := range subs {
+		eventually(t, "every event has come to "+name, func() bool { return len(distinct(history(sub))) == len(appended) })
+		require.Empty(t, redistest.Check(appended, history(sub), repeats), name)
+	}
+	relays.end()
+	stop()
+	audit, err := box.Audit(t.Context(), 0)
+	require.NoError(t, err)
+	require.Len(t, audit, 1)
+	requireSound(t, box)
+}
+
+// notYetSafe are the events that a Redis which died may have kept from its subscribers: all but those that each of them had
+// two seconds before.
+func notYetSafe(given []redistest.Event, subs map[string]*redistest.Subscriber, died time.Time) map[string]bool {
+	ids := distinct(given)
+	safe := map[string]int{}
+	for _, sub := range subs {
+		for _, m := range sub.Messages() {
+			if m.At.Before(died.Add(-2*time.Second - slack)) {
+				safe[redistest.EnvelopeID(m.Payload)]++
+			}
+		}
+	}
+	for id, n := range safe {
+		if n >= len(subs) {
+			delete(ids, id)
+		}
+	}
+	return ids
+}
