@@ -84,6 +84,19 @@ func eventArgs(args []any, e outbox.Entry, s *Stream) []any {
 	return args
 }
 
+// packed is sequence, message ID and, with a stream, time of each event in one argument. None of them has spaces.
+func packed(events []outbox.Entry, s *Stream) []byte {
+	b := make([]byte, 0, 80*len(events))
+	for _, e := range events {
+		b = strconv.AppendUint(b, e.Sequence, 10)
+		b = append(append(append(b, ' '), e.MessageID...), ' ')
+		if s != nil {
+			b = append(e.AppendedAt.AppendFormat(b, time.RFC3339Nano), ' ')
+		}
+	}
+	return b
+}
+
 func ttlArg() int { return int(markTTL / time.Second) }
 
 // Publish implements Target.
@@ -105,12 +118,18 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 	}
 	cmds := make([]*redis.Cmd, len(batches))
 	for i, b := range batches {
-		args := make([]any, 0, 14+4*len(b.Events))
+		args := make([]any, 0, 17+len(b.Events))
 		args = append(args, b.Channel, b.Run, sequenceArg(b.Predecessor.Sequence), b.Predecessor.MessageID, b.Receivers, receivers,
 			ttlArg(), sequenceArg(b.Added.Sequence), b.Added.MessageID)
 		args = append(args, streamArgs(b.Origin, b.Stream)...)
+		args = append(args, packed(b.Events, b.Stream))
+		last := outbox.Mark{}
+		if n := len(b.Events); n > 0 {
+			last = mark(b.Events[n-1])
+		}
+		args = append(args, sequenceArg(last.Sequence), last.MessageID)
 		for _, e := range b.Events {
-			args = eventArgs(args, e, b.Stream)
+			args = append(args, e.Payload)
 		}
 		cmds[i] = publishScript.EvalSha(ctx, pipe, keys(b.Channel, b.Origin, b.Stream), args...)
 	}
