@@ -104,7 +104,7 @@ func (o *Outbox) Append(tx *bolt.Tx, events ...Event) (sequences []uint64, err e
 	if err := o.failure(); err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
-	l := openLedger(tx)
+	l := o.ledger(tx)
 	for _, e := range events {
 		sequence, err := o.appendOne(l, e, 0)
 		if err != nil {
@@ -115,7 +115,7 @@ func (o *Outbox) Append(tx *bolt.Tx, events ...Event) (sequences []uint64, err e
 	if err := l.save(); err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
-	tx.OnCommit(o.signal)
+	o.signalOnCommit(l)
 	return sequences, nil
 }
 
@@ -134,10 +134,10 @@ func (o *Outbox) appendOne(l *ledger, e Event, replayOf uint64) (uint64, error) 
 	if err := o.makeRoom(l, e, size); err != nil {
 		return 0, err
 	}
-	if log := l.makeBucket(logPrefix + e.Topic); log != nil {
+	if log := l.makeBucket(logPrefix + e.Topic); l.err == nil {
 		log.FillPercent = 0.9 // keys only ever grow
+		l.err = log.Put(sequenceKey(sequence), value)
 	}
-	l.put(logPrefix+e.Topic, sequenceKey(sequence), value)
 	if e.Key != "" {
 		l.put(keysBucket, []byte(e.Key), sequenceKey(sequence))
 	}

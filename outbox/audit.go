@@ -55,7 +55,7 @@ func (o *Outbox) AppendAudit(tx *bolt.Tx, e AuditEntry) error {
 	if e.Time.IsZero() {
 		e.Time = o.opts.Now().UTC()
 	}
-	l := openLedger(tx)
+	l := o.ledger(tx)
 	l.audit(e)
 	if l.err != nil {
 		return fmt.Errorf("append to the audit log: %w", l.err)

@@ -22,10 +22,18 @@ type group struct {
 	calls []*call
 }
 
-// closure is the one that runs now, so that Append can make it fail.
+// closure is the one that runs now, so that Append can make it fail, and finds the ledger that it shares.
 type closure struct {
-	tx  *bolt.Tx
-	err error // guarded by the write transaction: only the closure's own goroutine gets here
+	ledger *ledger
+	err    error // guarded by the write transaction: only the closure's own goroutine gets here
+}
+
+// ledger is that of a write transaction: the one that the closures of a commit share, or one of its own.
+func (o *Outbox) ledger(tx *bolt.Tx) *ledger {
+	if c := o.running.Load(); c != nil && c.ledger.tx == tx {
+		return c.ledger
+	}
+	return openLedger(tx)
 }
 
 // lead commits a group, and has a fresh goroutine commit those who came meanwhile. A lone caller leads by itself, for a
@@ -75,11 +83,11 @@ func (g *group) commit() {
 	}
 }
 
-func (g *group) runClosures(tx *bolt.Tx) error {
+func (g *group) runClosures(l *ledger) error {
 	for _, c := range slices.Clone(g.calls) {
 		if err := c.ctx.Err(); err != nil && !c.started {
 			g.drop(c, err)
-		} else if !g.run(tx, c) {
+		} else if !g.run(l, c) {
 			return errAgain
 		}
 	}
@@ -90,8 +98,8 @@ func (g *group) runClosures(tx *bolt.Tx) error {
 }
 
 // run runs one closure. One that fails is answered and leaves the group.
-func (g *group) run(tx *bolt.Tx, c *call) (ok bool) {
-	running := &closure{tx: tx}
+func (g *group) run(l *ledger, c *call) (ok bool) {
+	running := &closure{ledger: l}
 	g.o.running.Store(running)
 	var err error
 	returned := false
@@ -103,7 +111,7 @@ func (g *group) run(tx *bolt.Tx, c *call) (ok bool) {
 		}
 	}()
 	c.started = true
-	err = c.fn(tx)
+	err = c.fn(l.tx)
 	returned = true
 	err = cmp.Or(err, running.err)
 	return err == nil
@@ -120,7 +128,7 @@ func without(calls []*call, c *call) []*call {
 }
 
 // commit writes the receipts and what fn does in one transaction. An error of fn comes back as it is.
-func (o *Outbox) commit(fn func(tx *bolt.Tx) error) (err error) {
+func (o *Outbox) commit(fn func(l *ledger) error) (err error) {
 	if err := o.checkIdentity(); err != nil {
 		return err
 	}
@@ -137,10 +145,15 @@ func (o *Outbox) commit(fn func(tx *bolt.Tx) error) (err error) {
 		}
 	}()
 	err = o.db.Update(func(tx *bolt.Tx) error {
-		if err := o.applyReceipts(tx, receipts); err != nil {
+		l := openLedger(tx)
+		l.shared = true
+		if err := l.applyReceipts(receipts); err != nil {
 			return fmt.Errorf("settle: %w", err)
 		}
-		if err := fn(tx); err != nil {
+		if err := fn(l); err != nil {
+			return err
+		}
+		if err := l.write(); err != nil {
 			return err
 		}
 		id = tx.ID()
@@ -216,7 +229,7 @@ func (o *Outbox) checkIdentity() error {
 
 // spoil makes the closure that runs in tx fail.
 func (o *Outbox) spoil(tx *bolt.Tx, err error) {
-	if c := o.running.Load(); c != nil && c.tx == tx && c.err == nil {
+	if c := o.running.Load(); c != nil && c.ledger.tx == tx && c.err == nil {
 		c.err = err
 	}
 }

@@ -73,7 +73,7 @@ func (o *Outbox) Discard(ctx context.Context, sequences []uint64, opts DiscardOp
 		case opts.DryRun:
 			err = o.read(step)
 		default:
-			err = o.Update(ctx, func(tx *bolt.Tx) error { return step(openLedger(tx)) })
+			err = o.Update(ctx, func(tx *bolt.Tx) error { return step(o.ledger(tx)) })
 		}
 		if err != nil {
 			return total, fmt.Errorf("discard: %w", err)

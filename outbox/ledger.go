@@ -111,13 +111,20 @@ func (s *topicState) decode(b []byte) error {
 // ledger reads and writes the outbox's buckets within one transaction. Nothing is cached between transactions: whatever
 // rolls back takes its counters along. The first error sticks in err, and nothing is written after it.
 type ledger struct {
-	tx     *bolt.Tx
-	topics map[string]*topicState
-	err    error
+	tx      *bolt.Tx
+	topics  map[string]*topicState
+	numbers map[string]uint64 // that were set, by key in the meta bucket
+	shared  bool              // by all closures of a commit: counters are written once, at its end
+	signals bool              // the commit wakes who waits for events
+	err     error
+}
+
+func newLedger(tx *bolt.Tx) *ledger {
+	return &ledger{tx: tx, topics: map[string]*topicState{}, numbers: map[string]uint64{}}
 }
 
 func openLedger(tx *bolt.Tx) *ledger {
-	l := &ledger{tx: tx, topics: map[string]*topicState{}}
+	l := newLedger(tx)
 	if tx.Bucket([]byte(metaBucket)) == nil {
 		l.err = fmt.Errorf("%w: it has no bucket %s; point to an outbox file, or move this one away", ErrForeign, metaBucket)
 	}
@@ -178,9 +185,14 @@ func (l *ledger) has(prefix, topic string, sequence uint64) bool {
 	return l.get(prefix+topic, sequenceKey(sequence)) != nil
 }
 
-func (l *ledger) number(key string) uint64 { return keySequence(l.get(metaBucket, []byte(key))) }
+func (l *ledger) number(key string) uint64 {
+	if n, set := l.numbers[key]; set {
+		return n
+	}
+	return keySequence(l.get(metaBucket, []byte(key)))
+}
 
-func (l *ledger) setNumber(key string, n uint64) { l.put(metaBucket, []byte(key), sequenceKey(n)) }
+func (l *ledger) setNumber(key string, n uint64) { l.numbers[key] = n }
 
 // mostPrevious is how many former origins a file remembers: what a stream still holds of older ones was trimmed long ago.
 const mostPrevious = 16
@@ -231,8 +243,19 @@ func (l *ledger) names() []string {
 	return slices.Compact(names)
 }
 
-// save writes back the counters of every topic that was looked at, and returns the first error of all.
+// save writes back numbers, and the counters of every topic that was looked at, and returns the first error of all. A shared
+// ledger is written when all closures have run.
 func (l *ledger) save() error {
+	if l.shared {
+		return l.err
+	}
+	return l.write()
+}
+
+func (l *ledger) write() error {
+	for _, key := range slices.Sorted(maps.Keys(l.numbers)) {
+		l.put(metaBucket, []byte(key), sequenceKey(l.numbers[key]))
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.topics)) {
 		l.put(metaBucket, []byte(topicPrefix+name), l.topics[name].encode())
 	}

@@ -118,7 +118,7 @@ func newOutbox(db *bolt.DB, opts Options) *Outbox {
 }
 
 func initFormat(tx *bolt.Tx) error {
-	l := &ledger{tx: tx}
+	l := newLedger(tx)
 	l.setNumber(keyFormat, Format)
 	l.setNumber(keyEpoch, 1)
 	l.put(metaBucket, []byte(keyOrigin), []byte(uuid.NewString()))
@@ -321,7 +321,7 @@ func (o *Outbox) close() (err error) {
 	o.mu.Unlock()
 	o.background.Wait()
 	if len(o.receipts) > 0 && o.failure() == nil { // nobody else writes any more
-		err = o.commit(func(*bolt.Tx) error { return nil })
+		err = o.commit(func(*ledger) error { return nil })
 	}
 	if o.owned {
 		err = errors.Join(err, o.db.Close())

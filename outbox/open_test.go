@@ -93,15 +93,15 @@ func TestOpenNeverInitialisesAFileThatExists(t *testing.T) {
 		"a freelist that is no list": {changed(func(b []byte) { b[metaOffset+32], b[page+metaOffset+32] = 0, 0; resignMeta(b) }), ErrDamaged, "freelist"},
 		"a bbolt file of another":    {otherBolt(func(tx *bolt.Tx) error { return putState(tx, "key") }), ErrForeign, "no bucket matchrelay/meta"},
 		"a newer format": {otherBolt(func(tx *bolt.Tx) error {
-			l := &ledger{tx: tx}
+			l := newLedger(tx)
 			l.setNumber(keyFormat, Format+1)
 			l.put(metaBucket, []byte(keyOrigin), []byte("origin"))
-			return l.err
+			return l.save()
 		}), ErrNewerFormat, "install a newer matchrelay"},
 		"an outbox without an origin": {otherBolt(func(tx *bolt.Tx) error {
-			l := &ledger{tx: tx}
+			l := newLedger(tx)
 			l.setNumber(keyFormat, Format)
-			return l.err
+			return l.save()
 		}), ErrDamaged, "format or origin is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,10 +278,10 @@ func TestNewRefusesADatabaseThatItCannotRead(t *testing.T) {
 	require.NoError(t, err)
 	defer db.Close()
 	require.NoError(t, db.Update(func(tx *bolt.Tx) error {
-		l := &ledger{tx: tx}
+		l := newLedger(tx)
 		l.setNumber(keyFormat, Format+1)
 		l.put(metaBucket, []byte(keyOrigin), []byte("origin"))
-		return l.err
+		return l.save()
 	}))
 	_, err = New(db, Options{})
 	require.ErrorIs(t, err, ErrNewerFormat)

@@ -23,7 +23,7 @@ type Failure struct {
 // is parked changes nothing. Errors: ErrInvalid, ErrNotFound, and those of Update.
 func (o *Outbox) Park(ctx context.Context, topic string, sequence uint64, f Failure) error {
 	err := o.Update(ctx, func(tx *bolt.Tx) error {
-		l := openLedger(tx)
+		l := o.ledger(tx)
 		s := l.topic(topic)
 		if !l.has(logPrefix, topic, sequence) {
 			return cmp.Or(l.err, ErrNotFound)
@@ -63,7 +63,7 @@ func (l *ledger) firstPending(topic string, s *topicState) uint64 {
 func (o *Outbox) NewOrigin(ctx context.Context, from string, events ...Event) (origin string, err error) {
 	fresh := uuid.NewString()
 	err = o.Update(ctx, func(tx *bolt.Tx) error {
-		l := openLedger(tx)
+		l := o.ledger(tx)
 		if origin = l.origin(); origin != from {
 			return l.err
 		}

@@ -33,7 +33,7 @@ func (o *Outbox) Prune(ctx context.Context) (int, error) {
 		}
 		var n int
 		err = o.Update(ctx, func(tx *bolt.Tx) error {
-			l := openLedger(tx)
+			l := o.ledger(tx)
 			n = l.prune(func(c candidate, removed int) bool {
 				return removed < step && c.record.appended.Before(before)
 			})

@@ -69,10 +69,11 @@ func (o *Outbox) Replay(ctx context.Context, sequences []uint64, opts ReplayOpti
 			err = o.read(step)
 		default:
 			err = o.Update(ctx, func(tx *bolt.Tx) error {
-				if err := step(openLedger(tx)); err != nil || len(part.Sequences) == 0 {
+				l := o.ledger(tx)
+				if err := step(l); err != nil || len(part.Sequences) == 0 {
 					return err
 				}
-				tx.OnCommit(o.signal)
+				o.signalOnCommit(l)
 				return nil
 			})
 		}

@@ -133,11 +133,7 @@ func (o *Outbox) putBackReceipts(taken map[string]*Receipt) {
 
 // applyReceipts moves cursors and counters. Events are counted from the log, so that a receipt that comes twice, or
 // covers what was parked meanwhile, counts nothing twice.
-func (o *Outbox) applyReceipts(tx *bolt.Tx, receipts map[string]*Receipt) error {
-	if len(receipts) == 0 {
-		return nil
-	}
-	l := openLedger(tx)
+func (l *ledger) applyReceipts(receipts map[string]*Receipt) error {
 	for topic, r := range receipts {
 		s := l.topic(topic)
 		if s.Progress = r.Progress; r.Origin != l.origin() {
@@ -165,5 +161,5 @@ func (o *Outbox) applyReceipts(tx *bolt.Tx, receipts map[string]*Receipt) error 
 			}
 		}
 	}
-	return l.save()
+	return l.err
 }

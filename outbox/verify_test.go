@@ -86,7 +86,7 @@ func TestVerifyFindsEveryKindOfDamage(t *testing.T) {
 			require.NoError(t, o.db.Update(func(tx *bolt.Tx) error {
 				l := openLedger(tx)
 				tc.damage(l)
-				return l.err
+				return l.save()
 			}))
 			report, err := o.Verify(ctx)
 			require.NoError(t, err)

@@ -15,6 +15,14 @@ func (o *Outbox) Appended() <-chan struct{} {
 	return o.appended
 }
 
+// signalOnCommit has the transaction wake them when it has committed, once.
+func (o *Outbox) signalOnCommit(l *ledger) {
+	if !l.signals {
+		l.signals = true
+		l.tx.OnCommit(o.signal)
+	}
+}
+
 // signal wakes the readers of Wake and Appended; it never blocks.
 func (o *Outbox) signal() {
 	select {

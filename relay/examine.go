@@ -102,7 +102,7 @@ func (q Question) Needs() (list []Need) {
 		}
 		for _, channel := range q.Channels {
 			about := n
-			names := strings.NewReplacer(markWord, markKey(channel, q.Origin), streamWord, StreamKey(channel), channelWord, channel)
+			names := strings.NewReplacer(markWord, MarkKey(channel, q.Origin), streamWord, StreamKey(channel), channelWord, channel)
 			about.On, about.call = names.Replace(n.On), names.Replace(n.call)
 			list = append(list, about)
 			if n.On == "" {
@@ -173,7 +173,7 @@ func (r *Redis) Examine(ctx context.Context, q Question) ([]Node, error) {
 func (r *Redis) Mark(ctx context.Context, channel, origin string) (outbox.Mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	values, err := r.client.HMGet(ctx, markKey(channel, origin), "seq", "id").Result()
+	values, err := r.client.HMGet(ctx, MarkKey(channel, origin), "seq", "id").Result()
 	if err != nil {
 		return outbox.Mark{}, fmt.Errorf("read the high-water mark of %s: %w", channel, err)
 	}

@@ -119,7 +119,7 @@ func (r *Redis) pipeline(ctx context.Context, b Batch) (redis.Pipeliner, error) 
 	if !ok || b.Wait.Replicas == 0 {
 		return r.client.Pipeline(), nil
 	}
-	node, err := cluster.MasterForKey(ctx, markKey(b.Channel, b.Origin))
+	node, err := cluster.MasterForKey(ctx, MarkKey(b.Channel, b.Origin))
 	if err != nil {
 		return nil, err
 	}

@@ -6,12 +6,24 @@
 --          5 receivers required, 6 receivers known to the caller (-1 = ask this node, -2 = not known),
 --          7 seconds to keep the mark, 8 and 9 stream_seq and stream_id that may be ahead of seq and id,
 --          10 entries that the stream keeps, 11 source, 12 topic, 13 schema of the data, 14 origin (10 to 14 for the stream),
---          then sequence, message ID, body of each event, and with a stream its time
+--          15 sequence, message ID and, with a stream, time of each event, separated by spaces: a string for each of them would
+--          cost more than to publish it, and without a stream they are seldom needed; 16 and 17 sequence and message ID of
+--          the last event, then the body of each
 -- Answers  {status, seq, id, run_id, receivers, published, error, stream_seq, stream_id, unheard sequences...}; seq and id are
 --          the mark after the call (with LOST, GONE, RUN and HELD the mark found, nothing was changed); unheard are those
 --          after the predecessor
-local first, last, step = 15, #ARGV, KEYS[2] and 4 or 3
-local newest = last - step + 1 -- of the events, if there are any
+local body, count = 17, #ARGV - 17 -- the body of event i is ARGV[body + i]
+local words, step = nil, KEYS[2] and 3 or 2
+local function event(i) -- sequence, message ID, time
+  if not words then
+    words = {}
+    for word in string.gmatch(ARGV[15], '%S+') do
+      words[#words + 1] = word
+    end
+  end
+  local w = (i - 1) * step
+  return words[w + 1], words[w + 2], words[w + 3]
+end
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local told = tonumber(ARGV[6])
@@ -47,11 +59,12 @@ if ARGV[2] ~= '' and ARGV[2] ~= run then
 end
 local from
 if seq == ARGV[3] and id == ARGV[4] then
-  from = first
+  from = 1
 else
-  for i = first, last, step do
-    if ARGV[i] == seq and ARGV[i + 1] == id then
-      from = i + step
+  for i = 1, count do
+    local n, name = event(i)
+    if n == seq and name == id then
+      from = i + 1
       break
     end
   end
@@ -65,7 +78,7 @@ end
 if gone then
   return answer('GONE', 0, '')
 end
-if from <= last and receivers >= 0 and receivers < tonumber(ARGV[5]) then
+if from <= count and receivers >= 0 and receivers < tonumber(ARGV[5]) then
   return answer('HELD', 0, '')
 end
 
@@ -79,39 +92,51 @@ local function write(seq, id, sseq, sid)
   end
   return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
 end
-if from > last then
+if from > count then
   redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
-elseif upto >= tonumber(ARGV[newest]) then
-  write(ARGV[newest], ARGV[newest + 1], sseq, sid)
+elseif upto >= tonumber(ARGV[16]) then
+  write(ARGV[16], ARGV[17], sseq, sid)
 else
-  write(ARGV[newest], ARGV[newest + 1], ARGV[newest], ARGV[newest + 1])
+  write(ARGV[16], ARGV[17], ARGV[16], ARGV[17])
 end
 local add = KEYS[2] and adder(KEYS[2], ARGV[10], ARGV[11], ARGV[12], ARGV[1], ARGV[13], ARGV[14])
-local published, known, err = 0, #unheard, nil
-for i = from, last, step do
-  if add and tonumber(ARGV[i]) > upto then
-    err = add(ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 2])
-    if err then
-      break
+local known, err = #unheard, nil
+local done = from - 1 -- how many of the events are published
+local channel, pcall, bodies = ARGV[1], redis.pcall, ARGV
+for i = from, count do
+  if add then
+    local n, name, time = event(i)
+    if tonumber(n) > upto then
+      err = add(n, name, time, bodies[body + i])
+      if err then
+        break
+      end
+      sseq, sid = n, name
     end
-    sseq, sid = ARGV[i], ARGV[i + 1]
   end
-  local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[i + 2])
-  if type(heard) == 'table' then
+  local heard = pcall('PUBLISH', channel, bodies[body + i])
+  if heard == 0 then
+    if told <= 0 then -- PUBLISH does not count the subscribers at other nodes of a Cluster
+      unheard[#unheard + 1] = (event(i))
+    end
+  elseif type(heard) == 'table' then
     err = heard.err
     break
   end
-  seq, id, published = ARGV[i], ARGV[i + 1], published + 1
-  if heard == 0 and told <= 0 then -- PUBLISH does not count the subscribers at other nodes of a Cluster
-    unheard[#unheard + 1] = seq
-  end
+  done = i
+end
+local published = done - from + 1
+if published > 0 and done == count then
+  seq, id = ARGV[16], ARGV[17]
+elseif published > 0 then
+  seq, id = event(done)
 end
 if err then
   write(seq, id, sseq, sid)
 end
 if #unheard > known then
   redis.call('HSET', KEYS[1], 'unheard', table.concat(unheard, ' ', math.max(1, #unheard - 999)))
-elseif first > last and known > 0 then -- a guard, whose predecessor the relay has settled
+elseif count == 0 and known > 0 then -- a guard, whose predecessor the relay has settled
   local reply = answer('', 0, '')
   redis.call('HSET', KEYS[1], 'unheard', table.concat(reply, ' ', 10))
 end

@@ -53,17 +53,17 @@ func NewRedis(client redis.UniversalClient, timeout time.Duration) *Redis {
 	return &Redis{client: client, timeout: timeout}
 }
 
-// markKey names the high-water mark; the braces put it into the slot of the channel's stream in a Redis Cluster.
-func markKey(channel, origin string) string {
+// MarkKey names the hash that holds the high-water mark of a channel and an outbox (Stats.Origin); the braces put it into the slot of the channel's stream in a Redis Cluster.
+func MarkKey(channel, origin string) string {
 	return "matchrelay:{" + channel + "}:hwm:" + origin
 }
 
 // keys of a script that may add to a stream.
 func keys(channel, origin string, s *Stream) []string {
 	if s == nil {
-		return []string{markKey(channel, origin)}
+		return []string{MarkKey(channel, origin)}
 	}
-	return []string{markKey(channel, origin), StreamKey(channel)}
+	return []string{MarkKey(channel, origin), StreamKey(channel)}
 }
 
 func sequenceArg(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -82,6 +82,19 @@ func eventArgs(args []any, e outbox.Entry, s *Stream) []any {
 		args = append(args, e.AppendedAt.Format(time.RFC3339Nano))
 	}
 	return args
+}
+
+// packed is sequence, message ID and, with a stream, time of each event in one argument. None of them has spaces.
+func packed(events []outbox.Entry, s *Stream) []byte {
+	b := make([]byte, 0, 80*len(events))
+	for _, e := range events {
+		b = strconv.AppendUint(b, e.Sequence, 10)
+		b = append(append(append(b, ' '), e.MessageID...), ' ')
+		if s != nil {
+			b = append(e.AppendedAt.AppendFormat(b, time.RFC3339Nano), ' ')
+		}
+	}
+	return b
 }
 
 func ttlArg() int { return int(markTTL / time.Second) }
@@ -105,12 +118,18 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 	}
 	cmds := make([]*redis.Cmd, len(batches))
 	for i, b := range batches {
-		args := make([]any, 0, 14+4*len(b.Events))
+		args := make([]any, 0, 17+len(b.Events))
 		args = append(args, b.Channel, b.Run, sequenceArg(b.Predecessor.Sequence), b.Predecessor.MessageID, b.Receivers, receivers,
 			ttlArg(), sequenceArg(b.Added.Sequence), b.Added.MessageID)
 		args = append(args, streamArgs(b.Origin, b.Stream)...)
+		args = append(args, packed(b.Events, b.Stream))
+		last := outbox.Mark{}
+		if n := len(b.Events); n > 0 {
+			last = mark(b.Events[n-1])
+		}
+		args = append(args, sequenceArg(last.Sequence), last.MessageID)
 		for _, e := range b.Events {
-			args = eventArgs(args, e, b.Stream)
+			args = append(args, e.Payload)
 		}
 		cmds[i] = publishScript.EvalSha(ctx, pipe, keys(b.Channel, b.Origin, b.Stream), args...)
 	}
@@ -198,7 +217,7 @@ func (r *Redis) Republish(ctx context.Context, b Batch) (Reply, error) {
 	}
 	ctx, cancel := r.deadline(ctx, sizeOf(b.Events), 0)
 	defer cancel()
-	return readReply(republishScript.EvalSha(ctx, r.client, []string{markKey(b.Channel, b.Origin)}, args...))
+	return readReply(republishScript.EvalSha(ctx, r.client, []string{MarkKey(b.Channel, b.Origin)}, args...))
 }
 
 // Restore implements Target.

@@ -72,7 +72,7 @@ Begin with: matchrelay demo`,
 	flags.VarP(&a.output, "output", "o", "table, json or jsonl")
 	flags.BoolVar(&a.noColor, "no-color", false, "no colours (NO_COLOR)")
 	root.AddCommand(a.runCommand(), a.relayCommand(), a.ingestCommand(), a.statusCommand(), a.healthcheckCommand(), a.eventsCommand(), a.matchesCommand(), a.resyncCommand(),
-		a.configCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand())
+		a.configCommand(), a.doctorCommand(), a.benchCommand(), a.demoCommand(), a.versionCommand())
 	root.AddCommand(a.auditCommand(), a.checkCommand(), a.backupCommand(), a.compactCommand(),
 		a.schemaCommand(), a.completionCommand(), a.verifyFileCommand())
 	root.AddCommand(a.steerCommands()...)
