@@ -168,10 +168,9 @@ func (a *app) bench(ctx context.Context, plan benchPlan) (err error) {
 	if plan.only != "append" {
 		steps += 2*(plan.rounds+1) + 1
 	}
-	done, tick := 0, func() {}
-	if show := a.progress("measured", steps); show != nil {
-		tick = func() { done++; show(done) }
-	}
+	shown := a.progress("measured", steps)
+	defer shown.end()
+	tick := func() { shown.at(shown.done + 1) }
 	if plan.only != "append" { // Redis first: what is missing shows at once
 		if err := a.benchDelivery(ctx, cfg, plan, folder, &report, tick); err != nil {
 			return err

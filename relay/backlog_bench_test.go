@@ -1,0 +1,127 @@
+package relay_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// backlog is how many events of 1 KB wait in BenchmarkBacklog.
+const backlog = 1_000_000
+
+// BenchmarkBacklog is what a large backlog costs: appending with it beside appending to an empty outbox, the counters,
+// opening the file (with and without the page cache), and draining it, whose end is compared with its beginning. The heap
+// is that in use while it drains, the most that was seen.
+func BenchmarkBacklog(b *testing.B) {
+	bench := newBench(b)
+	path := bench.box.Path()
+	for range backlog / 1000 {
+		_, err := bench.box.Add(b.Context(), kilobyteEvents(1000)...)
+		require.NoError(b, err)
+	}
+	empty, err := outbox.Open(filepath.Join(b.TempDir(), "empty.db"), outbox.Options{})
+	require.NoError(b, err)
+	defer empty.Close()
+	for b.Loop() {
+		b.ReportMetric(appendRate(b, bench.box, empty), "append_vs_empty")
+
+		began := time.Now()
+		_, err := bench.box.Stats(b.Context())
+		require.NoError(b, err)
+		b.ReportMetric(milliseconds(began), "ms_status")
+
+		for _, cache := range []string{"warm", "cold"} {
+			require.NoError(b, bench.box.Close())
+			if cache == "cold" {
+				dropCache(b, path)
+			}
+			began = time.Now()
+			bench.box, err = outbox.Open(path, outbox.Options{})
+			require.NoError(b, err)
+			b.ReportMetric(milliseconds(began), "ms_open_"+cache)
+		}
+		first, last, heap := bench.drainBacklog()
+		b.ReportMetric(last/first, "drain_last_vs_first")
+		b.ReportMetric(last, "drained/s")
+		b.ReportMetric(heap/(1<<20), "MB_heap")
+		break // it is drained
+	}
+}
+
+func milliseconds(began time.Time) float64 { return float64(time.Since(began).Microseconds()) / 1000 }
+
+// appendRate is the ratio of the appends a second to one outbox and another, in turns.
+func appendRate(b *testing.B, one, other *outbox.Outbox) float64 {
+	b.Helper()
+	var rates [2][]float64
+	for range 20 {
+		for i, box := range []*outbox.Outbox{one, other} {
+			began := time.Now()
+			for range 50 {
+				_, err := box.Add(b.Context(), kilobyteEvents(1)...)
+				require.NoError(b, err)
+			}
+			rates[i] = append(rates[i], 50/time.Since(began).Seconds())
+		}
+	}
+	return median(rates[0]) / median(rates[1])
+}
+
+// dropCache has the system forget a file that nobody has open.
+func dropCache(b *testing.B, path string) {
+	b.Helper()
+	f, err := os.Open(path)
+	require.NoError(b, err)
+	defer f.Close()
+	require.NoError(b, f.Sync())
+	require.NoError(b, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+}
+
+// drainBacklog drains all that is pending, and returns how many a second of the first and of the last tenth reach the
+// subscriber, and the bytes of heap in use meanwhile, at most.
+func (b *bench) drainBacklog() (first, last, heap float64) {
+	b.Helper()
+	runtime.GC()
+	ctx, stop := context.WithCancel(context.Background())
+	var most atomic.Uint64
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for ctx.Err() == nil {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			most.Store(max(most.Load(), m.HeapInuse))
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	ended := make(chan error, 1)
+	const tenth = backlog / 10
+	b.sub.expect(tenth)
+	began := time.Now()
+	go func() {
+		ended <- relay.New(b.box, relay.NewRedis(b.client, 5*time.Second), relay.Options{Channels: map[string]string{"news": "test:news"}}).Run(ctx)
+	}()
+	b.sub.wait()
+	first = tenth / time.Since(began).Seconds()
+	for b.sub.n.Load() < 9*tenth {
+		time.Sleep(time.Millisecond)
+	}
+	from, began := b.sub.n.Load(), time.Now()
+	b.sub.want.Store(backlog)
+	b.sub.wait()
+	last = float64(backlog-from) / time.Since(began).Seconds()
+	stop()
+	require.NoError(b, <-ended)
+	<-watched
+	return first, last, float64(most.Load())
+}
