@@ -32,30 +32,28 @@ func BenchmarkBacklog(b *testing.B) {
 	empty, err := outbox.Open(filepath.Join(b.TempDir(), "empty.db"), outbox.Options{})
 	require.NoError(b, err)
 	defer empty.Close()
-	for b.Loop() {
-		b.ReportMetric(appendRate(b, bench.box, empty), "append_vs_empty")
+	b.ResetTimer() // one round is all there is: it drains the backlog
+	b.ReportMetric(appendRate(b, bench.box, empty), "append_vs_empty")
 
-		began := time.Now()
-		_, err := bench.box.Stats(b.Context())
-		require.NoError(b, err)
-		b.ReportMetric(milliseconds(began), "ms_status")
+	began := time.Now()
+	_, err = bench.box.Stats(b.Context())
+	require.NoError(b, err)
+	b.ReportMetric(milliseconds(began), "ms_status")
 
-		for _, cache := range []string{"warm", "cold"} {
-			require.NoError(b, bench.box.Close())
-			if cache == "cold" {
-				dropCache(b, path)
-			}
-			began = time.Now()
-			bench.box, err = outbox.Open(path, outbox.Options{})
-			require.NoError(b, err)
-			b.ReportMetric(milliseconds(began), "ms_open_"+cache)
+	for _, cache := range []string{"warm", "cold"} {
+		require.NoError(b, bench.box.Close())
+		if cache == "cold" {
+			dropCache(b, path)
 		}
-		first, last, heap := bench.drainBacklog()
-		b.ReportMetric(last/first, "drain_last_vs_first")
-		b.ReportMetric(last, "drained/s")
-		b.ReportMetric(heap/(1<<20), "MB_heap")
-		break // it is drained
+		began = time.Now()
+		bench.box, err = outbox.Open(path, outbox.Options{})
+		require.NoError(b, err)
+		b.ReportMetric(milliseconds(began), "ms_open_"+cache)
 	}
+	first, last, heap := bench.drainBacklog()
+	b.ReportMetric(last/first, "drain_last_vs_first")
+	b.ReportMetric(last, "drained/s")
+	b.ReportMetric(heap/(1<<20), "MB_heap")
 }
 
 func milliseconds(began time.Time) float64 { return float64(time.Since(began).Microseconds()) / 1000 }
