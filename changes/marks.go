@@ -81,8 +81,8 @@ func checkFetched(tx *bbolt.Tx, meta Metadata, now time.Time) error {
 	return nil
 }
 
-// noteFetched keeps when a list was fetched that is recorded; the time never
-// goes back.
+// noteFetched keeps when a list was fetched that is recorded. The time never
+// goes back, but for one that no longer counts (see fetched).
 func noteFetched(tx *bbolt.Tx, at, now time.Time) error {
 	if at.IsZero() {
 		at = now

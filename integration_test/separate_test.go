@@ -256,3 +256,78 @@ func TestAStandbyTakesOver(t *testing.T) {
 		})
 	}
 }
+
+// startUntilEmpty runs relay --until-empty in the background.
+func startUntilEmpty(t *testing.T, env []string, timeout string) (cmd *exec.Cmd, ended <-chan int, stderr *bytes.Buffer) {
+	t.Helper()
+	cmd = program(t, env, "relay", "--until-empty", "--timeout", timeout)
+	stderr = &bytes.Buffer{}
+	cmd.Stderr = stderr
+	require.NoError(t, cmd.Start())
+	codes := make(chan int, 1)
+	go func() {
+		_ = cmd.Wait()
+		codes <- cmd.ProcessState.ExitCode()
+	}()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return cmd, codes, stderr
+}
+
+func exitCode(t *testing.T, ended <-chan int) int {
+	t.Helper()
+	select {
+	case code := <-ended:
+		return code
+	case <-time.After(time.Minute):
+		require.Fail(t, "it does not end")
+		return -1
+	}
+}
+
+func TestUntilEmptyGoesOnWhenTheFileChangesHands(t *testing.T) {
+	t.Parallel()
+	server := redistest.New(t, redistest.Options{}) // away, for now
+	path := filepath.Join(shortFolder(t), "test.db")
+	box := openBox(t, path)
+	require.NoError(t, commitStep(box, nil))
+	stop := serve(t, control.Options{Outbox: box})
+	env := append(separateEnv(path, server), "RELAY_MIN_RECEIVERS=match_updates=0")
+	_, ended, stderr := startUntilEmpty(t, env, "60s")
+	eventually(t, "it drains over the socket", func() bool {
+		s, ok := whoever(path)
+		return ok && s.DrainedBy != ""
+	})
+	stop()
+	require.NoError(t, box.Close())
+	eventually(t, "it has opened the file itself", func() bool {
+		s, ok := whoever(path)
+		return ok && s.Relay != nil && s.DrainedBy == ""
+	})
+	server.Start()
+	require.Zero(t, exitCode(t, ended), stderr.String())
+	waitEmpty(t, openBox(t, path))
+}
+
+func TestUntilEmptyKeepsItsTimeWhenTheProcessHangs(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	path := filepath.Join(shortFolder(t), "test.db")
+	box := openBox(t, path)
+	require.NoError(t, commitStep(box, nil))
+	require.NoError(t, box.Close())
+	env := separateEnv(path, server) // nobody subscribes: the event is held
+	holder := startSeparate(t, env)
+	eventually(t, "the relay has the file", func() bool {
+		s, ok := whoever(path)
+		return ok && s.Relay != nil
+	})
+	_, ended, stderr := startUntilEmpty(t, env, "5s")
+	require.NoError(t, holder.cmd.Process.Signal(syscall.SIGSTOP))
+	require.Contains(t, []int{4, 6}, exitCode(t, ended), stderr.String())
+
+	cmd, ended, stderr := startUntilEmpty(t, env, "1h")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NotZero(t, exitCode(t, ended), stderr.String())
+	require.NoError(t, holder.cmd.Process.Signal(syscall.SIGCONT))
+	holder.end()
+}

@@ -92,10 +92,10 @@ func (l *lane) run(ctx context.Context) (carried int, err error) {
 		var f failure
 		switch {
 		case err == nil:
-		case errors.As(err, &f):
-			l.handle(ctx, f)
 		case errors.Is(err, errDone), ctx.Err() != nil:
 			return carried, nil
+		case errors.As(err, &f):
+			l.handle(ctx, f)
 		case errors.Is(err, outbox.ErrDiskFull):
 			if l.status.set(Blocked, diskFull, err.Error()) {
 				l.log.Warn("the disk of the outbox is full; trying again", "error", err)

@@ -42,6 +42,8 @@ type Redis struct {
 	timeout  time.Duration
 	answered atomic.Bool // a call has succeeded once
 	nodes    nodeList
+	aborted  context.Context // ends every call
+	abort    context.CancelFunc
 }
 
 // NewRedis makes a target of a client from NewClient. timeout bounds a call with little data (0 or less means 5 s); a call
@@ -50,8 +52,14 @@ func NewRedis(client redis.UniversalClient, timeout time.Duration) *Redis {
 	if timeout <= 0 {
 		timeout = defaultTimeout
 	}
-	return &Redis{client: client, timeout: timeout}
+	r := &Redis{client: client, timeout: timeout}
+	r.aborted, r.abort = context.WithCancel(context.Background())
+	return r
 }
+
+// Abort ends every call that is under way, also one that waits for a connection, and every later one, so that Relay.Run returns
+// soon after its context has ended. What Redis has taken, and nobody knows of, it refuses when it is sent again.
+func (r *Redis) Abort() { r.abort() }
 
 // MarkKey names the hash that holds the high-water mark of a channel and an outbox (Stats.Origin); the braces put it into the slot of the channel's stream in a Redis Cluster.
 func MarkKey(channel, origin string) string {
@@ -266,8 +274,13 @@ func (r *Redis) Newest(ctx context.Context, channel string, origins []string, be
 	}
 }
 
-// deadline bounds a call by its size and what it waits for beyond. It outlives the cancellation of ctx: what was sent is waited for, so that a clean
-// shutdown settles what Redis accepted.
+// deadline bounds a call by its size and what it waits for beyond. It outlives the cancellation of ctx: what was sent is
+// waited for, so that a clean shutdown settles what Redis accepted; only Abort ends it.
 func (r *Redis) deadline(ctx context.Context, size int, more time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), r.timeout+time.Duration(size>>20)*time.Second+more)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout+time.Duration(size>>20)*time.Second+more)
+	follow := context.AfterFunc(r.aborted, cancel)
+	return ctx, func() {
+		follow()
+		cancel()
+	}
 }

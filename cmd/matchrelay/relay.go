@@ -25,7 +25,8 @@ func (a *app) relayCommand() *cobra.Command {
 
 While a processor has the file open, such as matchrelay run --no-relay, it works through the control socket that the
 processor serves. When no process has the file, it opens it itself; a processor that wants it then gets it within a
-second. One relay delivers at a time: others stand by, and one of them takes over when that ends or hangs. While it has the
+second. One relay delivers at a time: others stand by, and one of them takes over when that ends, or hangs while a processor
+has the file. (A relay that hangs while it has the file itself has to be ended: see matchrelay healthcheck.) While it has the
 file, processors in other languages hand their match lists over to it (also on MATCHRELAY_HTTP_ADDR).
 
 With --timeout it exits with 4 when Redis does not answer by then, and with 6 when events wait for something else.`,
@@ -65,8 +66,11 @@ func (a *app) relay(ctx context.Context, create, untilEmpty bool, timeout time.D
 		Outbox: outboxOptions(cfg, log, !create),
 		Relay: func(source relay.Source) (*relay.Relay, func()) {
 			client := newClient(cfg)
-			r := relay.New(source, relay.NewRedis(client, cfg.Redis.SocketTimeout), relayOptions(cfg, log))
-			return r, func() { _ = client.Close() } // breaks off what waits for Redis
+			target := relay.NewRedis(client, cfg.Redis.SocketTimeout)
+			return relay.New(source, target, relayOptions(cfg, log)), func() {
+				target.Abort()
+				_ = client.Close()
+			}
 		},
 		Routes: func(o *outbox.Outbox) ([]control.Route, error) { return newRoutes(o, cfg, log) },
 		While: func(ctx context.Context, o *outbox.Outbox, drain func(context.Context) error) error {
@@ -78,30 +82,6 @@ func (a *app) relay(ctx context.Context, create, untilEmpty bool, timeout time.D
 		log.Info("relay has ended")
 	}
 	return err
-}
-
-// relayUntilEmpty delivers what is pending, wherever the outbox is.
-func (a *app) relayUntilEmpty(ctx context.Context, cfg *config.Config, log *slog.Logger, create bool, timeout time.Duration) error {
-	if create { // there may be none
-		o, err := openOutbox(cfg, log, false)
-		if err == nil {
-			err = o.Close()
-		}
-		if err != nil && !errors.Is(err, outbox.ErrLocked) {
-			return err
-		}
-	}
-	o, err := openStore(ctx, cfg, log)
-	if err != nil {
-		return err
-	}
-	if live, ok := o.(*liveStore); ok {
-		err = drainLive(ctx, live, cfg, log, timeout)
-	} else {
-		own := o.(*outbox.Outbox)
-		err = withAPI(ctx, own, cfg, log, func(ctx context.Context) error { return drain(ctx, own, cfg, log, timeout) })
-	}
-	return errors.Join(err, o.Close())
 }
 
 // relayFor delivers until ctx ends.

@@ -34,10 +34,19 @@ func do[A any](call func(ctx context.Context, a A) (any, error)) func(*server, h
 			result, err = call(r.Context(), a)
 			return err
 		})
+		cutShort(r, err)
 		if err == nil {
 			respond(w, http.StatusOK, result)
 		}
 		return err
+	}
+}
+
+// cutShort breaks the connection when a call has failed because it was cut short, so that nobody takes that for an answer of
+// the outbox.
+func cutShort(r *http.Request, err error) {
+	if err != nil && r.Context().Err() != nil {
+		panic(http.ErrAbortHandler)
 	}
 }
 
@@ -94,11 +103,11 @@ func (s *server) relayCall(w http.ResponseWriter, r *http.Request) error {
 	return call(s, w, r, number)
 }
 
-// report takes note of how a relay does; that keeps its lease.
+// report takes note of how a relay does; that keeps its lease. What a newer relay tells beyond is passed over.
 func (s *server) report(w http.ResponseWriter, r *http.Request, number uint64) error {
 	var told report
-	if err := decode(r.Body, &told); err != nil {
-		return err
+	if err := json.NewDecoder(r.Body).Decode(&told); err != nil {
+		return invalid("body: %v", err)
 	}
 	return s.drains.during(number, func(h *holder) error {
 		h.reported(told)
@@ -133,6 +142,7 @@ func (s *server) read(w http.ResponseWriter, r *http.Request, number uint64) err
 		events, err = s.opts.Outbox.Read(r.Context(), asked)
 		return err
 	})
+	cutShort(r, err)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ type DrainOptions struct {
 	Path, Socket string
 	// Outbox are the options with which the file is opened when no other process has it. LockTimeout has no effect.
 	Outbox outbox.Options
-	// Relay makes a relay of the outbox, and what breaks its calls to Redis off and frees what it used. It is called each time
-	// that draining begins anew.
+	// Relay makes a relay of the outbox, and abort, which breaks its calls to Redis off (Redis.Abort) and frees what it used. It
+	// is called each time that draining begins anew, and abort once after that, perhaps while the relay runs.
 	Relay func(relay.Source) (r *relay.Relay, abort func())
 	// Routes, if set, are more endpoints of the control socket that is served while this process has the file.
 	Routes func(*outbox.Outbox) ([]Route, error)
@@ -48,7 +48,7 @@ const (
 // file open, it drains over the control socket (see Client.Relay), waiting while another relay does. When no process has it, it
 // opens the file itself and serves the socket; as soon as a processor wants the file (see Open), it hands it over, within a
 // second. Nobody has to be started first, but with Outbox.MustExist there must be a file or a process that serves the socket.
-// Errors: those of outbox.Open but ErrLocked, of Relay.Run, and of Routes and While.
+// Errors: those of outbox.Open but ErrLocked, of Serve but ErrInUse, of Relay.Run, and of Routes and While.
 func Drain(ctx context.Context, opts DrainOptions) error {
 	if opts.Socket == "" {
 		opts.Socket = opts.Path + ".sock"
@@ -88,6 +88,7 @@ type drainer struct {
 // build makes the next relay; over is to be called when it has ended.
 func (d *drainer) build(source relay.Source) (r *relay.Relay, abort, over func()) {
 	r, abort = d.opts.Relay(source)
+	abort = sync.OnceFunc(abort)
 	if d.paused {
 		r.Pause()
 	}
@@ -128,9 +129,11 @@ func (d *drainer) remotely(ctx context.Context, client *Client) error {
 	}
 	over := func() {}
 	defer func() { over() }()
-	err := client.Relay(ctx, func(source relay.Source) (r *relay.Relay) {
+	err := client.Relay(ctx, func(source relay.Source) *relay.Relay {
 		d.opts.Logger.Info("draining over the control socket", "socket", d.opts.Socket)
-		r, _, over = d.build(source)
+		r, abort, ended := d.build(source)
+		over = ended
+		context.AfterFunc(source.(*lease).connection, func() { time.AfterFunc(yieldTime, abort) }) // the lease is lost
 		return r
 	}, func(by string) {
 		d.opts.Logger.Info("standing by", "relay", by)
@@ -163,8 +166,8 @@ func (d *drainer) check(ctx context.Context, client *Client) error {
 }
 
 // itself drains a file that this process has opened, until another one wants it.
-func (d *drainer) itself(ctx context.Context, box *outbox.Outbox) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (d *drainer) itself(whole context.Context, box *outbox.Outbox) error {
+	ctx, cancel := context.WithCancelCause(whole)
 	defer cancel(nil)
 	r, abort, over := d.build(box)
 	defer over()
@@ -183,18 +186,20 @@ func (d *drainer) itself(ctx context.Context, box *outbox.Outbox) error {
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := Serve(ctx, served); err != nil {
-			d.opts.Logger.Error("other processes cannot reach this one while it has the file; events are delivered all the same", "error", err)
+			cancel(err) // nobody could ask for the file
 		}
 	})
 	err := r.Run(ctx)
 	cause := context.Cause(ctx)
 	cancel(nil)
 	serving.Wait()
-	if err == nil && errors.Is(cause, errHandedOver) {
+	switch {
+	case err != nil || whole.Err() != nil:
+		return err
+	case errors.Is(cause, errHandedOver):
 		d.opts.Logger.Info("handing the outbox over to a process that wants it")
-		return errHandedOver
 	}
-	return err
+	return cause
 }
 
 // letIn returns when another process has come for the file, or none has for a while.

@@ -3,10 +3,12 @@ package control
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -307,15 +309,60 @@ func TestWhatIsDoneWhileDrainHasTheFile(t *testing.T) {
 	within(t, over)
 }
 
-func TestDrainDeliversWithoutASocketOfItsOwn(t *testing.T) {
+func TestDrainKeepsNoFileThatNobodyCouldAskItFor(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
-	sub := redistest.Subscribe(t, d.server.Addr(), redistest.SubscriberOptions{Channels: []string{"test:news"}})
-	sub.WaitSubscribed(1)
 	path := newFilePath(t)
-	require.NoError(t, os.Mkdir(path+".sock", 0o700))
-	stop := d.drain(path)
-	sub.WaitFor(1)
-	require.NoError(t, stop())
+	ctx, cancel := context.WithTimeout(t.Context(), redistest.Patience)
+	defer cancel()
+	err := Drain(ctx, DrainOptions{Path: path, Socket: filepath.Join(filepath.Dir(path), "none", "s"), Relay: func(source relay.Source) (*relay.Relay, func()) {
+		return d.build(relay.Options{})(source), func() {}
+	}})
+	require.ErrorContains(t, err, "serve control socket")
+	require.NoError(t, ctx.Err())
+	p := processor(t, path)
+	p.quit()
+}
+
+// deafServer takes no connection: whoever connects waits.
+func deafServer(t *testing.T) (addr string) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, syscall.Listen(fd, 0))
+	name, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	addr = "127.0.0.1:" + strconv.Itoa(name.(*syscall.SockaddrInet4).Port)
+	for { // until its queue is full
+		conn, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
+		if err != nil {
+			return addr
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+}
+
+func TestARedisThatTakesNoConnectionDoesNotDelayTheHandOver(t *testing.T) {
+	addr := deafServer(t)
+	path := newFilePath(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Drain(ctx, DrainOptions{Path: path, Relay: func(source relay.Source) (*relay.Relay, func()) {
+			client := relay.NewClient(relay.ClientOptions{Addrs: []string{addr}, DialTimeout: time.Minute})
+			target := relay.NewRedis(client, time.Minute)
+			return relay.New(source, target, relay.Options{Channels: map[string]string{"news": "test:news"}}), func() {
+				target.Abort()
+				_ = client.Close()
+			}
+		}})
+	}()
+	awaitStatus(t, path, "the relay has the file", func(s Status) bool { return s.Relay != nil })
+	p := processor(t, path) // it would take a minute
+	awaitStatus(t, path, "it goes on over the socket", func(s Status) bool { return s.DrainedBy != "" })
+	cancel()
+	p.quit() // the lease is lost: nothing keeps the relay
+	require.NoError(t, within(t, ended))
 }
 
 func TestDrainOutlivesAnOutboxThatHasFailedElsewhere(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,13 +50,13 @@ func (s *server) handler(routes []Route) http.Handler {
 		paths[route.Path][route.Method] = route
 	}
 	mux := http.NewServeMux()
-	for path, methods := range paths {
+	for pattern, methods := range paths {
 		allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
-		mux.HandleFunc(path, s.entered(func(w http.ResponseWriter, r *http.Request) error {
+		mux.HandleFunc(pattern, s.entered(func(w http.ResponseWriter, r *http.Request) error {
 			route, ok := methods[r.Method]
 			if !ok {
 				w.Header().Set("Allow", allowed)
-				return &Error{Code: "method_not_allowed", Message: fmt.Sprintf("%s takes %s only", path, allowed)}
+				return &Error{Code: "method_not_allowed", Message: fmt.Sprintf("%s takes %s only", pattern, allowed)}
 			}
 			r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(route.MaxBody, s.limits.body))
 			return route.Handle(w, r)
@@ -67,7 +68,13 @@ func (s *server) handler(routes []Route) http.Handler {
 		}
 		return &Error{Code: "unknown_path", Message: "this process does not know this path; use a client of its version"}
 	}))
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.Path; path.Clean(p) != p && path.Clean(p)+"/" != p { // the mux would send the client elsewhere
+			refuse(w, &Error{Code: "unknown_path", Message: "this process does not know this path; use a client of its version"}, nil)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // entered makes a handler that begins only while the server has not ended, and whose error is the answer.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -50,17 +51,18 @@ type report struct {
 // call of the one before is under way, and none begins (the number fences it off).
 type drains struct {
 	mu     sync.RWMutex
-	last   uint64        // guarded by mu: the number of the latest lease
-	holder *holder       // guarded by mu: nil while nobody drains
-	freed  chan struct{} // guarded by mu: closed when the lease is free again
-	paused atomic.Bool   // by an operator, also for the next holder
+	last   uint64                 // guarded by mu: the number of the latest lease; it begins anywhere, for other processes lend the outbox before and after
+	holder atomic.Pointer[holder] // changed under mu: nil while nobody drains
+	freed  chan struct{}          // guarded by mu: closed when the lease is free again
+	paused atomic.Bool            // by an operator, also for the next holder
 }
 
 // holder is a relay that has the lease.
 type holder struct {
 	number  uint64
 	name    string
-	heardOf atomic.Int64 // when it last called, in nanoseconds since 1970
+	granted time.Time
+	heardOf atomic.Int64 // when it last called, in nanoseconds since granted
 	woken   atomic.Bool  // it has been told of events, and has not read since
 	asks    chan leaseLine
 
@@ -74,24 +76,28 @@ type holder struct {
 func (d *drains) acquire(name string) (h *holder, by string, freed <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.holder != nil {
-		return nil, d.holder.name, d.freed
+	if h := d.holder.Load(); h != nil {
+		return nil, h.name, d.freed
+	}
+	if d.last == 0 {
+		d.last = rand.Uint64N(1 << 52)
 	}
 	d.last++
-	d.holder, d.freed = &holder{number: d.last, name: name, asks: make(chan leaseLine, 16), answers: map[uint64]chan struct{}{},
-		health: relay.Health{State: relay.Waiting, Since: time.Now(), Topics: map[string]relay.TopicHealth{}}}, make(chan struct{})
-	d.holder.heardOf.Store(time.Now().UnixNano())
+	h = &holder{number: d.last, name: name, granted: time.Now(), asks: make(chan leaseLine, 16), answers: map[uint64]chan struct{}{},
+		health: relay.Health{State: relay.Waiting, Since: time.Now(), Topics: map[string]relay.TopicHealth{}}}
 	if d.paused.Load() {
-		d.holder.asks <- leaseLine{Ask: askPause}
+		h.asks <- leaseLine{Ask: askPause}
 	}
-	return d.holder, "", nil
+	d.freed = make(chan struct{})
+	d.holder.Store(h)
+	return h, "", nil
 }
 
 // release ends the lease, after the calls that are under way.
 func (d *drains) release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.holder = nil
+	d.holder.Store(nil)
 	close(d.freed)
 }
 
@@ -99,17 +105,27 @@ func (d *drains) release() {
 func (d *drains) during(number uint64, call func(*holder) error) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if d.holder == nil || d.holder.number != number {
+	h := d.holder.Load()
+	if h == nil || h.number != number {
 		return fmt.Errorf("lease %d: %w", number, ErrLeaseLost)
 	}
-	d.holder.heardOf.Store(time.Now().UnixNano())
-	return call(d.holder)
+	h.heardOf.Store(int64(time.Since(h.granted)))
+	return call(h)
 }
 
-func (d *drains) current() *holder {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.holder
+// steer notes what an operator wants of the holder, also for those after it, and returns the holder, or nil. Without one there
+// is nothing to pause, but a pause can be ended.
+func (d *drains) steer(what string) (h *holder, resumed bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h = d.holder.Load()
+	switch {
+	case what == askResume:
+		resumed = d.paused.Swap(false)
+	case what == askPause && h != nil:
+		d.paused.Store(true)
+	}
+	return h, resumed
 }
 
 // ask has the relay do something and tell how it does. A relay that does not answer in time is as it was when it last told.
@@ -202,7 +218,7 @@ func (s *server) lease(w http.ResponseWriter, r *http.Request) error {
 			why = "the connection has ended"
 			return nil
 		case <-expiry.C:
-			left := s.leaseTime() - time.Since(time.Unix(0, h.heardOf.Load()))
+			left := s.leaseTime() - (time.Since(h.granted) - time.Duration(h.heardOf.Load()))
 			if left <= 0 {
 				return nil
 			}
@@ -236,12 +252,13 @@ func (s *server) steer(what string) func(http.ResponseWriter, *http.Request) err
 			respond(w, http.StatusOK, own.Health())
 			return nil
 		}
-		h := s.drains.current()
-		if h == nil {
+		h, resumed := s.drains.steer(what)
+		switch {
+		case h == nil && resumed:
+			respond(w, http.StatusOK, relay.Health{State: relay.NotRunning, Topics: map[string]relay.TopicHealth{}})
+			return nil
+		case h == nil:
 			return fmt.Errorf("%w, and no other process drains its outbox now", ErrNoRelay)
-		}
-		if what == askPause || what == askResume {
-			s.drains.paused.Store(what == askPause)
 		}
 		health, answered := h.ask(r.Context(), what)
 		if !answered {
@@ -270,7 +287,7 @@ func (s *server) health(ctx context.Context) (health *relay.Health, name string)
 		own := s.opts.Relay.Health()
 		return &own, ""
 	}
-	h := s.drains.current()
+	h := s.drains.holder.Load()
 	if h == nil {
 		return nil, ""
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -252,6 +253,92 @@ func TestARelayThatIsNotHeardOfLosesTheLeaseAndIsFencedOff(t *testing.T) {
 	require.Equal(t, http.StatusConflict, status, "nor does it with the lease of another one")
 	status, text = g.ask("POST", "/v1/relay/"+next+"/settle", string(settle))
 	require.Equal(t, http.StatusOK, status, text)
+}
+
+func TestALeaseOfAnEarlierProcessIsFencedOff(t *testing.T) {
+	box := openBox(t)
+	addNews(t, box, "one")
+	var numbers []string
+	for range 2 { // two processes, one after the other
+		g := &rig{t: t, box: box}
+		g.stop = serving(t, Options{Outbox: box}, standard)
+		var err error
+		g.client, err = Dial(box.Path() + ".sock")
+		require.NoError(t, err)
+		_, number, hangUp := g.silent()
+		if numbers = append(numbers, number); len(numbers) == 2 {
+			status, text := g.ask("POST", "/v1/relay/"+numbers[0]+"/park", `{"topic":"news","sequence":1,"failure":{"class":"poison"}}`)
+			require.Equal(t, http.StatusConflict, status)
+			require.Contains(t, text, "lease_lost")
+		}
+		require.NoError(t, hangUp())
+		require.NoError(t, g.client.Close())
+		require.NoError(t, g.stop())
+	}
+}
+
+func TestACallThatTheEndOfTheProcessCutsShortIsNoAnswer(t *testing.T) {
+	g := startLease(t, 0)
+	_, number, hangUp := g.silent()
+	defer func() { _ = hangUp() }()
+	holding, free := make(chan bool), make(chan bool)
+	go func() {
+		_ = g.box.Update(context.Background(), func(*bolt.Tx) error { // a commit that takes its time
+			close(holding)
+			<-free
+			return nil
+		})
+	}()
+	<-holding
+	answered := make(chan error, 1)
+	go func() {
+		var sequences []uint64
+		answered <- g.client.Call(context.Background(), Request{Method: "POST", Path: "/v1/relay/" + number + "/add",
+			Body: strings.NewReader(`{"events":[{"topic":"news","message_id":"m","payload":"e30="}]}`)}, &sequences)
+	}()
+	require.Eventually(t, func() bool { // the call is queued behind it
+		_, text := g.ask("POST", "/v1/relay/"+number+"/position", `{"topic":"news"}`)
+		return text != ""
+	}, redistest.Patience, time.Millisecond)
+	stopped := make(chan error, 1)
+	go func() { stopped <- g.stop() }()
+	err := within(t, answered)
+	var e *Error
+	require.False(t, errors.As(err, &e), "%v", err)
+	close(free)
+	require.NoError(t, within(t, stopped))
+}
+
+func TestAReportOfANewerRelayKeepsTheLease(t *testing.T) {
+	g := startLease(t, 0)
+	_, number, hangUp := g.silent()
+	defer func() { _ = hangUp() }()
+	status, text := g.ask("POST", "/v1/relay/"+number+"/report", `{"health":{"state":"delivering","mood":"good"},"news":1}`)
+	require.Equal(t, http.StatusOK, status, text)
+}
+
+func TestAPauseCanBeEndedWithoutARelay(t *testing.T) {
+	g := startLease(t, 0)
+	_, number, hangUp := g.silent()
+	status, _ := g.ask("POST", "/v1/relay/"+number+"/report", `{"health":{"state":"paused"}}`)
+	require.Equal(t, http.StatusOK, status)
+	require.NoError(t, hangUp())
+	require.Eventually(t, func() bool {
+		s, err := g.client.Status(t.Context())
+		return err == nil && s.Relay == nil
+	}, redistest.Patience, time.Millisecond)
+	_, err := g.client.Pause(t.Context())
+	require.ErrorIs(t, err, ErrNoRelay)
+	health, err := g.client.Resume(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, relay.NotRunning, health.State)
+	_, err = g.client.Resume(t.Context())
+	require.ErrorIs(t, err, ErrNoRelay)
+	lines, _, hangUp := g.silent()
+	defer func() { _ = hangUp() }()
+	addNews(t, g.box, "one")
+	require.True(t, lines.Scan())
+	require.Equal(t, `{"wake":true}`, lines.Text(), "the next relay is not paused")
 }
 
 func TestARelayThatIsHeardOfKeepsTheLease(t *testing.T) {

@@ -41,6 +41,8 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"unknown path", "GET", "/v1/evens", "", 404, "unknown_path"},
 		{"unknown version", "GET", "/v2/status", "", 404, "unknown_version"},
 		{"no version", "GET", "/", "", 404, "unknown_version"},
+		{"two slashes", "GET", "//v1/status", "", 404, "unknown_path"},
+		{"a way around", "POST", "/v1/../v1/pause", "", 404, "unknown_path"},
 		{"wrong method", "GET", "/v1/pause", "", 405, "method_not_allowed"},
 		{"wrong method for a list", "POST", "/v1/events", "", 405, "method_not_allowed"},
 		{"replay by GET", "GET", "/v1/events/replay", "", 405, "method_not_allowed"},
