@@ -20,13 +20,14 @@
 //	curl -H "Authorization: Bearer $MATCHRELAY_HTTP_TOKEN" --data-binary @matches.json http://127.0.0.1:8000/v1/matches
 //
 // Every local user, and every web page in a local browser, can connect to a port. The token keeps them out: a page does not
-// know it. One whose own name was made to point to this machine (DNS rebinding) gives itself away by its Host. Only what is on this page is served there, but for resync: what operators do (replay, discard, pause, resync) is put
+// know it. One whose own name was made to point to this machine (DNS rebinding) gives itself away by its Host. Only what is on
+// this page is served there, but for resync: what operators do (replay, discard, pause, resync) is put
 // down to the user at the other end of the socket, whom a port does not tell.
 //
 // # What an answer means
 //
 // 200 means that what was asked for is committed to the disk (fsync): it outlives a crash, and the events will be delivered,
-// once, in order, however long Redis is away. Any other answer means that nothing was done; only 500 failed, and no answer (the
+// once, in order, however long Redis is away. Any other answer means that nothing was done (but that PREVIOUS_MATCHES_FILE may have been imported); only 500 failed, and no answer (the
 // connection broke, a time-out), mean that either may hold: repeat the request under the same Idempotency-Key.
 //
 // # POST /v1/matches: record a match list

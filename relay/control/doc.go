@@ -19,7 +19,7 @@
 // itself while no processor has it: so a processor opens it with Open, which has the relay hand it over, instead of outbox.Open;
 // or with OpenDB, if the outbox is in a database of its own (outbox.New).
 //
-// Whoever wants to use the socket calls Dial; ErrNotRunning means that nobody serves the socket, and the file can be opened instead.
+// Whoever wants to use the socket calls Dial; ErrNotRunning means that nobody serves it, and the file can be opened instead.
 //
 // # The socket
 //
@@ -67,7 +67,8 @@
 // socket: a port tells nothing of who is connected, so that what an operator does there could not be put down to anybody.
 //
 // A request that fails is answered with {"error":{"code":"not_found","message":"…"}}; the codes are those of Error. A list
-// that cannot be completed ends with such a line. Only ?payload=1 and backup answer with payloads; nothing answers with credentials.
+// that cannot be completed ends with such a line. Only ?payload=1 and backup answer with payloads; nothing answers with
+// credentials.
 //
 // # Limits
 //
