@@ -125,7 +125,7 @@ func many(t *testing.T, box *outbox.Outbox, n int) {
 
 func TestAClientThatReadsNothingIsGivenUpAndStopsNobody(t *testing.T) {
 	lim := standard
-	lim.stall = 200 * time.Millisecond
+	lim.stall = 2 * time.Second
 	box := openBox(t)
 	many(t, box, 20_000)
 	g := start(t, box, nil, lim)
