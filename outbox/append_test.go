@@ -137,22 +137,6 @@ func TestAKeyWhoseEventIsGoneIsNotTrusted(t *testing.T) {
 	require.Equal(t, []uint64{1}, add(t, o, e))
 }
 
-func TestTheWakeComesWithTheCommitOfAnEvent(t *testing.T) {
-	o := openTemp(t, Options{})
-	require.Error(t, o.Update(ctx, func(tx *bolt.Tx) error {
-		_, err := o.Append(tx, event("a", "rolled-back"))
-		require.NoError(t, err)
-		return fmt.Errorf("refused")
-	}))
-	require.NoError(t, o.Update(ctx, func(*bolt.Tx) error { return nil }))
-	require.Empty(t, o.Wake(), "nothing was appended")
-	add(t, o, event("a", "one"))
-	add(t, o, event("a", "two"))
-	require.Len(t, o.Wake(), 1, "several commits share a signal")
-	<-o.Wake()
-	require.Empty(t, o.Wake())
-}
-
 func TestTheByteCap(t *testing.T) {
 	const limit = 40 << 10
 	payload := make([]byte, 1000)

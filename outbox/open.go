@@ -30,7 +30,6 @@ type Outbox struct {
 	path     string
 	owned    bool        // Close closes db
 	identity os.FileInfo // of the file that is open; nil for a database of the caller's
-	wake     chan struct{}
 
 	running    atomic.Pointer[closure] // the Update closure that runs now
 	leader     atomic.Uint64           // the goroutine that runs closures and commits, 0 when there is none
@@ -114,7 +113,7 @@ func New(db *bolt.DB, opts Options) (*Outbox, error) {
 }
 
 func newOutbox(db *bolt.DB, opts Options) *Outbox {
-	return &Outbox{db: db, opts: opts, path: db.Path(), wake: make(chan struct{}, 1), receipts: map[string]*Receipt{}}
+	return &Outbox{db: db, opts: opts, path: db.Path(), receipts: map[string]*Receipt{}}
 }
 
 func initFormat(tx *bolt.Tx) error {

@@ -17,14 +17,15 @@ type lane struct {
 	topic   string
 	channel string
 	log     *slog.Logger
-	wake    chan struct{} // something was appended
+	wake    chan struct{} // look again
 	retry   chan struct{} // end the backoff now
 	status  laneStatus
 
 	loaded    bool
 	origin    string
-	inherited bool           // the marks of a fresh origin know what the stream has got under former ones
-	ahead     []outbox.Entry // what follows aheadOf, read while a round trip was under way
+	inherited bool            // the marks of a fresh origin know what the stream has got under former ones
+	appended  <-chan struct{} // closed when something was appended since the latest read
+	ahead     []outbox.Entry  // what follows aheadOf, read while a round trip was under way
 	aheadOf   uint64
 	sent      uint64          // every event up to here is accepted, parked or discarded
 	progress  outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
@@ -136,6 +137,7 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 
 // read returns what one round trip takes.
 func (l *lane) read(ctx context.Context, after uint64) ([]outbox.Entry, error) {
+	l.appended = l.r.source.Appended()
 	return l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after,
 		Events: pipelineDepth * batchEvents, Bytes: pipelineDepth * batchBytes})
 }
@@ -191,6 +193,8 @@ func (l *lane) idle(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case <-l.wake:
+		return nil
+	case <-l.appended:
 		return nil
 	case <-l.retry:
 	case <-timer.C:

@@ -28,7 +28,7 @@ type Source interface {
 	Add(ctx context.Context, events ...outbox.Event) ([]uint64, error)
 	NewOrigin(ctx context.Context, from string, events ...outbox.Event) (string, error)
 	Prune(ctx context.Context) (int, error)
-	Wake() <-chan struct{}
+	Appended() <-chan struct{}
 }
 
 // Options of a relay. Only Channels is needed.
@@ -210,24 +210,9 @@ func (r *Relay) pass(ctx context.Context) (worked bool, err error) {
 			return nil
 		})
 	}
-	group.Go(func() error { return r.spreadWake(ctx) })
 	group.Go(func() error { return r.prune(ctx) })
 	err = group.Wait()
 	return did.Load() || r.alerts.raised.Swap(false), err
-}
-
-// spreadWake passes the one signal of the source on to every lane.
-func (r *Relay) spreadWake(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.source.Wake():
-			for _, l := range r.lanes {
-				l.signal()
-			}
-		}
-	}
 }
 
 // prune applies the retention period at the pace of the health checks. It also notices an outbox that has failed while

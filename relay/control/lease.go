@@ -211,6 +211,7 @@ func (s *server) lease(w http.ResponseWriter, r *http.Request) error {
 	}
 	expiry := time.NewTimer(s.leaseTime())
 	defer expiry.Stop()
+	appended := s.opts.Outbox.Appended()
 	for {
 		var line leaseLine
 		select {
@@ -224,7 +225,8 @@ func (s *server) lease(w http.ResponseWriter, r *http.Request) error {
 			}
 			expiry.Reset(left)
 			continue
-		case <-s.opts.Outbox.Wake():
+		case <-appended:
+			appended = s.opts.Outbox.Appended()
 			if h.woken.Swap(true) {
 				continue
 			}

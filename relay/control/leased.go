@@ -33,7 +33,7 @@ func (c *Client) Relay(ctx context.Context, build func(relay.Source) *relay.Rela
 		var granted leaseLine
 		if granted, err = c.await(in, waiting); err == nil && impatient() { // from here on ctx ends the relay, and that the connection
 			err = c.drain(ctx, &lease{client: c, connection: connection, hangUp: hangUp, lines: in, number: granted.Lease,
-				time: time.Duration(granted.Seconds * float64(time.Second)), wake: make(chan struct{}, 1)}, build)
+				time: time.Duration(granted.Seconds * float64(time.Second)), appended: make(chan struct{})}, build)
 		}
 	}
 	if ctx.Err() != nil && (errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrNotRunning) || errors.Is(err, context.Canceled)) {
@@ -93,7 +93,9 @@ type lease struct {
 	lines      *json.Decoder
 	number     uint64
 	time       time.Duration
-	wake       chan struct{}
+
+	mu       sync.Mutex
+	appended chan struct{} // guarded by mu: closed when something was appended, and replaced
 }
 
 // listen does what the process tells, until the connection ends.
@@ -105,10 +107,10 @@ func (l *lease) listen(r *relay.Relay) {
 			return
 		}
 		if line.Wake {
-			select {
-			case l.wake <- struct{}{}:
-			default:
-			}
+			l.mu.Lock()
+			close(l.appended)
+			l.appended = make(chan struct{})
+			l.mu.Unlock()
 		}
 		if line.Ask != "" {
 			obey(r, line.Ask)

@@ -103,7 +103,11 @@ func (l *lease) Prune(ctx context.Context) (n int, err error) {
 	return n, l.call(ctx, "prune", struct{}{}, &n)
 }
 
-func (l *lease) Wake() <-chan struct{} { return l.wake }
+func (l *lease) Appended() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.appended
+}
 
 func (l *lease) Read(ctx context.Context, r outbox.Range) ([]outbox.Entry, error) {
 	body, err := l.send(ctx, "read", r)

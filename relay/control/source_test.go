@@ -21,7 +21,7 @@ func (g *rig) lend() *lease {
 	g.t.Cleanup(func() { _ = hangUp() })
 	n, err := strconv.ParseUint(number, 10, 64)
 	require.NoError(g.t, err)
-	return &lease{client: g.client, connection: g.t.Context(), number: n, wake: make(chan struct{}, 1)}
+	return &lease{client: g.client, connection: g.t.Context(), number: n, appended: make(chan struct{})}
 }
 
 func TestTheOutboxOverTheSocketIsTheOutbox(t *testing.T) {
