@@ -26,7 +26,7 @@ func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
 	o, err := outbox.Open(filepath.Join(folder, "test.db"), outbox.Options{})
 	require.NoError(t, err)
 	defer o.Close()
-	const n = 2 * bulkStep
+	const n = 2 * outbox.StepEvents
 	events, heard := make([]outbox.Event, n), outbox.Receipt{Topic: "system_alert", Through: n}
 	for i := range events {
 		events[i] = outbox.Event{Topic: "system_alert", MessageID: strconv.Itoa(i), Payload: []byte("x")}
