@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -80,6 +81,45 @@ func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
 	require.Equal(t, "200 events appended again as #601..#800\n", stdout)
 	stop()
 	require.NoError(t, <-served)
+}
+
+func TestARateIsNeverExceededToMakeUpForAStall(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "test.db")
+	makeOutbox(t, db)
+	a := newApp(strings.NewReader(""), io.Discard, io.Discard)
+	a.db, a.environ, a.envFile = db, []string{}, os.DevNull
+	cfg, err := a.load(nil)
+	require.NoError(t, err)
+	o := &borrowed{a: a, cfg: cfg}
+	require.NoError(t, o.take(t.Context()))
+	const every = 30 * time.Millisecond
+	var at []time.Time
+	_, err = bulk[int]{
+		act: func(context.Context, store, []uint64, bool) (int, error) {
+			at = append(at, time.Now())
+			if len(at) == 2 {
+				<-time.After(5 * every) // somebody else commits, say
+			}
+			return 1, nil
+		},
+		add:   func(total *int, part int) { *total += part },
+		count: func(n int) (int, int) { return n, n },
+	}.steps(t.Context(), o, []uint64{1, 2, 3, 4, 5, 6}, 1, every)
+	require.NoError(t, err)
+	require.NoError(t, o.giveBack())
+	for i := 1; i < len(at); i++ {
+		require.GreaterOrEqual(t, at[i].Sub(at[i-1]), every, "step %d", i)
+	}
+}
+
+func TestProgressCountsWhatWasLookedAtAndWhatWasDone(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "test.db")
+	makeOutbox(t, db)
+	code, _, stderr := call(t, t.Context(), func(a *app) {
+		a.terminal = func(stream any) bool { return stream == a.stderr }
+	}, "events", "replay", "--seq", "1..5", "--yes", "--db", db)
+	require.Equal(t, exitPartly, code)
+	require.Contains(t, stderr, "\r5 of 5 looked at, 1 replayed\n")
 }
 
 // replayWaits says whether a replay waits for the outbox to take it into a commit.

@@ -161,18 +161,20 @@ func (b bulk[R]) choose(ctx context.Context, o store, c choice, named bool) (cho
 func (b bulk[R]) steps(ctx context.Context, o *borrowed, sequences []uint64, size int, every time.Duration) (total R, err error) {
 	progress := o.a.progress(b.done, len(sequences))
 	defer progress.end()
-	begun := time.Now()
+	next := time.Now()
 	for i := 0; i < len(sequences); i += size {
-		if err := o.rest(ctx, begun.Add(time.Duration(i/size)*every)); err != nil {
+		if err := o.rest(ctx, next); err != nil {
 			return total, err
 		}
+		next = time.Now().Add(every) // never makes up for time that was lost: a rate is at most that
 		step := sequences[i:min(i+size, len(sequences))]
 		part, err := b.act(context.WithoutCancel(ctx), o.store, step, false)
 		b.add(&total, part)
 		if err != nil {
 			return total, err
 		}
-		progress.at(i + len(step))
+		_, done := b.count(total)
+		progress.at(i+len(step), done)
 	}
 	return total, nil
 }
