@@ -17,7 +17,8 @@ import (
 type VerifyFunc func(ctx context.Context, path string) (Report, error)
 
 // VerifyFile opens the file at path, which must exist, and verifies it; see Outbox.Verify. A file that cannot be opened
-// because it is damaged has that as a problem. Nothing is written: the right to read the file is enough, and others may
+// because it is damaged, or no outbox, has that as a problem: who expects an outbox there cannot tell one from the other.
+// Nothing is written: the right to read the file is enough, and others may
 // read it meanwhile.
 func VerifyFile(ctx context.Context, path string) (Report, error) { return VerifyFileWith()(ctx, path) }
 
@@ -29,9 +30,15 @@ type Check func(ctx context.Context, o *Outbox) (problems []string, err error)
 func VerifyFileWith(checks ...Check) VerifyFunc {
 	return func(ctx context.Context, path string) (report Report, err error) {
 		o, err := Open(path, Options{MustExist: true, readOnly: true})
-		if errors.Is(err, ErrDamaged) {
-			_, what, _ := strings.Cut(err.Error(), ErrDamaged.Error()+": ")
-			return Report{Problems: []string{what}}, nil
+		for _, wrecked := range []error{ErrDamaged, ErrForeign} {
+			if errors.Is(err, wrecked) {
+				_, what, _ := strings.Cut(err.Error(), wrecked.Error()+": ")
+				what, _, _ = strings.Cut(what, "; ") // the next step is the caller's to say
+				if wrecked == ErrForeign {
+					what = wrecked.Error() + ": " + what
+				}
+				return Report{Problems: []string{what}}, nil
+			}
 		}
 		if err != nil {
 			return Report{Problems: []string{}}, err

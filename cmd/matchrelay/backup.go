@@ -29,7 +29,8 @@ func (a *app) backupSaveCommand() *cobra.Command {
 		Long: `Save copies the file, with mode 0600, since it holds personal data. It gets its name when it is complete, on the disk, and
 verified. A file that is there is not replaced, unless --force is given.
 
-While a process has the outbox open, the copy comes through its control socket, and nothing has to stop.`,
+While a process has the outbox open, the copy comes through its control socket, and nothing has to stop. When none has it,
+others can open it as soon as it is copied, while the copy is verified.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit <= 0 {
@@ -65,6 +66,13 @@ func (a *app) backupSave(ctx context.Context, path string, opts outbox.BackupOpt
 	var n int64
 	switch o := o.(type) {
 	case *outbox.Outbox:
+		verify := opts.Verify
+		opts.Verify = func(ctx context.Context, draft string) (outbox.Report, error) {
+			if err := o.Close(); err != nil { // the copy is complete: others may want the file
+				return outbox.Report{}, err
+			}
+			return verify(ctx, draft)
+		}
 		n, err = o.BackupFile(ctx, path, opts)
 	case *liveStore:
 		n, err = outbox.SaveBackup(ctx, cfg.Outbox.Path, path, opts, func(w io.Writer) error {
