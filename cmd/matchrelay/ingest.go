@@ -100,11 +100,11 @@ func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.M
 	if _, statErr := os.Stat(cfg.Outbox.Path); !errors.Is(err, outbox.ErrNotFound) || !errors.Is(statErr, fs.ErrNotExist) {
 		return counts, err
 	}
+	previous, _, err := readPrevious(cfg) // before the file is made, which would be in vain
+	if err != nil {
+		return counts, err
+	}
 	if dryRun {
-		previous, _, err := readPrevious(cfg)
-		if err != nil {
-			return counts, err
-		}
 		return api.PreviewFirst(previous, matches, meta, time.Now())
 	}
 	o, err := openOutbox(cfg, a.logger(cfg), false)
