@@ -35,6 +35,9 @@ func newDraft(path string, write func(f *os.File) error) (*draft, error) {
 	d := &draft{name: draftName(path)}
 	var err error
 	if d.file, err = os.OpenFile(d.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+			failed.Path = path // the draft's name says nothing to anybody
+		}
 		return nil, err
 	}
 	if err = d.lock(); err == nil {

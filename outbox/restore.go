@@ -65,7 +65,7 @@ func (verify VerifyFunc) sound(ctx context.Context, path string) (Report, error)
 		if n := len(report.Problems) - 1; n > 0 {
 			more = fmt.Sprintf(" (and %d more)", n)
 		}
-		err = fmt.Errorf("%w: %s%s", ErrDamaged, report.Problems[0], more)
+		err = fmt.Errorf("%w: %s%s", ErrDamaged, strings.TrimSuffix(report.Problems[0], "; restore a backup"), more)
 	}
 	return report, err
 }
@@ -85,7 +85,8 @@ type RestoreResult struct {
 	Path   string `json:"path"`
 	Events int    `json:"events"`
 	Bytes  int64  `json:"bytes"`
-	Aside  string `json:"aside"` // where the file that was there before is kept; "" when there was none
+	// Aside is where the file that was there before is kept; "" when there was none. With DryRun its end, the time, is "<time>".
+	Aside string `json:"aside"`
 }
 
 // Restore puts a copy of the backup in the place of the outbox file at path: it is copied beside it, verified, and
@@ -110,7 +111,7 @@ func Restore(ctx context.Context, backup, path string, opts RestoreOptions) (res
 func restore(ctx context.Context, backup string, opts RestoreOptions, result *RestoreResult) error {
 	source, err := lockFile(backup, syscall.LOCK_SH)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("backup %s: %w: there is no such file", backup, ErrNotFound)
+		return fmt.Errorf("backup %s: %w: there is no such file; check the path", backup, ErrNotFound)
 	}
 	if err != nil {
 		return err
@@ -131,7 +132,11 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 		if opts.Now != nil {
 			now = opts.Now
 		}
-		result.Aside = result.Path + ".before-restore-" + now().UTC().Format("20060102T150405.000Z")
+		at := now().UTC().Format("20060102T150405.000Z")
+		if opts.DryRun {
+			at = "<time>"
+		}
+		result.Aside = result.Path + ".before-restore-" + at
 	}
 	if opts.DryRun {
 		return nil

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -120,6 +122,60 @@ func TestProgressCountsWhatWasLookedAtAndWhatWasDone(t *testing.T) {
 	}, "events", "replay", "--seq", "1..5", "--yes", "--db", db)
 	require.Equal(t, exitPartly, code)
 	require.Contains(t, stderr, "\r5 of 5 looked at, 1 replayed\n")
+}
+
+func TestATailTellsAnOlderCopyFromAPlaceThatIsNotReachedYet(t *testing.T) {
+	folder, err := os.MkdirTemp("", "mr")
+	require.NoError(t, err)
+	defer os.RemoveAll(folder)
+	db := filepath.Join(folder, "test.db")
+	makeOutbox(t, db)
+	o, err := outbox.Open(db, outbox.Options{})
+	require.NoError(t, err)
+	defer o.Close()
+	serving, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- control.Serve(serving, control.Options{Outbox: o}) }()
+	for _, tt := range []struct {
+		known, after, goesOn uint64
+		older                bool
+	}{
+		{known: 5, after: 99, goesOn: 99},
+		{known: 5, after: 5, goesOn: 5},
+		{known: 7, after: 7, goesOn: 5, older: true},
+		{known: 7, after: 3, goesOn: 3, older: true},
+	} {
+		var stderr bytes.Buffer
+		a := newApp(strings.NewReader(""), io.Discard, &stderr)
+		a.db, a.environ, a.envFile = db, []string{}, os.DevNull
+		cfg, err := a.load(nil)
+		require.NoError(t, err)
+		follower := &tail{a: a, cfg: cfg, choice: choice{Filter: outbox.Filter{After: tt.after}}, known: tt.known}
+		live, err := follower.next(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, live.Close())
+		require.Equal(t, tt.goesOn, follower.choice.After)
+		require.EqualValues(t, 5, follower.known)
+		require.Equal(t, tt.older, strings.Contains(stderr.String(), "an older copy than before"), stderr.String())
+	}
+	stop()
+	require.NoError(t, <-served)
+}
+
+func TestAListThatEndsEarlyIsWholeJSON(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "test.db")
+	makeOutbox(t, db)
+	for _, command := range []string{"list", "tail"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var out bytes.Buffer
+		code, _, stderr := call(t, ctx, func(a *app) {
+			a.stdout = io.MultiWriter(&out, trigger{`"sequence": 3`, cancel})
+		}, "events", command, "-o", "json", "--db", db)
+		require.True(t, json.Valid(out.Bytes()), out.String())
+		if command == "list" {
+			require.Equal(t, exitFailure, code, stderr)
+		}
+	}
 }
 
 // replayWaits says whether a replay waits for the outbox to take it into a commit.

@@ -57,7 +57,7 @@ func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid
 // checkPreviousList reads the list that an outbox without one begins with, as run and ingest will.
 func checkPreviousList(p *patient, c *check) {
 	if p.list == nil {
-		c.skip("whether it is needed cannot be told: %s", p.unopened)
+		c.skip("it cannot be told whether a match list is recorded")
 		return
 	}
 	if *p.list {

@@ -19,7 +19,7 @@ import (
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// bulkFlags are the flags of an action on many events beside the selection.
+// bulkFlags are the flags of an operator's action beside what it acts on.
 type bulkFlags struct {
 	dryRun, yes bool
 	reason      string

@@ -83,7 +83,7 @@ func notReplayed(r outbox.ReplayResult) error {
 	}
 	next := "only parked and unheard events can be replayed"
 	if r.Superseded > 0 {
-		next = "record the list again for a current match update, or add --allow-stale to send the older one"
+		next = "send the current list with: matchrelay resync, or add --allow-stale to send the older one"
 	}
 	return exit(code, fmt.Errorf("%s not replayed; %s", count(left, "event"), next))
 }
