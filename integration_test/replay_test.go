@@ -43,7 +43,7 @@ func TestTenThousandParkedEventsAreReplayedWithOneCommand(t *testing.T) {
 			var stdout bytes.Buffer
 			replay.Stdout, replay.Stderr = &stdout, term.side
 			require.NoError(t, replay.Start())
-			term.shows("\rreplayed 600 of 10000")
+			term.shows("\r600 of 10000 looked at, 600 replayed")
 			require.NoError(t, replay.Process.Signal(os.Interrupt))
 			require.Error(t, replay.Wait())
 			require.Equal(t, 6, replay.ProcessState.ExitCode(), term.text())
@@ -132,7 +132,7 @@ func TestARateIsKeptAndTheFileIsFreeMeanwhile(t *testing.T) {
 	replay := program(t, []string{"MATCHRELAY_DB=" + path}, "events", "replay", "--state", "parked", "--yes", "--rate", "1")
 	replay.Stderr = term.side
 	require.NoError(t, replay.Start())
-	term.shows("\rreplayed 1 of 4")
+	term.shows("\r1 of 4 looked at, 1 replayed")
 	server := redistest.Start(t, redistest.Options{})
 	sub := subscribe(t, server, 0)
 	box = openBox(t, path)

@@ -29,7 +29,7 @@ type BackupOptions struct {
 // longer than 0.12 s), and needs as much room; only then to w. BackupFile needs the room once, in the folder of its file,
 // which should be on a local disk for the same reason.
 //
-// Errors: ErrDiskFull, ErrNested, ErrClosed, ctx.Err(), those of w.
+// Errors: ErrDamaged when the file was truncated; ErrDiskFull, ErrNested, ErrClosed, ctx.Err(), those of w.
 func (o *Outbox) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 	_ = o.Flush(ctx) // without it the copy's counters are older, not wrong
 	spool, err := newDraft(o.path, func(f *os.File) error {
@@ -54,8 +54,8 @@ func (o *Outbox) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 // process that is killed meanwhile may leave a <path>.new-<UUID> behind, and so may Restore and Compact: each of them
 // removes those that it finds in its folder, when they are a minute old and no process works on them.
 //
-// Errors: fs.ErrExist when there is one and BackupOptions.Overwrite is not set; ErrInvalid when it is the outbox itself, or no regular file;
-// ErrDamaged when the copy does not verify; those of Backup.
+// Errors: fs.ErrExist when there is one and BackupOptions.Overwrite is not set; ErrInvalid when it is the outbox itself, or
+// no regular file; ErrDamaged when the copy does not verify; those of Backup.
 func (o *Outbox) BackupFile(ctx context.Context, path string, opts BackupOptions) (n int64, err error) {
 	_ = o.Flush(ctx)
 	return SaveBackup(ctx, o.path, path, opts, func(w io.Writer) error { return o.copyTo(ctx, w) })
@@ -91,6 +91,24 @@ func saveBackup(ctx context.Context, source, path string, opts BackupOptions, wr
 	return info.Size(), draft.place(path, opts.Overwrite)
 }
 
+// VerifyCopy verifies a copy of the outbox at path that write writes, such as one of the process that has it open, and removes
+// it. It stands beside the file meanwhile, and needs as much room.
+func VerifyCopy(ctx context.Context, path string, verify VerifyFunc, write func(w io.Writer) error) (report Report, err error) {
+	path, err = realPath(path)
+	var draft *draft
+	if err == nil {
+		draft, err = newDraft(path, func(f *os.File) error { return write(f) })
+	}
+	if err == nil {
+		report, err = verify(ctx, draft.name)
+		err = errors.Join(err, draft.close())
+	}
+	if err != nil {
+		return report, fmt.Errorf("verify a copy of %s: %w", path, diskError(err))
+	}
+	return report, nil
+}
+
 // checkTarget says why a copy of the outbox at source must not become the file at path.
 func checkTarget(source, path string, overwrite bool) error {
 	info, err := os.Stat(path)
@@ -116,10 +134,13 @@ func checkTarget(source, path string, overwrite bool) error {
 func (o *Outbox) copyTo(ctx context.Context, w io.Writer) error {
 	return o.View(func(tx *bolt.Tx) error {
 		_, err := tx.WriteTo(contextWriter{ctx, w})
-		if err != nil {
-			err = cmp.Or(ctx.Err(), err) // bbolt keeps only the text
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("%w: it was truncated; restore a backup", ErrDamaged)
 		}
-		return err
+		return cmp.Or(ctx.Err(), err) // bbolt keeps only the text
 	})
 }
 

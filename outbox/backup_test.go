@@ -3,6 +3,7 @@ package outbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -169,4 +170,31 @@ func TestABackupReplacesNothingButFiles(t *testing.T) {
 		require.ErrorIs(t, err, ErrInvalid)
 	}
 	require.Empty(t, leftovers(t, folder, "pipe"))
+}
+
+func TestABackupOfATruncatedFileIsDamage(t *testing.T) {
+	o, err := Open(filepath.Join(t.TempDir(), "test.db"), Options{})
+	require.NoError(t, err)
+	add(t, o, event("a", "1"))
+	require.NoError(t, os.Truncate(o.Path(), 8192))
+	_, err = o.BackupFile(ctx, o.Path()+".copy", BackupOptions{})
+	require.ErrorIs(t, err, ErrDamaged)
+	require.NoFileExists(t, o.Path()+".copy")
+	_ = o.Close()
+}
+
+func TestVerifyCopyLeavesNoCopy(t *testing.T) {
+	o := openSample(t)
+	report, err := VerifyCopy(ctx, o.Path(), VerifyFile, func(w io.Writer) error {
+		_, err := o.Backup(ctx, w)
+		return err
+	})
+	require.NoError(t, err)
+	require.Empty(t, report.Problems)
+	require.NotZero(t, report.Events)
+	refused := errors.New("refused")
+	_, err = VerifyCopy(ctx, o.Path(), VerifyFile, func(io.Writer) error { return refused })
+	require.ErrorIs(t, err, refused)
+	require.ErrorContains(t, err, "verify a copy of "+o.Path())
+	require.Empty(t, leftovers(t, filepath.Dir(o.Path()), filepath.Base(o.Path())))
 }

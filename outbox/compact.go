@@ -26,7 +26,8 @@ type CompactResult struct {
 
 // Compact rewrites the file at path, which nobody may have open, without the pages that are free: bbolt's files never
 // shrink by themselves. The new file is written beside the old one, verified (nil means VerifyFile), and renamed over it;
-// on any error the old one stays as it is, and so it does when the new one would not be smaller. It needs as much room as the new file takes.
+// on any error the old one stays as it is, and so it does when the new one would not be smaller. It needs as much room as
+// the new file takes.
 //
 // Errors: *LockedError, ErrNotFound, ErrDamaged, ErrForeign, ErrDiskFull, ctx.Err().
 func Compact(ctx context.Context, path string, verify VerifyFunc) (result CompactResult, err error) {

@@ -10,9 +10,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// discardBatch is how many events one transaction of Discard takes.
-const discardBatch = 200
-
 // DiscardOptions say how to discard.
 type DiscardOptions struct {
 	// DryRun only counts.
@@ -42,9 +39,8 @@ func (r *DiscardResult) Add(part DiscardResult) {
 }
 
 // Discard sets parked and pending events aside for good: they are never published, and never replayed. Their records stay
-// in the log until the retention period is over, as those of delivered events do. It works in steps of some hundred
-// events, each a transaction that also holds the audit entry; when it is interrupted, calling it again goes on with the
-// rest.
+// in the log until the retention period is over, as those of delivered events do. It works in steps of StepEvents,
+// each a transaction that also holds the audit entry; when it is interrupted, calling it again goes on with the rest.
 //
 // A running relay passes over discarded events from its next read on. One that it has in flight already may still be
 // published, and counts as discarded nevertheless.
@@ -61,7 +57,7 @@ func (o *Outbox) Discard(ctx context.Context, sequences []uint64, opts DiscardOp
 		_ = o.Flush(ctx) // without it, what is delivered but not settled counts as pending
 	}
 	done := 0
-	for chunk := range slices.Chunk(sequences, discardBatch) {
+	for chunk := range slices.Chunk(sequences, StepEvents) {
 		var part DiscardResult
 		step := func(l *ledger) (err error) {
 			part, err = o.discardStep(l, chunk, opts)

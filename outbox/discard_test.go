@@ -169,7 +169,7 @@ func TestTheNewestSnapshotStaysWhenItIsDiscarded(t *testing.T) {
 
 func TestDiscardWorksInStepsAndGoesOnAfterAnInterruption(t *testing.T) {
 	o := openTemp(t, Options{})
-	const n = 2*discardBatch + 1
+	const n = 2*StepEvents + 1
 	var list []Event
 	for i := range n {
 		list = append(list, event("a", fmt.Sprint(i)))
@@ -180,8 +180,8 @@ func TestDiscardWorksInStepsAndGoesOnAfterAnInterruption(t *testing.T) {
 	opts.Progress = func(done int) { steps = append(steps, done) }
 	result, err := o.Discard(ctx, append(sequences, 1<<40), opts)
 	require.ErrorIs(t, err, ErrNotFound, "in the last step")
-	require.Equal(t, []int{discardBatch, 2 * discardBatch}, steps)
-	require.Equal(t, 2*discardBatch, result.Discarded)
+	require.Equal(t, []int{StepEvents, 2 * StepEvents}, steps)
+	require.Equal(t, 2*StepEvents, result.Discarded)
 	require.Equal(t, 1, discard(t, o, sequences...).Discarded, "only the rest")
 	entries, err := o.Audit(ctx, 0)
 	require.NoError(t, err)

@@ -35,6 +35,9 @@ func newDraft(path string, write func(f *os.File) error) (*draft, error) {
 	d := &draft{name: draftName(path)}
 	var err error
 	if d.file, err = os.OpenFile(d.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+			failed.Path = path // the draft's name says nothing to anybody
+		}
 		return nil, err
 	}
 	if err = d.lock(); err == nil {
@@ -64,13 +67,16 @@ func openDraft(name string) (*draft, error) {
 
 func (d *draft) lock() error { return syscall.Flock(int(d.file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) }
 
+// link is os.Link, but for tests.
+var link = os.Link
+
 // place gives the draft its name, durably: there is always either the old file or the new one. Without replace, a file of
 // that name is fs.ErrExist.
 func (d *draft) place(path string, replace bool) (err error) {
 	if replace {
 		err = os.Rename(d.name, path)
-	} else {
-		err = os.Link(d.name, path)
+	} else if err = link(d.name, path); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOTSUP) {
+		err = renameNew(d.name, path) // of a file system without hard links
 	}
 	if err != nil {
 		return err

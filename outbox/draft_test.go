@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -134,4 +136,26 @@ func TestADraftStaysLockedUntilItIsPlacedOrGivenUp(t *testing.T) {
 	require.ErrorIs(t, err, ErrDamaged)
 	require.ErrorContains(t, err, "the copy does not verify: ")
 	require.Empty(t, leftovers(t, filepath.Dir(path), "copy.db"))
+}
+
+func TestADraftGetsItsNameWhereThereAreNoHardLinks(t *testing.T) {
+	defer func() { link = os.Link }()
+	for _, refused := range []error{syscall.EPERM, syscall.ENOTSUP} {
+		link = func(from, to string) error { return &os.LinkError{Op: "link", Old: from, New: to, Err: refused} }
+		o := openSample(t)
+		path := filepath.Join(t.TempDir(), "copy.db")
+		_, err := o.BackupFile(ctx, path, BackupOptions{Verify: VerifyFile})
+		require.NoError(t, err)
+		before, err := os.ReadFile(path)
+		require.NoError(t, err)
+
+		draft, err := newDraft(path, func(f *os.File) error { _, err := f.WriteString("another"); return err })
+		require.NoError(t, err)
+		require.ErrorIs(t, draft.place(path, false), fs.ErrExist, "one that is there is never replaced unasked")
+		require.NoError(t, draft.close())
+		after, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+		require.Empty(t, leftovers(t, filepath.Dir(path), "copy.db"))
+	}
 }

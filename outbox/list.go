@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -76,6 +77,9 @@ func (o *Outbox) List(ctx context.Context, f Filter) ([]Info, error) {
 
 // walk calls each for the events of a filter, merging the topics, until it returns false or ctx ends.
 func (l *ledger) walk(ctx context.Context, f Filter, each func(Info) bool) {
+	if f.After == math.MaxUint64 { // there is no sequence above
+		return
+	}
 	type head struct {
 		topic    string
 		sequence uint64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -192,4 +193,17 @@ func TestVerifyEndsWithItsContext(t *testing.T) {
 	cancel()
 	_, err := o.Verify(ended)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestThereIsNothingBehindTheHighestSequenceThatCanBe(t *testing.T) {
+	o := openTemp(t, Options{})
+	add(t, o, events("a", "1", "2")...)
+	for _, state := range []State{"", Pending, Parked} {
+		list, err := o.List(ctx, Filter{State: state, After: math.MaxUint64})
+		require.NoError(t, err)
+		require.Empty(t, list)
+	}
+	entries, err := o.Read(ctx, Range{Topic: "a", After: math.MaxUint64, Events: 9, Bytes: 1000})
+	require.NoError(t, err)
+	require.Empty(t, entries)
 }

@@ -24,6 +24,9 @@ type modelEvent struct {
 	appended           time.Time
 }
 
+// first is the sequence under which it was appended first.
+func (e modelEvent) first() uint64 { return cmp.Or(e.replayOf, e.sequence) }
+
 // model is an outbox without a file: what every operation should lead to, written down as plainly as can be.
 type model struct {
 	last     uint64
@@ -90,7 +93,7 @@ func (m *model) replay(i int, now time.Time) (as uint64, ok bool) {
 	}
 	for _, other := range m.events {
 		if e.snapshot && other.topic == e.topic && other.snapshot && (other.state == Pending || other.state == Delivered) &&
-			cmp.Or(other.replayOf, other.sequence) > cmp.Or(e.replayOf, e.sequence) {
+			other.first() > e.first() {
 			return 0, false // superseded
 		}
 	}
@@ -100,7 +103,7 @@ func (m *model) replay(i int, now time.Time) (as uint64, ok bool) {
 	} else {
 		m.events[i].state = Delivered
 	}
-	as = m.append(Event{Topic: e.topic, MessageID: e.id, Snapshot: e.snapshot}, cmp.Or(e.replayOf, e.sequence), now)
+	as = m.append(Event{Topic: e.topic, MessageID: e.id, Snapshot: e.snapshot}, e.first(), now)
 	if m.newest[e.topic] == e.sequence {
 		m.newest[e.topic] = as
 	}
@@ -228,17 +231,58 @@ func TestAnySequenceOfOperationsAgreesWithTheModel(t *testing.T) {
 				if len(m.events) == 0 {
 					return
 				}
-				i := rapid.IntRange(0, len(m.events)-1).Draw(t, "event")
-				sequence := m.events[i].sequence
-				want, ok := m.replay(i, clock.Now())
-				got, err := o.Replay(ctx, []uint64{sequence}, ReplayOptions{})
-				require.NoError(t, err)
-				if ok {
-					m.audits++
-					require.Equal(t, []uint64{want}, got.Sequences)
-				} else {
-					require.Empty(t, got.Sequences)
+				chosen := rapid.SliceOfN(rapid.IntRange(0, len(m.events)-1), 1, 6).Draw(t, "events")
+				var sequences []uint64
+				for _, i := range chosen {
+					sequences = append(sequences, m.events[i].sequence)
 				}
+				slices.SortFunc(chosen, func(a, b int) int {
+					return cmp.Or(cmp.Compare(m.events[a].first(), m.events[b].first()), cmp.Compare(a, b))
+				})
+				want := []uint64{}
+				for _, i := range slices.Compact(chosen) {
+					if as, ok := m.replay(i, clock.Now()); ok {
+						want = append(want, as)
+					}
+				}
+				got, err := o.Replay(ctx, sequences, ReplayOptions{})
+				require.NoError(t, err)
+				require.Equal(t, want, got.Sequences)
+				m.audits += min(1, len(want))
+			},
+			"replay, and nobody hears anything": func(*rapid.T) {
+				topic := pickTopic()
+				var sequences []uint64
+				var chosen []int
+				most := rapid.IntRange(1, 5).Draw(t, "events")
+				for i, e := range m.events {
+					if e.topic == topic && (e.state == Unheard || e.state == Parked) && len(chosen) < most {
+						sequences, chosen = append(sequences, e.sequence), append(chosen, i)
+					}
+				}
+				slices.SortFunc(chosen, func(a, b int) int { return cmp.Compare(m.events[a].first(), m.events[b].first()) })
+				missed := map[uint64]bool{}
+				for _, e := range m.events {
+					if e.topic == topic && e.state == Pending {
+						missed[e.sequence] = true
+					}
+				}
+				waiting := len(missed)
+				for _, i := range chosen {
+					if as, ok := m.replay(i, clock.Now()); ok {
+						missed[as] = true
+					}
+				}
+				got, err := o.Replay(ctx, sequences, ReplayOptions{})
+				require.NoError(t, err)
+				require.Len(t, got.Sequences, len(missed)-waiting)
+				m.audits += min(1, len(missed)-waiting)
+				m.settle(topic, m.last, missed)
+				m.tail[topic] = 0
+				p, err := o.Position(ctx, topic)
+				require.NoError(t, err)
+				require.NoError(t, o.Settle(ctx, Receipt{Topic: topic, Through: m.last, Unheard: slices.Sorted(maps.Keys(missed)), Origin: p.Origin}))
+				require.NoError(t, o.Flush(ctx))
 			},
 			"discard": func(*rapid.T) {
 				if len(m.events) == 0 {

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -57,6 +58,9 @@ type Range struct {
 func (o *Outbox) Read(_ context.Context, r Range) ([]Entry, error) {
 	var entries []Entry
 	err := o.read(func(l *ledger) error {
+		if r.After == math.MaxUint64 { // there is no sequence above
+			return nil
+		}
 		size := 0
 		for sequence, v := range l.from(logPrefix+r.Topic, r.After+1) {
 			if len(entries) >= r.Events || r.Through != 0 && sequence > r.Through {

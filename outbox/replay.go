@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// replayBatch is how many events one transaction of Replay takes.
-const replayBatch = 200
+// StepEvents is how many events one transaction of Replay or Discard takes.
+const StepEvents = 200
 
 // ReplayOptions say how to replay.
 type ReplayOptions struct {
@@ -32,7 +33,7 @@ type ReplayResult struct {
 	Superseded int `json:"superseded"` // a newer snapshot was delivered or is pending
 	Ineligible int `json:"ineligible"` // neither parked nor unheard, or damaged
 	Replayed   int `json:"replayed"`
-	// Sequences are the new ones, in the order of the old ones.
+	// Sequences are the new ones, in their order.
 	Sequences []uint64 `json:"sequences"`
 }
 
@@ -48,15 +49,19 @@ func (r *ReplayResult) Add(part ReplayResult) {
 	}
 }
 
-// Replay appends parked and unheard events again, in the order of their sequences: each gets a new sequence, keeps its
-// message ID, and is replayed once only. It works in steps of some hundred events, each a transaction that also holds the
-// audit entry; when it is interrupted, calling it again goes on with the rest.
+// Replay appends parked and unheard events again, in the order in which they were appended first: each gets a new sequence
+// and keeps its message ID. It is replayed once only, but its replay can be, when nobody hears that either. It works in steps
+// of StepEvents, each a transaction that also holds the audit entry; when it is interrupted, calling it again goes on with
+// the rest.
 // Errors: ErrNotFound for a sequence that does not exist, and those of Update and Append.
 func (o *Outbox) Replay(ctx context.Context, sequences []uint64, opts ReplayOptions) (ReplayResult, error) {
-	sequences = slices.Compact(slices.Sorted(slices.Values(sequences)))
 	total := ReplayResult{Sequences: []uint64{}}
+	sequences, err := o.byFirst(sequences)
+	if err != nil {
+		return total, fmt.Errorf("replay: %w", err)
+	}
 	done := 0
-	for chunk := range slices.Chunk(sequences, replayBatch) {
+	for chunk := range slices.Chunk(sequences, StepEvents) {
 		var part ReplayResult
 		step := func(l *ledger) (err error) {
 			part, err = o.replayStep(l, chunk, opts)
@@ -87,6 +92,23 @@ func (o *Outbox) Replay(ctx context.Context, sequences []uint64, opts ReplayOpti
 		}
 	}
 	return total, nil
+}
+
+// byFirst sorts sequences by those under which their events were appended first: the replay of an old event that nobody heard
+// is older than what was appended before it.
+func (o *Outbox) byFirst(sequences []uint64) ([]uint64, error) {
+	first := make(map[uint64]uint64, len(sequences))
+	err := o.read(func(l *ledger) error {
+		for _, sequence := range sequences {
+			_, v := l.find(sequence)
+			r, _, _ := decodeHeader(v) // what is not there, or damaged, is told by its step
+			first[sequence] = cmp.Or(r.replayOf, sequence)
+		}
+		return nil
+	})
+	return slices.SortedFunc(maps.Keys(first), func(a, b uint64) int {
+		return cmp.Or(cmp.Compare(first[a], first[b]), cmp.Compare(a, b))
+	}), err
 }
 
 // replayStep replays some sequences, or only counts them, within one transaction.

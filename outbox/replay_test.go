@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -118,6 +119,69 @@ func TestAReplayedSnapshotIsAsOldAsWhatItRepeats(t *testing.T) {
 	}))
 }
 
+func TestWhatWasReplayedAndNotHeardAgainKeepsItsPlace(t *testing.T) {
+	for name, snapshot := range map[string]bool{"snapshots": true, "other events": false} {
+		t.Run(name, func(t *testing.T) {
+			o := openTemp(t, Options{})
+			const n = StepEvents + 10 // the oldest one is in the last step, were they sorted by their sequences
+			for i := range n {
+				add(t, o, Event{Topic: "a", MessageID: fmt.Sprint(i + 1), Payload: []byte("x"), Snapshot: snapshot})
+			}
+			all := func() (unheard []uint64) {
+				list, err := o.List(ctx, Filter{State: Unheard})
+				require.NoError(t, err)
+				for _, info := range list {
+					unheard = append(unheard, info.Sequence)
+				}
+				return unheard
+			}
+			nobodyListens := func(through uint64) {
+				var missed []uint64
+				list, err := o.List(ctx, Filter{State: Pending})
+				require.NoError(t, err)
+				for _, info := range list {
+					missed = append(missed, info.Sequence)
+				}
+				settle(t, o, "a", through, missed...)
+			}
+			nobodyListens(n)
+			result, err := o.Replay(ctx, []uint64{1}, ReplayOptions{})
+			require.NoError(t, err)
+			require.Equal(t, []uint64{n + 1}, result.Sequences)
+			nobodyListens(n + 1)
+
+			result, err = o.Replay(ctx, all(), ReplayOptions{})
+			require.NoError(t, err)
+			require.Equal(t, n, result.Replayed)
+			list, err := o.List(ctx, Filter{State: Pending})
+			require.NoError(t, err)
+			for i, info := range list {
+				require.EqualValues(t, i+1, info.ReplayOf, "as they were appended first")
+			}
+			require.Len(t, list, n)
+		})
+	}
+}
+
+func TestAnOlderSnapshotStaysBehindTheReplayOfANewerOneAcrossCalls(t *testing.T) {
+	o := openTemp(t, Options{})
+	for _, id := range []string{"1", "2"} {
+		add(t, o, Event{Topic: "a", MessageID: id, Payload: []byte("x"), Snapshot: true})
+	}
+	settle(t, o, "a", 2, 1, 2)
+	_, err := o.Replay(ctx, []uint64{1}, ReplayOptions{})
+	require.NoError(t, err)
+	settle(t, o, "a", 3, 3)
+	result, err := o.Replay(ctx, []uint64{2}, ReplayOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []uint64{4}, result.Sequences)
+	for _, dry := range []bool{true, false} {
+		result, err = o.Replay(ctx, []uint64{3}, ReplayOptions{DryRun: dry})
+		require.NoError(t, err)
+		require.Equal(t, 1, result.Superseded, "#3 is as old as #1, #4 as #2")
+	}
+}
+
 func TestReplayOfAnUnknownSequenceChangesNothing(t *testing.T) {
 	o := openTemp(t, Options{})
 	add(t, o, event("a", "1"))
@@ -131,7 +195,7 @@ func TestReplayOfAnUnknownSequenceChangesNothing(t *testing.T) {
 
 func TestReplayWorksInStepsAndGoesOnAfterAnInterruption(t *testing.T) {
 	o := openTemp(t, Options{})
-	const n = 2*replayBatch + 1
+	const n = 2*StepEvents + 1
 	var list []Event
 	for i := range n {
 		list = append(list, event("a", time.Duration(i).String()))
@@ -141,7 +205,7 @@ func TestReplayWorksInStepsAndGoesOnAfterAnInterruption(t *testing.T) {
 	var steps []int
 	_, err := o.Replay(ctx, append(sequences, 1<<40), ReplayOptions{Progress: func(done int) { steps = append(steps, done) }})
 	require.ErrorIs(t, err, ErrNotFound, "in the last step")
-	require.Equal(t, []int{replayBatch, 2 * replayBatch}, steps)
+	require.Equal(t, []int{StepEvents, 2 * StepEvents}, steps)
 	result, err := o.Replay(ctx, sequences, ReplayOptions{})
 	require.NoError(t, err)
 	require.Equal(t, 1, result.Replayed, "only the rest")

@@ -17,7 +17,8 @@ import (
 type VerifyFunc func(ctx context.Context, path string) (Report, error)
 
 // VerifyFile opens the file at path, which must exist, and verifies it; see Outbox.Verify. A file that cannot be opened
-// because it is damaged has that as a problem. Nothing is written: the right to read the file is enough, and others may
+// because it is damaged, or no outbox, has that as a problem: who expects an outbox there cannot tell one from the other.
+// Nothing is written: the right to read the file is enough, and others may
 // read it meanwhile.
 func VerifyFile(ctx context.Context, path string) (Report, error) { return VerifyFileWith()(ctx, path) }
 
@@ -29,9 +30,15 @@ type Check func(ctx context.Context, o *Outbox) (problems []string, err error)
 func VerifyFileWith(checks ...Check) VerifyFunc {
 	return func(ctx context.Context, path string) (report Report, err error) {
 		o, err := Open(path, Options{MustExist: true, readOnly: true})
-		if errors.Is(err, ErrDamaged) {
-			_, what, _ := strings.Cut(err.Error(), ErrDamaged.Error()+": ")
-			return Report{Problems: []string{what}}, nil
+		for _, wrecked := range []error{ErrDamaged, ErrForeign} {
+			if errors.Is(err, wrecked) {
+				_, what, _ := strings.Cut(err.Error(), wrecked.Error()+": ")
+				what, _, _ = strings.Cut(what, "; ") // the next step is the caller's to say
+				if wrecked == ErrForeign {
+					what = wrecked.Error() + ": " + what
+				}
+				return Report{Problems: []string{what}}, nil
+			}
 		}
 		if err != nil {
 			return Report{Problems: []string{}}, err
@@ -58,7 +65,7 @@ func (verify VerifyFunc) sound(ctx context.Context, path string) (Report, error)
 		if n := len(report.Problems) - 1; n > 0 {
 			more = fmt.Sprintf(" (and %d more)", n)
 		}
-		err = fmt.Errorf("%w: %s%s", ErrDamaged, report.Problems[0], more)
+		err = fmt.Errorf("%w: %s%s", ErrDamaged, strings.TrimSuffix(report.Problems[0], "; restore a backup"), more)
 	}
 	return report, err
 }
@@ -78,7 +85,8 @@ type RestoreResult struct {
 	Path   string `json:"path"`
 	Events int    `json:"events"`
 	Bytes  int64  `json:"bytes"`
-	Aside  string `json:"aside"` // where the file that was there before is kept; "" when there was none
+	// Aside is where the file that was there before is kept; "" when there was none. With DryRun its end, the time, is "<time>".
+	Aside string `json:"aside"`
 }
 
 // Restore puts a copy of the backup in the place of the outbox file at path: it is copied beside it, verified, and
@@ -103,7 +111,7 @@ func Restore(ctx context.Context, backup, path string, opts RestoreOptions) (res
 func restore(ctx context.Context, backup string, opts RestoreOptions, result *RestoreResult) error {
 	source, err := lockFile(backup, syscall.LOCK_SH)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("backup %s: %w: there is no such file", backup, ErrNotFound)
+		return fmt.Errorf("backup %s: %w: there is no such file; check the path", backup, ErrNotFound)
 	}
 	if err != nil {
 		return err
@@ -124,7 +132,11 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 		if opts.Now != nil {
 			now = opts.Now
 		}
-		result.Aside = result.Path + ".before-restore-" + now().UTC().Format("20060102T150405.000Z")
+		at := now().UTC().Format("20060102T150405.000Z")
+		if opts.DryRun {
+			at = "<time>"
+		}
+		result.Aside = result.Path + ".before-restore-" + at
 	}
 	if opts.DryRun {
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/PitchConnect/matchrelay/changes/api"
 	"github.com/PitchConnect/matchrelay/config"
 	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
 	"github.com/PitchConnect/matchrelay/relay/control"
 	"github.com/PitchConnect/matchrelay/schema"
 )
@@ -105,11 +106,26 @@ func (a *app) withMatches(ctx context.Context, cfg *config.Config, do func(match
 	defer func() { err = errors.Join(err, s.Close()) }()
 	switch s := s.(type) {
 	case *liveStore:
-		return do(api.NewClient(s.Client))
+		relayed := s.status.Relay != nil && s.status.Relay.State != relay.NotRunning
+		return do(liveMatches{api.NewClient(s.Client), relayed})
 	case *outbox.Outbox:
 		return withOwn(s, cfg, log, do)
 	}
 	return fmt.Errorf("a %T holds no match list", s)
+}
+
+// liveMatches are those of a process that has the file open.
+type liveMatches struct {
+	*api.Client
+	relayed bool // a relay drains its outbox
+}
+
+// delivery says how an event that was stored is delivered.
+func delivery(s matchStore) string {
+	if live, ok := s.(liveMatches); ok && live.relayed {
+		return "the running relay delivers it"
+	}
+	return "deliver it with: matchrelay relay --until-empty"
 }
 
 func withOwn(o *outbox.Outbox, cfg *config.Config, log *slog.Logger, do func(matchStore) error) error {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -65,6 +67,7 @@ Begin with: matchrelay demo`,
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(plainFlagError)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.db, "db", "", "the outbox file (MATCHRELAY_DB, default data/matchrelay.db)")
 	flags.StringVar(&a.redisURL, "redis-url", "", "where Redis is (REDIS_URL, better for passwords: others see a command line)")
@@ -84,6 +87,29 @@ func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return cmd
+}
+
+// oneArgument wants the one argument that Use names.
+func oneArgument(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
+	}
+	_, name, _ := strings.Cut(cmd.Use, " ")
+	return fmt.Errorf("expected one argument, %s, not %d", name, len(args))
+}
+
+// plainFlagError leaves out what Go's parser of numbers is called.
+func plainFlagError(_ *cobra.Command, err error) error {
+	what, parser, found := strings.Cut(err.Error(), ": strconv.")
+	switch {
+	case !found:
+		return err
+	case strings.HasPrefix(parser, "ParseBool"):
+		return errors.New(what + ": expected true or false")
+	case strings.HasPrefix(parser, "ParseUint"):
+		return errors.New(what + ": expected a whole number from 0 on")
+	}
+	return errors.New(what + ": expected a number")
 }
 
 // input is standard input until ctx ends: a read that waits for a terminal or a pipe would otherwise outlive Ctrl-C.

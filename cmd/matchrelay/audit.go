@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -44,19 +42,11 @@ func (a *app) audit(ctx context.Context, limit int) (err error) {
 	if err != nil {
 		return err
 	}
-	if a.output == formatJSONL {
-		for _, e := range entries {
-			if err := a.printJSON(e); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	if a.output == formatTable && len(entries) == 0 {
 		fmt.Fprintln(a.stderr, "nothing was replayed or discarded yet")
 		return nil
 	}
-	return a.print(entries, func(w io.Writer) { writeAudit(w, entries, cfg.Processor.Location) })
+	return printList(a, entries, func(w io.Writer) { writeAudit(w, entries, cfg.Processor.Location) })
 }
 
 func writeAudit(w io.Writer, entries []outbox.AuditEntry, zone *time.Location) {
@@ -65,14 +55,4 @@ func writeAudit(w io.Writer, entries []outbox.AuditEntry, zone *time.Location) {
 		t.AppendRow([]any{e.Time.In(zone).Format(time.DateTime), oneLine(e.Actor), oneLine(e.Action), e.Count, oneLine(e.Filter), oneLine(e.Reason)})
 	}
 	render(w, t)
-}
-
-// oneLine makes text that people typed fit for a terminal: nothing in it moves the cursor.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
 }

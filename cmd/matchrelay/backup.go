@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -29,8 +30,9 @@ func (a *app) backupSaveCommand() *cobra.Command {
 		Long: `Save copies the file, with mode 0600, since it holds personal data. It gets its name when it is complete, on the disk, and
 verified. A file that is there is not replaced, unless --force is given.
 
-While a process has the outbox open, the copy comes through its control socket, and nothing has to stop.`,
-		Args: cobra.ExactArgs(1),
+While a process has the outbox open, the copy comes through its control socket, and nothing has to stop. When none has it,
+others can open it as soon as it is copied, while the copy is verified.`,
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit <= 0 {
 				return errNoLimit
@@ -65,6 +67,13 @@ func (a *app) backupSave(ctx context.Context, path string, opts outbox.BackupOpt
 	var n int64
 	switch o := o.(type) {
 	case *outbox.Outbox:
+		verify := opts.Verify
+		opts.Verify = func(ctx context.Context, draft string) (outbox.Report, error) {
+			if err := o.Close(); err != nil { // the copy is complete: others may want the file
+				return outbox.Report{}, err
+			}
+			return verify(ctx, draft)
+		}
 		n, err = o.BackupFile(ctx, path, opts)
 	case *liveStore:
 		n, err = outbox.SaveBackup(ctx, cfg.Outbox.Path, path, opts, func(w io.Writer) error {
@@ -81,6 +90,9 @@ func (a *app) backupSave(ctx context.Context, path string, opts outbox.BackupOpt
 	if errors.Is(err, outbox.ErrDamaged) {
 		return exit(exitUnverified, fmt.Errorf("%w; nothing was saved: see matchrelay check, and copy the file by hand, while nobody has it, to keep it as it is", err))
 	}
+	if link := (*os.LinkError)(nil); errors.As(err, &link) && !opts.Overwrite {
+		return exit(exitFailure, fmt.Errorf("%w; if no file of that name is there, add --force", err))
+	}
 	if err != nil {
 		return err
 	}
@@ -94,10 +106,13 @@ func (a *app) backupVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
 		Short: "Verify a copy: exit code 0 when it is sound, 5 when it is not",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit <= 0 {
 				return errNoLimit
+			}
+			if _, err := os.Stat(args[0]); err != nil {
+				return fmt.Errorf("verify: %w", err)
 			}
 			report, err := a.verifier(limit)(cmd.Context(), args[0])
 			if err != nil {
@@ -129,7 +144,7 @@ The restored file is exactly what was saved. Events recorded since then are not 
 pending again. When Redis is ahead of the file, the relay notices at its next start: it takes a fresh origin (the next
 epoch), raises an alert, and sends the pending ones, so that subscribers may see some a second time, with the same
 message IDs. When Redis is not ahead, it is simply the same file, and the relay goes on where it stands.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.backupRestore(cmd.Context(), args[0], flags) },
 	}
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "verify FILE, say what would be done, do nothing")
@@ -174,6 +189,9 @@ func (a *app) backupRestore(ctx context.Context, file string, flags restoreFlags
 	}
 	opts.DryRun = false
 	result, err := outbox.Restore(ctx, file, cfg.Outbox.Path, opts)
+	if errors.Is(err, outbox.ErrDamaged) {
+		return exit(exitUnverified, fmt.Errorf("%w; use another backup; nothing was done", err))
+	}
 	if err != nil {
 		return err
 	}

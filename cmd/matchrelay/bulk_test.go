@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,7 +29,7 @@ func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
 	o, err := outbox.Open(filepath.Join(folder, "test.db"), outbox.Options{})
 	require.NoError(t, err)
 	defer o.Close()
-	const n = 2 * bulkStep
+	const n = 2 * outbox.StepEvents
 	events, heard := make([]outbox.Event, n), outbox.Receipt{Topic: "system_alert", Through: n}
 	for i := range events {
 		events[i] = outbox.Event{Topic: "system_alert", MessageID: strconv.Itoa(i), Payload: []byte("x")}
@@ -80,6 +83,99 @@ func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
 	require.Equal(t, "200 events appended again as #601..#800\n", stdout)
 	stop()
 	require.NoError(t, <-served)
+}
+
+func TestARateIsNeverExceededToMakeUpForAStall(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "test.db")
+	makeOutbox(t, db)
+	a := newApp(strings.NewReader(""), io.Discard, io.Discard)
+	a.db, a.environ, a.envFile = db, []string{}, os.DevNull
+	cfg, err := a.load(nil)
+	require.NoError(t, err)
+	o := &borrowed{a: a, cfg: cfg}
+	require.NoError(t, o.take(t.Context()))
+	const every = 30 * time.Millisecond
+	var at []time.Time
+	_, err = bulk[int]{
+		act: func(context.Context, store, []uint64, bool) (int, error) {
+			at = append(at, time.Now())
+			if len(at) == 2 {
+				<-time.After(5 * every) // somebody else commits, say
+			}
+			return 1, nil
+		},
+		add:   func(total *int, part int) { *total += part },
+		count: func(n int) (int, int) { return n, n },
+	}.steps(t.Context(), o, []uint64{1, 2, 3, 4, 5, 6}, 1, every)
+	require.NoError(t, err)
+	require.NoError(t, o.giveBack())
+	for i := 1; i < len(at); i++ {
+		require.GreaterOrEqual(t, at[i].Sub(at[i-1]), every, "step %d", i)
+	}
+}
+
+func TestProgressCountsWhatWasLookedAtAndWhatWasDone(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "test.db")
+	makeOutbox(t, db)
+	code, _, stderr := call(t, t.Context(), func(a *app) {
+		a.terminal = func(stream any) bool { return stream == a.stderr }
+	}, "events", "replay", "--seq", "1..5", "--yes", "--db", db)
+	require.Equal(t, exitPartly, code)
+	require.Contains(t, stderr, "\r5 of 5 looked at, 1 replayed\n")
+}
+
+func TestATailTellsAnOlderCopyFromAPlaceThatIsNotReachedYet(t *testing.T) {
+	folder, err := os.MkdirTemp("", "mr")
+	require.NoError(t, err)
+	defer os.RemoveAll(folder)
+	db := filepath.Join(folder, "test.db")
+	makeOutbox(t, db)
+	o, err := outbox.Open(db, outbox.Options{})
+	require.NoError(t, err)
+	defer o.Close()
+	serving, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- control.Serve(serving, control.Options{Outbox: o}) }()
+	for _, tt := range []struct {
+		known, after, goesOn uint64
+		older                bool
+	}{
+		{known: 5, after: 99, goesOn: 99},
+		{known: 5, after: 5, goesOn: 5},
+		{known: 7, after: 7, goesOn: 5, older: true},
+		{known: 7, after: 3, goesOn: 3, older: true},
+	} {
+		var stderr bytes.Buffer
+		a := newApp(strings.NewReader(""), io.Discard, &stderr)
+		a.db, a.environ, a.envFile = db, []string{}, os.DevNull
+		cfg, err := a.load(nil)
+		require.NoError(t, err)
+		follower := &tail{a: a, cfg: cfg, choice: choice{Filter: outbox.Filter{After: tt.after}}, known: tt.known}
+		live, err := follower.next(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, live.Close())
+		require.Equal(t, tt.goesOn, follower.choice.After)
+		require.EqualValues(t, 5, follower.known)
+		require.Equal(t, tt.older, strings.Contains(stderr.String(), "an older copy than before"), stderr.String())
+	}
+	stop()
+	require.NoError(t, <-served)
+}
+
+func TestAListThatEndsEarlyIsWholeJSON(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "test.db")
+	makeOutbox(t, db)
+	for _, command := range []string{"list", "tail"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var out bytes.Buffer
+		code, _, stderr := call(t, ctx, func(a *app) {
+			a.stdout = io.MultiWriter(&out, trigger{`"sequence": 3`, cancel})
+		}, "events", command, "-o", "json", "--db", db)
+		require.True(t, json.Valid(out.Bytes()), out.String())
+		if command == "list" {
+			require.Equal(t, exitFailure, code, stderr)
+		}
+	}
 }
 
 // replayWaits says whether a replay waits for the outbox to take it into a commit.

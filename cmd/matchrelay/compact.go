@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -35,6 +36,9 @@ func (a *app) compact(ctx context.Context, limit time.Duration) error {
 		return errNoLimit
 	}
 	result, err := outbox.Compact(ctx, cfg.Outbox.Path, a.verifier(limit))
+	if errors.Is(err, outbox.ErrDamaged) {
+		return exit(exitUnverified, fmt.Errorf("%w; look at it with: matchrelay check", err))
+	}
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (a *app) completionCommand() *cobra.Command {
 		Short:     "Print a script that completes commands and flags in a shell",
 		Example:   strings.Join(examples, "\n"),
 		ValidArgs: names,
-		Args:      cobra.ExactArgs(1),
+		Args:      oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(names, args[0]) {
 				return usageError(fmt.Errorf("unknown shell: expected one of %v", names))

@@ -96,16 +96,24 @@ func dialOwner(ctx context.Context, cfg *config.Config) (*liveStore, error) {
 	asking, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	status, err := live.Status(asking)
-	switch info, statErr := os.Stat(cfg.Outbox.Path); {
+	switch {
 	case err != nil && asking.Err() != nil && ctx.Err() == nil:
 		err = exit(exitUnreachable, fmt.Errorf("control socket %s: the process that serves it has not answered for %v; look at it, or restart it", cfg.Outbox.Socket, answerTime))
-	case err == nil && statErr == nil && !status.File.Is(info):
-		err = fmt.Errorf("control socket %s: %w, %s; give each a socket of its own with MATCHRELAY_SOCKET", cfg.Outbox.Socket, errOtherOutbox, status.File.Path)
+	case err == nil:
+		err = isConfigured(status.File, cfg)
 	}
 	if err != nil {
 		return nil, errors.Join(err, live.Close())
 	}
 	return &liveStore{live, status}, nil
+}
+
+// isConfigured makes errOtherOutbox of a file that is not the configured one.
+func isConfigured(file control.File, cfg *config.Config) error {
+	if info, err := os.Stat(cfg.Outbox.Path); err != nil || file.Is(info) {
+		return nil
+	}
+	return fmt.Errorf("control socket %s: %w, %s; give each a socket of its own with MATCHRELAY_SOCKET", cfg.Outbox.Socket, errOtherOutbox, file.Path)
 }
 
 // steerCommands are those that need a running relay.

@@ -18,7 +18,7 @@ func TestDiscardAsksOnATerminal(t *testing.T) {
 		code         int
 		says         string
 	}{
-		{"yes", "y\n", exitOK, "\rdiscarded 1 of 1\n"},
+		{"yes", "y\n", exitOK, "\r1 of 1 looked at, 1 discarded\n"},
 		{"no", "n\n", exitFailure, "nothing was done"},
 		{"no answer", "", exitFailure, "nothing was done"},
 	} {
@@ -65,7 +65,7 @@ func TestDiscardThatIsInterruptedGoesOnWithTheRest(t *testing.T) {
 	defer interrupt()
 	code, stdout, _ := call(t, ctx, func(a *app) {
 		a.terminal = func(any) bool { return true }
-		a.stderr = trigger{"discarded 400 of 1000", interrupt}
+		a.stderr = trigger{"400 of 1000 looked at, 400 discarded", interrupt}
 	}, args...)
 	require.Equal(t, exitPartly, code)
 	require.Equal(t, "400 events discarded\n", stdout)
@@ -93,4 +93,18 @@ var heldCommands = []string{"events discard --state parked --reason x --yes", "a
 
 func TestTextThatPeopleTypedCannotMoveTheCursor(t *testing.T) {
 	require.Equal(t, "a [2J b", oneLine("a\x1b[2J\nb"))
+	db := filepath.Join(t.TempDir(), "test.db")
+	o, err := outbox.Open(db, outbox.Options{})
+	require.NoError(t, err)
+	_, err = o.Add(t.Context(), outbox.Event{Topic: "system_alert", MessageID: "id", Payload: []byte("x")})
+	require.NoError(t, err)
+	require.NoError(t, o.Park(t.Context(), "system_alert", 1, outbox.Failure{Attempts: 1, Class: "poison", Text: "ERR\x1b]0;title\a\rgone"}))
+	require.NoError(t, o.Close())
+	for _, args := range []string{"events list", "events show 1"} {
+		code, stdout, stderr := call(t, t.Context(), nil, append(strings.Fields(args), "--db", db)...)
+		require.Equal(t, exitOK, code, stderr)
+		require.Contains(t, stdout, "ERR ]0;title  gone")
+		require.NotContains(t, stdout, "\x1b", args)
+		require.NotContains(t, stdout, "\r", args)
+	}
 }

@@ -30,8 +30,9 @@
 // demo_story.go, what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops in
 // demo_redis.go.
 //
-// status, events, audit and backup save work through the control socket of the process that has the outbox open, else on
-// the file: see openStore in control.go; status_live.go is what status shows of a relay that runs.
+// status, events, audit, matches, ingest, resync, check, backup save and relay work through the control socket of the process
+// that has the outbox open, else on the file: see openStore in control.go; status_live.go is what status shows of a relay
+// that runs. healthcheck, pause, resume and retry-now need such a process.
 //
 // # What goes where
 //
@@ -45,7 +46,7 @@
 //	2  usage: a wrong flag, argument or setting
 //	3  not found: no such outbox, event, match or input file
 //	4  the outbox is held by another process, or by none where one is needed, or Redis does not answer
-//	5  verification failed: a damaged file, an invalid message, or a demo that lost something
+//	5  verification failed: a damaged file, one that is no outbox, an invalid message, or a demo that lost something
 //	6  partly done
 //
 // status --check answers 0, 1 or 2 for ok, warning or critical instead, and 3 and up as above.

@@ -16,6 +16,7 @@ var doctorChecks = []struct {
 }{
 	{"settings", false, false, checkSettings},
 	{"file", false, false, checkFile},
+	{"previous list", false, false, checkPreviousList},
 	{"disk", false, false, checkDisk},
 	{"pending", false, true, checkPending},
 	{"clock", false, false, checkClock},

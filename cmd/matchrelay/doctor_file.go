@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -52,6 +53,27 @@ func checkFile(p *patient, c *check) {
 }
 
 func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+
+// checkPreviousList reads the list that an outbox without one begins with, as run and ingest will.
+func checkPreviousList(p *patient, c *check) {
+	if p.list == nil {
+		c.skip("it cannot be told whether a match list is recorded")
+		return
+	}
+	if *p.list {
+		c.ok("not needed: a match list is recorded")
+		return
+	}
+	switch matches, found, err := readPrevious(p.cfg); {
+	case err != nil:
+		what, _, _ := strings.Cut(err.Error(), "; ")
+		c.fail("correct the setting or the file, or take both away to begin without a list", "%s", what)
+	case found:
+		c.ok("%s, %s: the first list", p.cfg.Processor.PreviousMatches, count(len(matches), "match"))
+	default:
+		c.ok("none: the first match list is all new")
+	}
+}
 
 func checkDisk(p *patient, c *check) {
 	if p.folderNow == nil {

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/PitchConnect/matchrelay/changes"
+	"github.com/PitchConnect/matchrelay/changes/api"
 	"github.com/PitchConnect/matchrelay/config"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
@@ -32,6 +34,7 @@ type patient struct {
 	unopened string      // why stats is nil, when that is no error
 	stats    *outbox.Stats
 	newest   time.Time // when the newest event was appended
+	list     *bool     // whether a match list was recorded; nil when it cannot be told
 
 	folder    string // the file's, or the first one above that exists
 	folderNow fs.FileInfo
@@ -143,7 +146,7 @@ func (p *patient) lookIntoFile(ctx context.Context, target *relay.Redis) {
 		p.unopened = "the file cannot be looked at"
 		return
 	case p.file == nil:
-		p.unopened = "the file is not made yet"
+		p.unopened, p.list = "the file is not made yet", new(bool)
 		return
 	case p.file.Mode().Perm()&0o077 != 0:
 		p.unopened = "the file is not opened, for that would change its mode"
@@ -159,6 +162,11 @@ func (p *patient) lookIntoFile(ctx context.Context, target *relay.Redis) {
 			return
 		}
 		defer live.Close()
+		_, err = api.NewClient(live.Client).PreviewResync(ctx)
+		if none := errors.Is(err, changes.ErrNoState); none || err == nil {
+			p.list = new(bool)
+			*p.list = !none
+		}
 		p.lookThrough(ctx, live, live.status.Outbox, target)
 		return
 	case err != nil:
@@ -170,6 +178,11 @@ func (p *patient) lookIntoFile(ctx context.Context, target *relay.Redis) {
 	if err != nil {
 		p.fileErr, p.unopened = err, "the file cannot be read"
 		return
+	}
+	if recorder, err := newRecorder(o, p.cfg, nil); err == nil {
+		if has, err := recorder.HasState(ctx); err == nil {
+			p.list = &has
+		}
 	}
 	p.lookThrough(ctx, o, stats, target)
 }

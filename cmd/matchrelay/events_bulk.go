@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,11 +19,7 @@ import (
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// bulkStep is how many events are acted on at once: what one transaction of the outbox takes. Between two steps an action
-// tells how far it has come, and can be interrupted; it is the same through the control socket and on the file.
-const bulkStep = 200
-
-// bulkFlags are the flags of an action on many events beside the selection.
+// bulkFlags are the flags of an operator's action beside what it acts on.
 type bulkFlags struct {
 	dryRun, yes bool
 	reason      string
@@ -35,16 +32,17 @@ func (f *bulkFlags) addTo(cmd *cobra.Command, reason string) {
 	cmd.Flags().StringVar(&f.reason, "reason", "", reason)
 }
 
-// pace returns how many events a step takes, and how long one step lasts: about a second's worth at a time, since each step
-// is a commit and an entry in the audit log.
+// pace returns how many events a step takes, and how long one step lasts: what one transaction of the outbox takes, or with a
+// rate about a second's worth, since each step is a commit and an entry in the audit log. Between two steps an action tells
+// how far it has come, and can be interrupted; it is the same through the control socket and on the file.
 func (f bulkFlags) pace() (size int, every time.Duration, err error) {
 	if f.rate == 0 {
-		return bulkStep, 0, nil
+		return outbox.StepEvents, 0, nil
 	}
 	if !(f.rate >= 0.001) || math.IsInf(f.rate, 0) {
 		return 0, 0, usageError(errors.New("--rate: expected events per second, from 0.001 on (0: as fast as possible)"))
 	}
-	size = int(min(math.Ceil(f.rate), bulkStep))
+	size = int(min(math.Ceil(f.rate), outbox.StepEvents))
 	return size, time.Duration(float64(size) / f.rate * float64(time.Second)), nil
 }
 
@@ -122,16 +120,17 @@ func (b bulk[R]) run(ctx context.Context, a *app, s selection, flags bulkFlags) 
 	return errors.Join(printErr, reached.tell(a), b.refused(result))
 }
 
-// choose returns the sequences to act on: all of a range, so that what cannot be acted on shows, else those of the states.
+// choose returns the sequences to act on, in the order in which their events were appended first: all of a range, so that what cannot be acted on shows, else those of the states.
 // A single sequence that does not exist is outbox.ErrNotFound.
 func (b bulk[R]) choose(ctx context.Context, o store, c choice, named bool) (chosen []uint64, reached extent, err error) {
 	each := []outbox.State{c.State}
 	if c.State == "" && !named {
 		each = b.states
 	}
+	var events []outbox.Info
 	for _, c.State = range each {
 		part, err := c.each(ctx, o, func(info outbox.Info) error {
-			chosen = append(chosen, info.Sequence)
+			events = append(events, info)
 			return nil
 		})
 		if err != nil {
@@ -139,14 +138,21 @@ func (b bulk[R]) choose(ctx context.Context, o store, c choice, named bool) (cho
 		}
 		reached.add(part)
 	}
-	slices.Sort(chosen)
-	if c.Limit > 0 && len(chosen) > c.Limit { // of several states, each up to the limit
-		chosen, reached.more = chosen[:c.Limit], true
+	slices.SortFunc(events, func(a, b outbox.Info) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	if c.Limit > 0 && len(events) > c.Limit { // of several states, each up to the limit
+		events, reached.more = events[:c.Limit], true
 	}
-	if len(chosen) > 0 {
-		reached.last = chosen[len(chosen)-1]
+	if len(events) > 0 {
+		reached.last = events[len(events)-1].Sequence
 	} else if c.single && c.match == "" {
 		_, _, err = o.Get(ctx, c.Through)
+	}
+	// A replay is as old as what it repeats: steps go by that.
+	slices.SortStableFunc(events, func(a, b outbox.Info) int {
+		return cmp.Compare(cmp.Or(a.ReplayOf, a.Sequence), cmp.Or(b.ReplayOf, b.Sequence))
+	})
+	for _, e := range events {
+		chosen = append(chosen, e.Sequence)
 	}
 	return chosen, reached, err
 }
@@ -155,18 +161,20 @@ func (b bulk[R]) choose(ctx context.Context, o store, c choice, named bool) (cho
 func (b bulk[R]) steps(ctx context.Context, o *borrowed, sequences []uint64, size int, every time.Duration) (total R, err error) {
 	progress := o.a.progress(b.done, len(sequences))
 	defer progress.end()
-	begun := time.Now()
+	next := time.Now()
 	for i := 0; i < len(sequences); i += size {
-		if err := o.rest(ctx, begun.Add(time.Duration(i/size)*every)); err != nil {
+		if err := o.rest(ctx, next); err != nil {
 			return total, err
 		}
+		next = time.Now().Add(every) // never makes up for time that was lost: a rate is at most that
 		step := sequences[i:min(i+size, len(sequences))]
 		part, err := b.act(context.WithoutCancel(ctx), o.store, step, false)
 		b.add(&total, part)
 		if err != nil {
 			return total, err
 		}
-		progress.at(i + len(step))
+		_, done := b.count(total)
+		progress.at(i+len(step), done)
 	}
 	return total, nil
 }

@@ -48,6 +48,7 @@ func (a *app) listEvents(ctx context.Context, s selection) (err error) {
 	out := listWriter{a: a, zone: cfg.Processor.Location}
 	reached, err := chosen.each(ctx, o, out.write)
 	if err != nil {
+		out.abandon()
 		return err
 	}
 	return errors.Join(out.end(), reached.tell(a))
@@ -60,19 +61,19 @@ type listWriter struct {
 	n    int
 }
 
-const listRow = "%8v  %-17s  %-9s  %-19s  %9v  %-36s  %s\n"
+const listRow = "%8v  %-17s  %-9s  %-19s  %9v  %-36s  %s"
 
 func (w *listWriter) write(info outbox.Info) (err error) {
 	out := w.a.stdout
 	switch w.a.output {
 	case formatTable:
 		if w.n == 0 {
-			if _, err = fmt.Fprintf(out, listRow, "SEQUENCE", "TOPIC", "STATE", "APPENDED", "BYTES", "MESSAGE ID", "NOTE"); err != nil {
+			if _, err = fmt.Fprintf(out, listRow+"\n", "SEQUENCE", "TOPIC", "STATE", "APPENDED", "BYTES", "MESSAGE ID", "NOTE"); err != nil {
 				return err
 			}
 		}
-		_, err = fmt.Fprintf(out, listRow, info.Sequence, info.Topic, info.State,
-			info.AppendedAt.In(w.zone).Format(time.DateTime), info.Bytes, info.MessageID, note(info))
+		_, err = fmt.Fprintln(out, oneLine(fmt.Sprintf(listRow, info.Sequence, info.Topic, info.State,
+			info.AppendedAt.In(w.zone).Format(time.DateTime), info.Bytes, info.MessageID, note(info))))
 	case formatJSON:
 		separator := ","
 		if w.n == 0 {
@@ -98,6 +99,13 @@ func (w *listWriter) end() (err error) {
 		fmt.Fprintln(w.a.stderr, "no such events")
 	}
 	return err
+}
+
+// abandon ends what was begun, so that it is whole JSON also when the list is not.
+func (w *listWriter) abandon() {
+	if w.n > 0 {
+		_ = w.end() // why it could not be completed is told
+	}
 }
 
 // note says what is special about an event.

@@ -23,8 +23,9 @@ func (a *app) eventsReplayCommand() *cobra.Command {
 A match update that is older than one already delivered would set subscribers back, and is left out unless --allow-stale
 is given. Without a terminal to ask on, nothing is done unless --yes is given. Every replay is noted in the audit log.
 
-Ctrl-C ends it after the step that it is at; what is replayed stays replayed, and the same command goes on with the rest:
-no event is replayed twice. With --rate the file is free between two steps.`,
+Ctrl-C ends it after the step that it is at; what is replayed stays replayed, and the same command goes on with the rest.
+A parked event is replayed once only; one that was unheard can be replayed again when nobody hears its replay either.
+They go in the order in which they were appended first. With --rate the file is free between two steps.`,
 		Example: `  matchrelay events replay --state parked --topic system_alert --dry-run
   matchrelay events replay --seq 40..45 --yes --reason "subscriber was misconfigured"
   matchrelay events replay --state unheard --rate 10`,
@@ -82,7 +83,7 @@ func notReplayed(r outbox.ReplayResult) error {
 	}
 	next := "only parked and unheard events can be replayed"
 	if r.Superseded > 0 {
-		next = "record the list again for a current match update, or add --allow-stale to send the older one"
+		next = "send the current list with: matchrelay resync, or add --allow-stale to send the older one"
 	}
 	return exit(code, fmt.Errorf("%s not replayed; %s", count(left, "event"), next))
 }

@@ -18,7 +18,7 @@ func (a *app) eventsShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show SEQUENCE",
 		Short: "Show what is known of one event, or its payload",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sequence, err := strconv.ParseUint(args[0], 10, 64)
 			if err != nil || sequence == 0 {
@@ -80,7 +80,7 @@ func writeDetails(w io.Writer, d eventDetails, zone *time.Location) {
 		{"note", note(d.Info)}, {"trace parent", d.TraceParent}, {"damaged", d.Damaged},
 	} {
 		if row.text != "" {
-			fmt.Fprintf(w, "%-13s %v\n", row.name, row.text)
+			fmt.Fprintf(w, "%-13s %s\n", row.name, oneLine(fmt.Sprint(row.text)))
 		}
 	}
 }

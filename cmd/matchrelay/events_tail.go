@@ -62,6 +62,7 @@ func (a *app) tailEvents(ctx context.Context, s selection, last int) error {
 	}
 	t := &tail{a: a, cfg: cfg, choice: chosen, out: listWriter{a: a, zone: cfg.Processor.Location}}
 	if err := t.run(ctx, last); !errors.Is(err, errEnough) && ctx.Err() == nil {
+		t.out.abandon()
 		return err
 	}
 	if t.out.n > 0 || a.output == formatJSON {
@@ -79,6 +80,7 @@ type tail struct {
 	choice  choice
 	out     listWriter
 	reached extent
+	known   uint64 // the highest sequence that the outbox is known to have had
 }
 
 var errEnough = errors.New("as many events as were asked for")
@@ -89,7 +91,10 @@ func (t *tail) run(ctx context.Context, last int) error {
 	if err != nil {
 		return err
 	}
-	err = t.begin(ctx, o, last)
+	t.known, err = lastSequence(ctx, o)
+	if err == nil {
+		err = t.begin(ctx, o, last)
+	}
 	for {
 		if live, ok := o.(*liveStore); ok && err == nil {
 			err = t.follow(ctx, live)
@@ -111,10 +116,7 @@ func (t *tail) begin(ctx context.Context, o store, last int) error {
 			return t.write(info)
 		})
 	}
-	through, err := lastSequence(ctx, o)
-	if err != nil {
-		return err
-	}
+	through := t.known
 	t.choice.After = through
 	var found []outbox.Info
 	for width := uint64(max(last, listPage)); through > 0 && len(found) < last; width *= 2 {
@@ -173,6 +175,7 @@ func (t *tail) follow(ctx context.Context, live *liveStore) error {
 			return err
 		}
 		t.choice.After = info.Sequence
+		t.known = max(t.known, info.Sequence)
 		if !chosen {
 			return nil
 		}
@@ -208,11 +211,13 @@ func (t *tail) next(ctx context.Context) (*liveStore, error) {
 	for waiting := false; ; waiting = true {
 		live, err := dialOwner(ctx, t.cfg)
 		switch {
-		case err == nil && live.status.Outbox.LastSequence < t.choice.After:
-			t.choice.After = live.status.Outbox.LastSequence
+		case err == nil && live.status.Outbox.LastSequence < t.known:
+			t.known = live.status.Outbox.LastSequence
+			t.choice.After = min(t.choice.After, t.known)
 			fmt.Fprintf(t.a.stderr, "matchrelay: the outbox is an older copy than before; going on behind #%d\n", t.choice.After)
 			return live, nil
 		case err == nil:
+			t.known = live.status.Outbox.LastSequence
 			if waiting {
 				fmt.Fprintln(t.a.stderr, "matchrelay: a process has the outbox open: going on")
 			}

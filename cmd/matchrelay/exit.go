@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"syscall"
 
 	"github.com/PitchConnect/matchrelay/changes"
 	"github.com/PitchConnect/matchrelay/config"
@@ -66,6 +67,7 @@ var endings = []struct {
 	{schema.ErrMatchList, exitFailure, "correct the list; nothing was recorded"},
 	{schema.ErrTooLarge, exitFailure, "let the source list fewer matches; nothing was recorded"},
 	{fs.ErrNotExist, exitNotFound, "check the path"},
+	{syscall.EISDIR, exitFailure, "name a file"},
 	{fs.ErrPermission, exitFailure, "run as the user who owns it"},
 	{context.Canceled, exitFailure, "it was interrupted: run it again"},
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,17 +43,7 @@ func (a *app) healthcheck(ctx context.Context, timeout time.Duration) (err error
 	if err != nil {
 		return err
 	}
-	asking, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	var health control.Health
-	live, err := dialOwner(asking, cfg)
-	if err == nil {
-		health, err = live.Health(asking)
-		err = errors.Join(err, live.Close())
-	}
-	if err != nil && asking.Err() != nil && ctx.Err() == nil {
-		err = exit(exitUnreachable, fmt.Errorf("control socket %s: no answer within %v; look at the process, or restart it", cfg.Outbox.Socket, timeout))
-	}
+	health, err := askHealth(ctx, cfg, timeout)
 	if err != nil {
 		return err
 	}
@@ -67,4 +58,24 @@ func (a *app) healthcheck(ctx context.Context, timeout time.Duration) (err error
 		err = errors.Join(err, exit(exitFailure, errors.New("unhealthy; restart the process")))
 	}
 	return err
+}
+
+// askHealth asks the process that has the outbox open. It needs nothing of the file: that may be damaged.
+func askHealth(ctx context.Context, cfg *config.Config, timeout time.Duration) (health control.Health, err error) {
+	asking, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	live, err := control.Dial(cfg.Outbox.Socket)
+	if errors.Is(err, fs.ErrPermission) {
+		return health, exit(exitUnreachable, fmt.Errorf("%w; run as the user who owns it", err))
+	}
+	if err != nil {
+		return health, err
+	}
+	if health, err = live.Health(asking); err == nil {
+		err = isConfigured(health.File, cfg)
+	}
+	if err != nil && asking.Err() != nil && ctx.Err() == nil {
+		err = exit(exitUnreachable, fmt.Errorf("control socket %s: no answer within %v; look at the process, or restart it", cfg.Outbox.Socket, timeout))
+	}
+	return health, errors.Join(err, live.Close())
 }

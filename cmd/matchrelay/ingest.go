@@ -30,12 +30,13 @@ func (a *app) ingestCommand() *cobra.Command {
 		Use:   "ingest FILE|URL|-",
 		Short: "Record one match list",
 		Long: `Ingest compares a match list (a file, an http:// or https:// URL, or - for standard input) with the recorded one and
-writes the new state and the events that follow from it to the outbox, in one transaction. A relay delivers them. An outbox without a list first imports that
-of PREVIOUS_MATCHES_FILE, if there is one. While another process has the outbox open, that process records the list.
+writes the new state and the events that follow from it to the outbox, in one transaction. A relay delivers them. An outbox
+without a list first imports that of PREVIOUS_MATCHES_FILE, if there is one. While another process has the outbox open, that
+process records the list.
 
 An empty list after one with matches is refused, for a failing source looks like that, unless --allow-empty is given. With
 --fetched-at, a list that is older than the recorded one is refused; without, it is the newest.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.ingest(cmd.Context(), args[0], flags)
 		},
@@ -62,11 +63,11 @@ func (a *app) ingest(ctx context.Context, file string, flags ingestFlags) error 
 	if err != nil {
 		return err
 	}
-	summary, err := a.record(ctx, cfg, matches, flags.dryRun, meta)
+	summary, next, err := a.record(ctx, cfg, matches, flags.dryRun, meta)
 	if err != nil {
 		return err
 	}
-	return a.print(summary, func(w io.Writer) { writeSummary(w, summary, flags.dryRun) })
+	return a.print(summary, func(w io.Writer) { writeSummary(w, summary, flags.dryRun, next) })
 }
 
 func (a *app) readInput(ctx context.Context, name string, cfg *config.Config) ([]schema.Match, error) {
@@ -80,15 +81,20 @@ func (a *app) readInput(ctx context.Context, name string, cfg *config.Config) ([
 		return matches, nil
 	}
 	src, err := newSource(name, cfg)
+	if name == "" || errors.Is(err, errSource) {
+		return nil, usageError(errors.New("FILE|URL|-: expected a file, an http:// or https:// URL with a host, or - for standard input"))
+	}
 	if err != nil {
 		return nil, err
 	}
 	return src.fetch(ctx)
 }
 
-// record records, or tells what that would change. There need be no outbox: it is made then, but for a dry run.
-func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.Match, dryRun bool, meta changes.Metadata) (counts changes.Counts, err error) {
+// record records, or tells what that would change, and what comes next. There need be no outbox: it is made then, but for a
+// dry run.
+func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.Match, dryRun bool, meta changes.Metadata) (counts changes.Counts, next string, err error) {
 	do := func(s matchStore) (err error) {
+		next = delivery(s)
 		if dryRun {
 			counts, err = s.Preview(ctx, matches, meta)
 		} else {
@@ -98,31 +104,32 @@ func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.M
 	}
 	err = a.withMatches(ctx, cfg, do)
 	if _, statErr := os.Stat(cfg.Outbox.Path); !errors.Is(err, outbox.ErrNotFound) || !errors.Is(statErr, fs.ErrNotExist) {
-		return counts, err
+		return counts, next, err
+	}
+	previous, _, err := readPrevious(cfg) // before the file is made, which would be in vain
+	if err != nil {
+		return counts, next, err
 	}
 	if dryRun {
-		previous, _, err := readPrevious(cfg)
-		if err != nil {
-			return counts, err
-		}
-		return api.PreviewFirst(previous, matches, meta, time.Now())
+		counts, err = api.PreviewFirst(previous, matches, meta, time.Now())
+		return counts, next, err
 	}
 	o, err := openOutbox(cfg, a.logger(cfg), false)
 	if err != nil {
-		return counts, err
+		return counts, next, err
 	}
 	err = withOwn(o, cfg, a.logger(cfg), do)
-	return counts, errors.Join(err, o.Close())
+	return counts, next, errors.Join(err, o.Close())
 }
 
-func writeSummary(w io.Writer, s changes.Counts, dryRun bool) {
+func writeSummary(w io.Writer, s changes.Counts, dryRun bool, next string) {
 	fmt.Fprintf(w, "%s: %d new, %d updated, %d cancelled, %d removed; %s\n", count(s.Matches, "match"), s.New, s.Updated,
 		s.Cancelled, s.Removed, count(s.Changes, "change"))
 	switch {
 	case dryRun:
 		fmt.Fprintln(w, "nothing was written (--dry-run)")
 	case len(s.Sequences) > 0:
-		fmt.Fprintf(w, "stored as event %s; deliver it with: matchrelay relay --until-empty\n", sequences(s.Sequences))
+		fmt.Fprintf(w, "stored as event %s; %s\n", sequences(s.Sequences), next)
 	default:
 		fmt.Fprintln(w, "no event was stored")
 	}

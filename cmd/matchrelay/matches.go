@@ -1,9 +1,7 @@
 package main
 
 import (
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,14 +33,4 @@ func (f *matchFlags) moment(cfg *config.Config) (time.Time, error) {
 		return at, err
 	}
 	return at.In(cfg.Processor.Location), err
-}
-
-// plainText makes text from outside safe to print: nothing in it can command a terminal.
-func plainText(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
 }

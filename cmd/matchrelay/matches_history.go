@@ -24,7 +24,7 @@ func (a *app) matchesHistoryCommand() *cobra.Command {
 Values of fields that may hold personal data (referees, contacts, and every field that is not known) are hidden.`,
 		Example: `  matchrelay matches history 6186203
   matchrelay matches history 6186203 -o jsonl`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.matchHistory(cmd.Context(), args[0], raw) },
 	}
 	cmd.Flags().BoolVar(&raw, "raw", false, "show all values; they hold personal data")
@@ -64,7 +64,7 @@ func writeHistory(w io.Writer, rows []api.Change, zone *time.Location) {
 		if r.Hidden {
 			from, to = "(hidden)", "(hidden)"
 		}
-		t.AppendRow([]any{r.Sequence, r.Time.In(zone).Format(time.DateTime), r.Category, plainText(r.Field), from, to})
+		t.AppendRow([]any{r.Sequence, r.Time.In(zone).Format(time.DateTime), r.Category, oneLine(r.Field), from, to})
 	}
 	render(w, t)
 }
@@ -75,5 +75,5 @@ func valueText(value json.RawMessage) string {
 	if len(value) == 0 || string(value) == "null" || json.Compact(&b, value) != nil {
 		return ""
 	}
-	return plainText(b.String())
+	return oneLine(b.String())
 }

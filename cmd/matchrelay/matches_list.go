@@ -64,19 +64,6 @@ func (a *app) listMatches(ctx context.Context, flags matchFlags) error {
 	return printList(a, outlines, func(w io.Writer) { writeOutlines(w, outlines) })
 }
 
-// printList writes a list: as one document, as one document an item, or as the text that table makes.
-func printList[T any](a *app, list []T, table func(w io.Writer)) error {
-	if a.output != formatJSONL {
-		return a.print(list, table)
-	}
-	for _, item := range list {
-		if err := a.printJSON(item); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // writeRaw writes matches as a list that ingest reads: each byte for byte, or with jsonl on a line of its own.
 func (a *app) writeRaw(matches []schema.Match) error {
 	var b bytes.Buffer
@@ -107,7 +94,7 @@ func (a *app) writeRaw(matches []schema.Match) error {
 func writeOutlines(w io.Writer, outlines []schema.Outline) {
 	t := newTable("id", "date", "time", "match", "venue", "referees", "note")
 	for _, o := range outlines {
-		t.AppendRow([]any{o.ID, plainText(o.Date), plainText(o.Time), teams(o), plainText(o.Venue), o.Referees, matchNote(o)})
+		t.AppendRow([]any{o.ID, oneLine(o.Date), oneLine(o.Time), teams(o), oneLine(o.Venue), o.Referees, matchNote(o)})
 	}
 	render(w, t)
 }
@@ -116,7 +103,7 @@ func teams(o schema.Outline) string {
 	if o.Home == "" && o.Away == "" {
 		return ""
 	}
-	return plainText(o.Home + " - " + o.Away)
+	return oneLine(o.Home + " - " + o.Away)
 }
 
 // matchNote says why a match is not played as planned.

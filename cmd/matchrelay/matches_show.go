@@ -17,7 +17,7 @@ func (a *app) matchesShowCommand() *cobra.Command {
 		Short: "Show one match, or its JSON",
 		Example: `  matchrelay matches show 6186203
   matchrelay matches show 6186203 --at 2025-09-21T10:30 --raw`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.showMatch(cmd.Context(), args[0], flags) },
 	}
 	flags.addTo(cmd.Flags())
@@ -60,8 +60,8 @@ func writeOutline(w io.Writer, o schema.Outline) {
 		name string
 		text any
 	}{
-		{"id", o.ID}, {"number", plainText(o.Number)}, {"date", plainText(o.Date)}, {"time", plainText(o.Time)}, {"match", teams(o)},
-		{"venue", plainText(o.Venue)}, {"competition", plainText(o.Competition)}, {"referees", o.Referees}, {"note", matchNote(o)},
+		{"id", o.ID}, {"number", oneLine(o.Number)}, {"date", oneLine(o.Date)}, {"time", oneLine(o.Time)}, {"match", teams(o)},
+		{"venue", oneLine(o.Venue)}, {"competition", oneLine(o.Competition)}, {"referees", o.Referees}, {"note", matchNote(o)},
 	} {
 		if row.text != "" {
 			fmt.Fprintf(w, "%-13s %v\n", row.name, row.text)

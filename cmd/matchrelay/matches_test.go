@@ -50,7 +50,7 @@ func TestTheListOfAnEarlierTime(t *testing.T) {
 }
 
 func TestTextFromOutsideCannotCommandATerminal(t *testing.T) {
-	require.Equal(t, " [31mIFK Göteborg - BK ", plainText("\x1b[31mIFK Göteborg - BK\n"))
+	require.Equal(t, " [31mIFK Göteborg - BK ", oneLine("\x1b[31mIFK Göteborg - BK\n"))
 }
 
 type fullDisk struct{}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"golang.org/x/term"
@@ -58,6 +59,29 @@ func (a *app) printJSON(v any) error {
 		return fmt.Errorf("write the result: %w", err)
 	}
 	return nil
+}
+
+// printList writes a list: as one document, as one document an item, or as the text that table makes.
+func printList[T any](a *app, list []T, table func(w io.Writer)) error {
+	if a.output != formatJSONL {
+		return a.print(list, table)
+	}
+	for _, item := range list {
+		if err := a.printJSON(item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// oneLine makes text from outside fit for a terminal: nothing in it moves the cursor, or commands anything.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
 }
 
 // newTable makes a table with lines as light as possible.

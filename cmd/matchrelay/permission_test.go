@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,22 +34,51 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 	} else {
 		require.NoError(t, os.Chmod(db, 0))
 	}
-	for _, args := range []string{
-		"audit", "events list", "events tail", "check", "compact", "backup save copied.db", "backup verify test.db", "backup restore test.db --yes --db other.db",
-		"backup restore copy.db --yes", "events discard --state parked --reason x --yes", "schema validate test.db",
-	} {
+	// A list that may be read, and a socket that may not be used.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "list.json"), []byte(`[{"matchid":1}]`), 0o644))
+	listener, err := net.Listen("unix", filepath.Join(dir, "held.db.sock"))
+	require.NoError(t, err)
+	defer listener.Close()
+	mode := os.FileMode(0o600)
+	if !root {
+		mode = 0
+	}
+	require.NoError(t, os.Chmod(filepath.Join(dir, "held.db.sock"), mode))
+
+	run := func(args string, env ...string) (code int, output string) {
 		cmd := exec.Command(program, strings.Fields(args)...)
 		cmd.Dir = dir
-		cmd.Env = []string{"MATCHRELAY_DB=test.db", "GORACE=atexit_sleep_ms=0"}
+		cmd.Env = append([]string{"MATCHRELAY_DB=test.db", "REDIS_URL=redis://127.0.0.1:1", "GORACE=atexit_sleep_ms=0"}, env...)
 		if root {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 		}
 		out, err := cmd.CombinedOutput()
 		var exited *exec.ExitError
 		require.ErrorAs(t, err, &exited, "%s: %s", args, out)
-		require.Equal(t, exitFailure, exited.ExitCode(), "%s: %s", args, out)
-		require.Contains(t, string(out), "permission denied; run as the user who owns it", args)
+		return exited.ExitCode(), string(out)
 	}
+	const denied = "permission denied; run as the user who owns it"
+	for _, args := range []string{
+		"status", "audit", "check", "compact", "events list", "events show 1", "events tail", "events replay --state parked --yes",
+		"events discard --state parked --reason x --yes", "matches list", "matches show 1", "matches history 1", "resync --yes",
+		"ingest list.json", "relay", "relay --until-empty", "run --source list.json", "run --once --source list.json",
+		"backup save copied.db", "backup verify test.db", "backup restore test.db --yes --db other.db", "backup restore copy.db --yes",
+		"schema validate test.db",
+		// Through the socket.
+		"status --db held.db", "events list --db held.db", "ingest list.json --db held.db", "check --db held.db",
+		"pause --db held.db", "resume --db held.db", "retry-now --db held.db",
+	} {
+		code, output := run(args)
+		require.Equal(t, exitFailure, code, "%s: %s", args, output)
+		require.Contains(t, output, denied, args)
+	}
+	code, output := run("healthcheck --db held.db")
+	require.Equal(t, exitUnreachable, code, output)
+	require.Contains(t, output, denied)
+	code, output = run("doctor", "REDIS_PUBSUB_ENABLED=false")
+	require.Equal(t, exitFailure, code, output)
+	require.Contains(t, output, denied)
+
 	// Verifying needs the right to read only, also of the folder.
 	require.NoError(t, os.Chmod(mine, 0o444))
 	require.NoError(t, os.Chmod(dir, 0o555))
@@ -70,5 +100,5 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, entries, 3, "nothing was left behind")
+	require.Len(t, entries, 5, "nothing was left behind")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 
 	"github.com/PitchConnect/matchrelay/changes"
 	"github.com/PitchConnect/matchrelay/config"
@@ -27,6 +28,15 @@ func importPrevious(ctx context.Context, recorder *changes.Recorder, cfg *config
 	if err == nil && imported {
 		log.Info("previous match list imported; only what changes from it on is told", "file", cfg.Processor.PreviousMatches, "matches", len(matches))
 	}
+	return err
+}
+
+// checkPrevious says of an outbox that is not made yet what importPrevious would say, so that none is made in vain.
+func checkPrevious(cfg *config.Config) error {
+	if _, err := os.Stat(cfg.Outbox.Path); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	_, _, err := readPrevious(cfg)
 	return err
 }
 

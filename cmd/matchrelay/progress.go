@@ -2,21 +2,21 @@ package main
 
 import "fmt"
 
-// progress tells on a terminal how far a long action has come; elsewhere it says nothing.
+// progress tells on a terminal how far an action on many events has come; elsewhere it says nothing.
 type progress struct {
 	a         *app
-	verb      string
-	done, of  int
+	verb      string // "replayed"
+	of        int
 	displayed bool
 }
 
 func (a *app) progress(verb string, of int) *progress { return &progress{a: a, verb: verb, of: of} }
 
-func (p *progress) at(done int) {
-	p.done = done
+// at says how many events were looked at, and with how many of them it was done.
+func (p *progress) at(looked, done int) {
 	if p.a.terminal(p.a.stderr) {
 		p.displayed = true
-		fmt.Fprintf(p.a.stderr, "\r%s %d of %d", p.verb, p.done, p.of)
+		fmt.Fprintf(p.a.stderr, "\r%d of %d looked at, %d %s", looked, p.of, done, p.verb)
 	}
 }
 

@@ -11,14 +11,8 @@ import (
 	"github.com/PitchConnect/matchrelay/changes"
 )
 
-// resyncFlags are the flags of resync.
-type resyncFlags struct {
-	dryRun, yes bool
-	reason      string
-}
-
 func (a *app) resyncCommand() *cobra.Command {
-	var flags resyncFlags
+	var flags bulkFlags
 	cmd := &cobra.Command{
 		Use:   "resync",
 		Short: "Send subscribers the whole current list again",
@@ -31,13 +25,11 @@ Without a terminal to ask on, nothing is done unless --yes is given.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.resync(cmd.Context(), flags) },
 	}
-	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "say what would be done, do nothing")
-	cmd.Flags().BoolVar(&flags.yes, "yes", false, "do not ask")
-	cmd.Flags().StringVar(&flags.reason, "reason", "", "why, for the audit log")
+	flags.addTo(cmd, "noted in the audit log")
 	return cmd
 }
 
-func (a *app) resync(ctx context.Context, flags resyncFlags) error {
+func (a *app) resync(ctx context.Context, flags bulkFlags) error {
 	cfg, err := a.load(nil)
 	if err != nil {
 		return err
@@ -65,16 +57,18 @@ func (a *app) resync(ctx context.Context, flags resyncFlags) error {
 			return err
 		}
 	}
+	var next string
 	err = a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+		next = delivery(s)
 		done, err = s.Resync(ctx, changes.Operator{Actor: actor(), Reason: flags.reason})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return a.print(done, func(w io.Writer) { writeResynced(w, done) })
+	return a.print(done, func(w io.Writer) { writeResynced(w, done, next) })
 }
 
-func writeResynced(w io.Writer, r changes.Resynced) {
-	fmt.Fprintf(w, "%s stored as event %s; deliver it with: matchrelay relay --until-empty\n", count(r.Matches, "match"), sequences(r.Sequences))
+func writeResynced(w io.Writer, r changes.Resynced, next string) {
+	fmt.Fprintf(w, "%s stored as event %s; %s\n", count(r.Matches, "match"), sequences(r.Sequences), next)
 }

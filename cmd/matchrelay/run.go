@@ -96,6 +96,8 @@ func (a *app) runProcessor(ctx context.Context, opts runOptions) error {
 			src = newFeedSource()
 		}
 		kit.listen(a, cfg)
+	} else if err := checkPrevious(cfg); err != nil {
+		return err
 	}
 	o, err := control.Open(ctx, cfg.Outbox.Path, cfg.Outbox.Socket, outboxOptions(cfg, log, false))
 	if err != nil {

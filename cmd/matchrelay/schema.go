@@ -26,7 +26,7 @@ func (a *app) schemaPrintCommand() *cobra.Command {
 		Short:     "Print a JSON Schema",
 		Long:      fmt.Sprintf("Print writes one of the JSON Schemas %v (draft 2020-12).", schema.JSONSchemas()),
 		ValidArgs: schema.JSONSchemas(),
-		Args:      cobra.ExactArgs(1),
+		Args:      oneArgument,
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, ok := schema.JSONSchema(args[0])
 			if !ok {
@@ -49,7 +49,7 @@ func (a *app) schemaValidateCommand() *cobra.Command {
 		Short: "Say whether a message or a match list is valid",
 		Long: `Validate reads a message, as subscribers get it, or a match list, as ingest takes it: [...], {"matches": [...]} or
 {"matchlista": [...]}. The exit code is 0 when it is valid and 5 when it is not. No value of it is shown.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.schemaValidate(cmd.Context(), args[0]) },
 	}
 }

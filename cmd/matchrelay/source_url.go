@@ -37,7 +37,7 @@ func (s *urlSource) fetch(ctx context.Context) ([]schema.Match, error) {
 		// An *url.Error quotes the URL with its query.
 		var withURL *url.Error
 		if errors.As(err, &withURL) {
-			err = withURL.Err
+			err = fmt.Errorf("%w; check the URL, and whether that service answers", withURL.Err)
 		}
 		return nil, fmt.Errorf("get %s: %w", s, err)
 	}
@@ -57,7 +57,7 @@ func (s *urlSource) get(ctx context.Context) ([]schema.Match, error) {
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		if strings.Contains(err.Error(), "failed to parse Location header") { // it quotes the header, login and all
-			return nil, errors.New("it redirects to what is no URL")
+			return nil, errors.New("it redirects to what is no URL; look at the log of that service")
 		}
 		return nil, err
 	}

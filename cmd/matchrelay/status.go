@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/PitchConnect/matchrelay/config"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/schema"
 )
 
 // status is the result of the status command. Fields are added, never renamed.
@@ -82,6 +84,8 @@ pending event and the number of parked ones.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watching := cmd.Flags().Changed("watch"); watching && l.check || watching && watch < leastWatch {
 				return usageError(fmt.Errorf("--watch: expected %v or more, and no --check", leastWatch))
+			} else if watching && a.output == formatJSON {
+				return usageError(errors.New("--watch: one document follows the other; use -o jsonl, or a table"))
 			}
 			return a.status(cmd.Context(), l, watch)
 		},
@@ -174,6 +178,9 @@ func writeStatus(w io.Writer, s status, cfg *config.Config) {
 		fmt.Fprintln(w, "\ndeliver what is pending with: matchrelay relay --until-empty")
 	case unheard > 0:
 		fmt.Fprintln(w, "\nsend what nobody heard again with: matchrelay events replay --state unheard")
+		if slices.ContainsFunc(s.Topics, func(t topicStatus) bool { return t.Topic == schema.TypeMatchUpdates && t.Unheard > 0 }) {
+			fmt.Fprintln(w, "(instead of a match update that a newer one supersedes, send the current list with: matchrelay resync)")
+		}
 	}
 }
 

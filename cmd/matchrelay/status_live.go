@@ -74,7 +74,7 @@ func (r relayStatus) text(zone *time.Location) string {
 		text += " since " + since.In(zone).Format(time.DateTime)
 	}
 	if r.LastError != "" {
-		text += ": " + r.LastError
+		text += ": " + oneLine(r.LastError)
 	}
 	return text
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/outbox"
 )
 
 func TestAProcessThatVerifiesMayCrashOrNeverEnd(t *testing.T) {
@@ -24,6 +26,27 @@ func TestAProcessThatVerifiesMayCrashOrNeverEnd(t *testing.T) {
 			require.Contains(t, stderr, "is not sound; restore a backup")
 		})
 	}
+}
+
+// TestTheFileIsFreeWhileItsCopyIsVerified is verified by a process that never ends.
+func TestTheFileIsFreeWhileItsCopyIsVerified(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "test.db")
+	makeOutbox(t, db)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() {
+		code, _, _ := call(t, ctx, func(a *app) { a.name = "circle" }, "backup", "save", db+".copy", "--db", db)
+		ended <- code
+	}()
+	drafts := func() bool { found, _ := filepath.Glob(db + ".copy.new-*"); return len(found) > 0 }
+	require.Eventually(t, drafts, time.Minute, time.Millisecond)
+	o, err := outbox.Open(db, outbox.Options{MustExist: true, LockTimeout: time.Minute})
+	require.NoError(t, err)
+	require.True(t, drafts(), "the copy is still verified")
+	require.NoError(t, o.Close())
+	cancel()
+	require.Equal(t, exitFailure, <-ended)
+	require.NoFileExists(t, db+".copy")
 }
 
 func TestASignalEndsAVerification(t *testing.T) {

@@ -160,11 +160,12 @@ func (c *Client) get(ctx context.Context, sequence uint64, what string) (outbox.
 	return entry, e.Info, nil
 }
 
-// Replay is outbox.Replay, in one request for each MaxSequences. Options.Actor has no effect: the audit log names the user that
-// the system tells. Progress is called after each request. After an error, the result says what was done before it.
+// Replay is outbox.Replay, in one request for each MaxSequences, the lower ones first. Of its options, Actor has no effect:
+// the audit log names the user that the system tells; nor has Progress. After an error, the result says what was done before
+// it.
 func (c *Client) Replay(ctx context.Context, sequences []uint64, opts outbox.ReplayOptions) (outbox.ReplayResult, error) {
 	total := outbox.ReplayResult{Sequences: []uint64{}}
-	err := inSteps(sequences, opts.Progress, func(chunk []uint64) error {
+	err := inSteps(sequences, func(chunk []uint64) error {
 		var part outbox.ReplayResult
 		err := c.act(ctx, "/v1/events/replay", ReplayRequest{Sequences: chunk, AllowStale: opts.AllowStale, DryRun: opts.DryRun,
 			Filter: opts.Filter, Reason: opts.Reason}, &part)
@@ -177,7 +178,7 @@ func (c *Client) Replay(ctx context.Context, sequences []uint64, opts outbox.Rep
 // Discard is outbox.Discard; what is said of Replay holds.
 func (c *Client) Discard(ctx context.Context, sequences []uint64, opts outbox.DiscardOptions) (outbox.DiscardResult, error) {
 	var total outbox.DiscardResult
-	err := inSteps(sequences, opts.Progress, func(chunk []uint64) error {
+	err := inSteps(sequences, func(chunk []uint64) error {
 		var part outbox.DiscardResult
 		err := c.act(ctx, "/v1/events/discard", DiscardRequest{Sequences: chunk, DryRun: opts.DryRun, Filter: opts.Filter,
 			Reason: opts.Reason}, &part)
@@ -187,16 +188,11 @@ func (c *Client) Discard(ctx context.Context, sequences []uint64, opts outbox.Di
 	return total, err
 }
 
-// inSteps acts on the sequences in order, as many as one request takes, and tells how far it has come.
-func inSteps(sequences []uint64, progress func(done int), act func(chunk []uint64) error) error {
-	sequences = slices.Compact(slices.Sorted(slices.Values(sequences)))
-	done := 0
-	for chunk := range slices.Chunk(sequences, MaxSequences) {
+// inSteps acts on the sequences in order, as many as one request takes.
+func inSteps(sequences []uint64, act func(chunk []uint64) error) error {
+	for chunk := range slices.Chunk(slices.Compact(slices.Sorted(slices.Values(sequences))), MaxSequences) {
 		if err := act(chunk); err != nil {
 			return err
-		}
-		if done += len(chunk); progress != nil {
-			progress(done)
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@
 // another version.
 //
 //	GET  /v1/status               Status: the counters of the outbox, and the health of the relay
-//	GET  /v1/health               Health: whether the process works, degraded or not; always 200
+//	GET  /v1/health               Health: whether the process works, degraded or not, and which file it has open; always 200
 //	POST /v1/retry-now            ends the backoff that any topic is in; answers with the health, as do the next two
 //	POST /v1/pause                nothing is published until resume, or until the relay and this process have ended
 //	POST /v1/resume

@@ -138,12 +138,9 @@ func TestReplay(t *testing.T) {
 	require.Equal(t, outbox.ReplayResult{Matched: 5, Eligible: 1, Superseded: 1, Ineligible: 3, Sequences: []uint64{}}, plan)
 	require.Len(t, mustList(t, g.client, outbox.Filter{}), 5)
 
-	done := 0
-	result, err := g.client.Replay(ctx, all, outbox.ReplayOptions{Actor: "somebody else", Filter: "--seq 1..5", Reason: "mended",
-		Progress: func(n int) { done = n }})
+	result, err := g.client.Replay(ctx, all, outbox.ReplayOptions{Actor: "somebody else", Filter: "--seq 1..5", Reason: "mended"})
 	require.NoError(t, err)
 	require.Equal(t, []uint64{6}, result.Sequences)
-	require.Equal(t, 5, done)
 	result, err = g.client.Replay(ctx, []uint64{2}, outbox.ReplayOptions{AllowStale: true})
 	require.NoError(t, err)
 	require.Equal(t, []uint64{7}, result.Sequences)
@@ -187,12 +184,9 @@ func TestDiscardAndAudit(t *testing.T) {
 	result, err := g.client.Discard(ctx, []uint64{5, 4, 3, 2, 1, 99}, opts)
 	require.ErrorIs(t, err, outbox.ErrNotFound)
 	require.Zero(t, result.Discarded, "nothing of a step with one that is not there")
-	done := 0
-	opts.Progress = func(n int) { done = n }
 	result, err = g.client.Discard(ctx, []uint64{5, 4, 3, 2, 1}, opts)
 	require.NoError(t, err)
 	require.Equal(t, waiting, result.Discarded)
-	require.Equal(t, 5, done)
 	require.Len(t, mustList(t, g.client, outbox.Filter{State: outbox.Discarded}), waiting)
 	_, err = g.client.Discard(ctx, []uint64{1}, outbox.DiscardOptions{})
 	require.ErrorIs(t, err, outbox.ErrInvalid, "a reason is required")

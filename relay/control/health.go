@@ -25,12 +25,13 @@ type Health struct {
 	Reason string `json:"reason"`
 	// Relay is the state of the relay that drains the outbox, in this process or another one; "" when there is none.
 	Relay relay.State `json:"relay"`
+	File  File        `json:"file"`
 }
 
 // alive judges by what the process knows, and what the relay says that drains it: it reads nothing from the file. A relay in a
 // process of its own that does not answer is no reason to restart this one.
 func (s *server) alive(w http.ResponseWriter, r *http.Request) error {
-	h := Health{Status: Healthy}
+	h := Health{Status: Healthy, File: newFile(s.opts.Outbox)}
 	if now, elsewhere := s.health(r.Context()); now != nil {
 		h.Relay = now.State
 		switch {

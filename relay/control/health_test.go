@@ -22,6 +22,9 @@ func (g *rig) health(want HealthStatus) Health {
 		require.NoError(g.t, err)
 		return h.Status == want
 	}, redistest.Patience, 5*time.Millisecond, "never %s", want)
+	require.Equal(g.t, g.box.Path(), h.File.Path)
+	require.NotZero(g.t, h.File.Inode)
+	h.File = File{} // the rest is compared
 	return h
 }
 
@@ -38,7 +41,7 @@ func TestHealth(t *testing.T) {
 		r := relay.New(box, relay.NewRedis(client, time.Second), relay.Options{Channels: map[string]string{"system_alert": "alerts"},
 			RejoinWait: -1, RetryDelay: 10 * time.Millisecond, RetryMaxDelay: 20 * time.Millisecond, HealthInterval: 20 * time.Millisecond})
 		g := start(t, box, r, standard)
-		require.Equal(t, Health{Unhealthy, "the relay does not run", relay.NotRunning}, g.health(Unhealthy))
+		require.Equal(t, Health{Status: Unhealthy, Reason: "the relay does not run", Relay: relay.NotRunning}, g.health(Unhealthy))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- r.Run(ctx) }()
@@ -81,5 +84,15 @@ func TestHealth(t *testing.T) {
 		require.Contains(t, g.health(Unhealthy).Reason, "restart the process")
 		require.NoError(t, box.Close())
 		require.Contains(t, g.health(Unhealthy).Reason, "closed")
+	})
+	t.Run("reads nothing from the file, which may be damaged", func(t *testing.T) {
+		box, err := outbox.Open(folder(t)+"/test.db", outbox.Options{})
+		require.NoError(t, err)
+		g := start(t, box, nil, standard)
+		require.NoError(t, os.Truncate(box.Path(), 8192))
+		_, err = g.client.Status(t.Context())
+		require.ErrorIs(t, err, outbox.ErrDamaged)
+		require.Equal(t, Health{Status: Healthy}, g.health(Healthy))
+		_ = box.Close()
 	})
 }
