@@ -168,9 +168,14 @@ func (a *app) bench(ctx context.Context, plan benchPlan) (err error) {
 	if plan.only != "append" {
 		steps += 2*(plan.rounds+1) + 1
 	}
-	shown := a.progress("measured", steps)
-	defer shown.end()
-	tick := func() { shown.at(shown.done + 1) }
+	done, tick := 0, func() {}
+	if a.terminal(a.stderr) {
+		tick = func() {
+			done++
+			fmt.Fprintf(a.stderr, "\rmeasured %d of %d", done, steps)
+		}
+		defer fmt.Fprintln(a.stderr)
+	}
 	if plan.only != "append" { // Redis first: what is missing shows at once
 		if err := a.benchDelivery(ctx, cfg, plan, folder, &report, tick); err != nil {
 			return err
