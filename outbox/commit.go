@@ -129,7 +129,7 @@ func without(calls []*call, c *call) []*call {
 
 // commit writes the receipts and what fn does in one transaction. An error of fn comes back as it is.
 func (o *Outbox) commit(fn func(l *ledger) error) (err error) {
-	if err := o.checkIdentity(); err != nil {
+	if err := cmp.Or(o.checkIdentity(), o.checkSize()); err != nil {
 		return err
 	}
 	receipts := o.takeReceipts()
@@ -212,6 +212,28 @@ func (o *Outbox) unusable() error {
 		return ErrClosed
 	}
 	return o.failed
+}
+
+// checkSize notices that the file was cut off under our feet, before bbolt touches a page that is not there any more: that would
+// end in a panic that leaves bbolt's locks held, so that even Close would wait for ever.
+func (o *Outbox) checkSize() error {
+	if o.file == nil {
+		return nil
+	}
+	before := o.size.Load() // first, for others may find it grown meanwhile
+	now, err := o.file.Stat()
+	if err != nil {
+		return nil // it is closed, which bbolt says as well
+	}
+	if size := now.Size(); size < before {
+		if err := o.failure(); err != nil {
+			return err
+		}
+		return o.fail(fmt.Errorf("%w: the file %s was cut off to %d of %d bytes while it was open; restore a backup", ErrDamaged, o.path, size, before))
+	} else if size > before {
+		o.size.CompareAndSwap(before, size)
+	}
+	return nil
 }
 
 // checkIdentity notices that the file was removed or replaced under our feet: a second process could then hold the lock

@@ -28,8 +28,10 @@ type Outbox struct {
 	db       *bolt.DB
 	opts     Options
 	path     string
-	owned    bool        // Close closes db
-	identity os.FileInfo // of the file that is open; nil for a database of the caller's
+	owned    bool         // Close closes db
+	identity os.FileInfo  // of the file that is open; nil for a database of the caller's
+	file     *os.File     // bbolt's own, to look at; nil for a database of the caller's
+	size     atomic.Int64 // of the file, when it was last looked at: it only grows
 
 	running    atomic.Pointer[closure] // the Update closure that runs now
 	leader     atomic.Uint64           // the goroutine that runs closures and commits, 0 when there is none
@@ -76,7 +78,7 @@ func Open(path string, opts Options) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open outbox %s: %w", path, err)
 	}
-	db, identity, err := openFile(path, opts.LockTimeout, opts.readOnly)
+	db, file, identity, err := openFile(path, opts.LockTimeout, opts.readOnly)
 	if errors.Is(err, berrors.ErrTimeout) {
 		pid, command := lockHolder(identity)
 		return nil, &LockedError{Path: path, PID: pid, Command: command}
@@ -85,7 +87,7 @@ func Open(path string, opts Options) (*Outbox, error) {
 		return nil, fmt.Errorf("open outbox %s: %w", path, err)
 	}
 	o := newOutbox(db, opts)
-	o.owned, o.identity = true, identity
+	o.owned, o.identity, o.file = true, identity, file
 	if err := cmp.Or(o.checkIdentity(), o.checkFormat()); err != nil {
 		_ = db.Close() // nothing was written
 		return nil, fmt.Errorf("open outbox %s: %w", path, err)
@@ -243,8 +245,7 @@ func readMeta(f io.ReaderAt, at int64) (need, pageSize int64) {
 }
 
 // openFile opens an existing bbolt file; a damaged one is an error, not the panic that bbolt makes of it.
-func openFile(path string, timeout time.Duration, readOnly bool) (db *bolt.DB, identity os.FileInfo, err error) {
-	var file *os.File
+func openFile(path string, timeout time.Duration, readOnly bool) (db *bolt.DB, file *os.File, identity os.FileInfo, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
@@ -266,7 +267,7 @@ func openFile(path string, timeout time.Duration, readOnly bool) (db *bolt.DB, i
 			return file, err
 		},
 	})
-	return db, identity, err
+	return db, file, identity, err
 }
 
 // lockHolder finds the process that holds the file's lock, on Linux; 0 when it cannot be told.

@@ -286,3 +286,25 @@ func TestNewRefusesADatabaseThatItCannotRead(t *testing.T) {
 	_, err = New(db, Options{})
 	require.ErrorIs(t, err, ErrNewerFormat)
 }
+
+func TestAFileThatIsCutOffUnderOurFeet(t *testing.T) {
+	for name, left := range map[string]int64{"to nothing": 0, "to two pages": 2 * int64(os.Getpagesize())} {
+		t.Run(name, func(t *testing.T) {
+			o, err := Open(filepath.Join(t.TempDir(), "outbox.db"), Options{})
+			require.NoError(t, err)
+			add(t, o, event("a", "one"))
+			_, err = o.Stats(ctx)
+			require.NoError(t, err)
+			require.NoError(t, os.Truncate(o.Path(), left))
+			_, err = o.Stats(ctx)
+			require.ErrorIs(t, err, ErrDamaged)
+			_, err = o.Add(ctx, event("a", "two"))
+			require.ErrorIs(t, err, ErrFailed)
+			report, err := o.Verify(ctx)
+			require.NoError(t, err)
+			require.Len(t, report.Problems, 1)
+			require.ErrorContains(t, o.Err(), "was cut off to")
+			require.NoError(t, o.Close(), "nothing waits for locks that a fault has left behind")
+		})
+	}
+}

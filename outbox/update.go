@@ -106,6 +106,9 @@ func (o *Outbox) View(fn func(tx *bolt.Tx) error) error {
 	if closed {
 		return ErrClosed
 	}
+	if err := o.checkSize(); err != nil {
+		return err
+	}
 	return closedError(o.db.View(fn))
 }
 

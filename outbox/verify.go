@@ -51,6 +51,9 @@ func (o *Outbox) verifyPages(v *verifier) error {
 	if o.inClosure() {
 		return ErrNested
 	}
+	if err := o.checkSize(); err != nil {
+		return err
+	}
 	tx, err := o.db.Begin(!o.opts.readOnly)
 	if err != nil {
 		return closedError(err)

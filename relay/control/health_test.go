@@ -90,9 +90,10 @@ func TestHealth(t *testing.T) {
 		require.NoError(t, err)
 		g := start(t, box, nil, standard)
 		require.NoError(t, os.Truncate(box.Path(), 8192))
+		require.Equal(t, Health{Status: Healthy}, g.health(Healthy))
 		_, err = g.client.Status(t.Context())
 		require.ErrorIs(t, err, outbox.ErrDamaged)
-		require.Equal(t, Health{Status: Healthy}, g.health(Healthy))
-		_ = box.Close()
+		require.Contains(t, g.health(Unhealthy).Reason, "was cut off to 8192")
+		require.NoError(t, box.Close())
 	})
 }
