@@ -113,7 +113,7 @@ func (g *group) run(l *ledger, c *call) (ok bool) {
 	c.started = true
 	err = c.fn(l.tx)
 	returned = true
-	err = cmp.Or(err, running.err)
+	err = cmp.Or(err, running.err, l.err) // what the ledger has met with would stay for the others
 	return err == nil
 }
 

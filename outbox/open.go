@@ -102,17 +102,26 @@ func Open(path string, opts Options) (*Outbox, error) {
 // New makes an outbox of a database that the processor has opened, and adds the outbox's buckets, all named
 // "matchrelay/…", when they are not there yet. Close leaves the database open. The processor may append in transactions
 // of its own (db.Update), but only those of Outbox.Update share commits and notice failed ones.
+//
+// A database has one outbox at a time, for that counts in memory what a commit does: another one before Close is ErrInvalid.
 func New(db *bolt.DB, opts Options) (*Outbox, error) {
 	o := newOutbox(db, opts.withDefaults())
+	if _, taken := borrowed.LoadOrStore(db, o); taken {
+		return nil, fmt.Errorf("outbox in %s: %w", o.path, invalid("the database has an outbox already: use that one, or close it first"))
+	}
 	err := o.checkFormat()
 	if errors.Is(err, ErrForeign) {
 		err = db.Update(initFormat)
 	}
 	if err != nil {
+		borrowed.Delete(db)
 		return nil, fmt.Errorf("outbox in %s: %w", o.path, err)
 	}
 	return o, nil
 }
+
+// borrowed are the callers' databases that have an outbox, by *bolt.DB.
+var borrowed sync.Map
 
 func newOutbox(db *bolt.DB, opts Options) *Outbox {
 	return &Outbox{db: db, opts: opts, path: db.Path(), receipts: map[string]*Receipt{}}
@@ -324,7 +333,8 @@ func (o *Outbox) close() (err error) {
 		err = o.commit(func(*ledger) error { return nil })
 	}
 	if o.owned {
-		err = errors.Join(err, o.db.Close())
+		return errors.Join(err, o.db.Close())
 	}
+	borrowed.Delete(o.db)
 	return err
 }

@@ -287,6 +287,19 @@ func TestNewRefusesADatabaseThatItCannotRead(t *testing.T) {
 	require.ErrorIs(t, err, ErrNewerFormat)
 }
 
+func TestADatabaseHasOneOutboxAtATime(t *testing.T) {
+	db, err := bolt.Open(filepath.Join(t.TempDir(), "own.db"), 0o600, nil)
+	require.NoError(t, err)
+	defer db.Close()
+	for range 2 {
+		o, err := New(db, Options{})
+		require.NoError(t, err)
+		_, err = New(db, Options{})
+		require.ErrorIs(t, err, ErrInvalid)
+		require.NoError(t, o.Close())
+	}
+}
+
 func TestAFileThatIsCutOffUnderOurFeet(t *testing.T) {
 	for name, left := range map[string]int64{"to nothing": 0, "to two pages": 2 * int64(os.Getpagesize())} {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,9 @@
 package outbox
 
 import (
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
@@ -84,4 +86,44 @@ func audit(t testing.TB, o *Outbox) (entries []string) {
 		return nil
 	}))
 	return entries
+}
+
+func TestDamagedCountersOfOneTopicFailTheirOwnCallersOnly(t *testing.T) {
+	o, err := Open(filepath.Join(t.TempDir(), "outbox.db"), Options{})
+	require.NoError(t, err)
+	defer o.Close()
+	add(t, o, event("b", "one"))
+	require.NoError(t, o.Park(ctx, "b", 1, Failure{}))
+	require.NoError(t, o.db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket([]byte(metaBucket)).Put([]byte("topic/b"), []byte("x"))
+	}))
+	queued := func(n int) {
+		require.Eventually(t, func() bool {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			return len(o.queue) == n
+		}, time.Minute, time.Millisecond)
+	}
+	entered, goOn := make(chan struct{}), make(chan struct{})
+	first := make(chan error, 1)
+	go func() {
+		first <- o.Update(ctx, func(*bolt.Tx) error {
+			close(entered)
+			<-goOn
+			return nil
+		})
+	}()
+	<-entered
+	parked, added := make(chan error, 1), make(chan error, 1)
+	go func() { parked <- o.Park(ctx, "b", 1, Failure{}) }()
+	queued(1)
+	go func() {
+		_, err := o.Add(ctx, event("a", "two"))
+		added <- err
+	}()
+	queued(2) // both share the next commit
+	close(goOn)
+	require.NoError(t, <-first)
+	require.ErrorIs(t, <-parked, ErrDamaged)
+	require.NoError(t, <-added)
 }

@@ -62,15 +62,19 @@ func Drain(ctx context.Context, opts DrainOptions) error {
 	for {
 		err := d.once(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case errors.Is(err, errHandedOver):
 			d.letIn(ctx)
 			last = ""
-			continue
 		case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrNotRunning), errors.Is(err, outbox.ErrLocked), errors.Is(err, ErrInUse):
+		case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		default:
 			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, errHandedOver) {
+			continue
 		}
 		if text := err.Error(); text != last {
 			opts.Logger.Info("not draining for now; trying again", "reason", err)

@@ -272,6 +272,14 @@ func TestWhatIsDoneWhileDrainHasTheFile(t *testing.T) {
 	options.While = func(context.Context, *outbox.Outbox, func(context.Context) error) error { return broken }
 	require.ErrorIs(t, Drain(ctx, options), broken)
 
+	ending, end := context.WithCancel(ctx)
+	options.While = func(ctx context.Context, _ *outbox.Outbox, drain func(context.Context) error) error {
+		end()
+		require.NoError(t, drain(ctx))
+		return broken
+	}
+	require.ErrorIs(t, Drain(ending, options), broken, "also when it is to end")
+
 	begun, over := make(chan bool, 10), make(chan bool, 10)
 	options.While = func(ctx context.Context, box *outbox.Outbox, drain func(context.Context) error) error {
 		begun <- true

@@ -74,6 +74,12 @@ type holder struct {
 
 // acquire takes the lease if it is free; else it says who has it, and what is closed when it is free.
 func (d *drains) acquire(name string) (h *holder, by string, freed <-chan struct{}) {
+	d.mu.RLock() // who waits for the write lock keeps the holder from calling
+	h, freed = d.holder.Load(), d.freed
+	d.mu.RUnlock()
+	if h != nil {
+		return nil, h.name, freed
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if h := d.holder.Load(); h != nil {
@@ -116,8 +122,8 @@ func (d *drains) during(number uint64, call func(*holder) error) error {
 // steer notes what an operator wants of the holder, also for those after it, and returns the holder, or nil. Without one there
 // is nothing to pause, but a pause can be ended.
 func (d *drains) steer(what string) (h *holder, resumed bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.mu.RLock()
+	defer d.mu.RUnlock()
 	h = d.holder.Load()
 	switch {
 	case what == askResume:
@@ -206,12 +212,12 @@ func (s *server) lease(w http.ResponseWriter, r *http.Request) error {
 	s.opts.Logger.Info("a relay drains the outbox over the control socket", "relay", name)
 	why := "it is not heard of any more"
 	defer func() { s.opts.Logger.Info("a relay has ended draining", "relay", name, "reason", why) }()
+	appended := s.opts.Outbox.Appended() // before the relay reads
 	if !tell(leaseLine{Lease: h.number, Seconds: s.leaseTime().Seconds()}) {
 		return nil
 	}
 	expiry := time.NewTimer(s.leaseTime())
 	defer expiry.Stop()
-	appended := s.opts.Outbox.Appended()
 	for {
 		var line leaseLine
 		select {

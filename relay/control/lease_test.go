@@ -385,6 +385,27 @@ func TestTheLeaseChangesHandsOnlyWhenNoCallIsUnderWay(t *testing.T) {
 	require.ErrorIs(t, d.during(h.number, func(*holder) error { return errors.New("it ran") }), ErrLeaseLost)
 }
 
+func TestWhoWaitsForTheLeaseKeepsItsHolderFromNothing(t *testing.T) {
+	var d drains
+	h, _, _ := d.acquire("first")
+	calling, proceed, ended := make(chan bool), make(chan bool), make(chan error)
+	go func() {
+		ended <- d.during(h.number, func(*holder) error { // a long call
+			close(calling)
+			<-proceed
+			return nil
+		})
+	}()
+	<-calling
+	_, by, _ := d.acquire("second")
+	require.Equal(t, "first", by)
+	held, _ := d.steer(askPause)
+	require.Equal(t, h, held)
+	require.NoError(t, d.during(h.number, func(*holder) error { return nil }), "it reports meanwhile")
+	close(proceed)
+	require.NoError(t, <-ended)
+}
+
 func TestARelayThatDoesNotAnswerIsAsItWas(t *testing.T) {
 	g := startLease(t, 0)
 	lines, number, hangUp := g.silent()
