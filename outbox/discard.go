@@ -56,30 +56,40 @@ func (o *Outbox) Discard(ctx context.Context, sequences []uint64, opts DiscardOp
 	if opts.DryRun {
 		_ = o.Flush(ctx) // without it, what is delivered but not settled counts as pending
 	}
+	var part DiscardResult
+	err := o.inSteps(ctx, sequences, opts.DryRun, opts.Progress, func(l *ledger, chunk []uint64) (err error) {
+		part, err = o.discardStep(l, chunk, opts)
+		return err
+	}, func() { total.Add(part) })
+	if err != nil {
+		return total, fmt.Errorf("discard: %w", err)
+	}
+	return total, nil
+}
+
+// inSteps takes sequences StepEvents at a time, each step within a transaction: one that only reads when it is a dry run. taken
+// is called when the transaction of a step has committed.
+func (o *Outbox) inSteps(ctx context.Context, sequences []uint64, dryRun bool, progress func(done int),
+	step func(l *ledger, chunk []uint64) error, taken func()) error {
 	done := 0
 	for chunk := range slices.Chunk(sequences, StepEvents) {
-		var part DiscardResult
-		step := func(l *ledger) (err error) {
-			part, err = o.discardStep(l, chunk, opts)
-			return err
-		}
 		err := ctx.Err()
 		switch {
 		case err != nil:
-		case opts.DryRun:
-			err = o.read(step)
+		case dryRun:
+			err = o.read(func(l *ledger) error { return step(l, chunk) })
 		default:
-			err = o.Update(ctx, func(tx *bolt.Tx) error { return step(o.ledger(tx)) })
+			err = o.Update(ctx, func(tx *bolt.Tx) error { return step(o.ledger(tx), chunk) })
 		}
 		if err != nil {
-			return total, fmt.Errorf("discard: %w", err)
+			return err
 		}
-		total.Add(part)
-		if done += len(chunk); opts.Progress != nil {
-			opts.Progress(done)
+		taken()
+		if done += len(chunk); progress != nil {
+			progress(done)
 		}
 	}
-	return total, nil
+	return nil
 }
 
 // discardStep discards some sequences, or only counts them, within one transaction.

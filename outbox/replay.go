@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // StepEvents is how many events one transaction of Replay or Discard takes.
@@ -60,36 +58,18 @@ func (o *Outbox) Replay(ctx context.Context, sequences []uint64, opts ReplayOpti
 	if err != nil {
 		return total, fmt.Errorf("replay: %w", err)
 	}
-	done := 0
-	for chunk := range slices.Chunk(sequences, StepEvents) {
-		var part ReplayResult
-		step := func(l *ledger) (err error) {
-			part, err = o.replayStep(l, chunk, opts)
-			return err
+	var part ReplayResult
+	err = o.inSteps(ctx, sequences, opts.DryRun, opts.Progress, func(l *ledger, chunk []uint64) (err error) {
+		if part, err = o.replayStep(l, chunk, opts); err == nil && len(part.Sequences) > 0 {
+			o.signalOnCommit(l)
 		}
-		err := ctx.Err()
-		switch {
-		case err != nil:
-		case opts.DryRun:
-			err = o.read(step)
-		default:
-			err = o.Update(ctx, func(tx *bolt.Tx) error {
-				l := o.ledger(tx)
-				if err := step(l); err != nil || len(part.Sequences) == 0 {
-					return err
-				}
-				o.signalOnCommit(l)
-				return nil
-			})
-		}
-		if err != nil {
-			return total, fmt.Errorf("replay: %w", err)
-		}
+		return err
+	}, func() {
 		part.Replayed = len(part.Sequences)
 		total.Add(part)
-		if done += len(chunk); opts.Progress != nil {
-			opts.Progress(done)
-		}
+	})
+	if err != nil {
+		return total, fmt.Errorf("replay: %w", err)
 	}
 	return total, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,22 @@ import (
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 )
+
+// BenchmarkAppend is the command's own measurement of durable appends, with as many rounds as there are iterations.
+func BenchmarkAppend(b *testing.B) {
+	for _, callers := range appendCallers {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			f, ratio, batch, err := benchAppend(b.Context(), benchPlan{rounds: b.N, appends: 100}, b.TempDir(), callers, func() {})
+			require.NoError(b, err)
+			b.ReportMetric(f.PerSecond, "events/s")
+			b.ReportMetric(f.Baseline, "bare-events/s")
+			b.ReportMetric(ratio, "vs-bare")
+			if batch > 0 {
+				b.ReportMetric(batch, "vs-batch")
+			}
+		})
+	}
+}
 
 // aLittle is a measurement that is over at once, and says nothing.
 var aLittle = benchPlan{rounds: 1, appends: 2, drained: 600, trips: 20}
