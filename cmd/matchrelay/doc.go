@@ -20,7 +20,7 @@
 // main.go handles signals and the exit code; app.go holds the root command and the global flags. Each command is a file:
 // run.go, relay.go, ingest.go, status.go, healthcheck.go, events_list.go, events_show.go, events_tail.go,
 // events_replay.go, events_discard.go, audit.go, matches_*.go, resync.go, backup.go, check.go, compact.go, schema.go,
-// completion.go, config.go, doctor.go, control.go (pause, resume, retry-now), version.go, demo.go. What they share:
+// completion.go, config.go, doctor.go, control.go (pause, resume, retry-now), version.go, bench.go, demo.go. What they share:
 // open.go (outbox, recorder and relay from the configuration), source_*.go (where match lists come from), previous.go
 // (the list that an outbox begins with), events_selection.go (the flags that choose events) and events_choice.go (the
 // events that they choose), events_bulk.go (plan, ask, act step by step), confirm.go, progress.go, verify.go (a file
@@ -28,7 +28,7 @@
 // along, listener.go its subscriber and the demo's. What doctor has to know is gathered in doctor_patient.go and judged
 // in doctor_checks.go, doctor_file.go, doctor_connection.go, doctor_redis.go and doctor_topics.go. The demo's story is in
 // demo_story.go, what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops in
-// demo_redis.go.
+// demo_redis.go. What bench measures is in bench_append.go and bench_deliver.go.
 //
 // status, events, audit, matches, ingest, resync, check, backup save and relay work through the control socket of the process
 // that has the outbox open, else on the file: see openStore in control.go; status_live.go is what status shows of a relay
