@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -183,6 +184,25 @@ func (l *ledger) record(topic string, sequence uint64) []byte {
 // has says whether the topic's bucket of a kind holds the sequence.
 func (l *ledger) has(prefix, topic string, sequence uint64) bool {
 	return l.get(prefix+topic, sequenceKey(sequence)) != nil
+}
+
+// among is has for many sequences, asked for in rising order: a bucket of few, or none, is looked at once.
+func (l *ledger) among(prefix, topic string) func(sequence uint64) bool {
+	b := l.tx.Bucket([]byte(prefix + topic))
+	if b == nil {
+		return func(uint64) bool { return false }
+	}
+	c := b.Cursor()
+	var next uint64 // the first one in the bucket that is not below the latest sequence
+	return func(sequence uint64) bool {
+		if next < sequence {
+			next = math.MaxUint64
+			if k, _ := c.Seek(sequenceKey(sequence)); k != nil {
+				next = keySequence(k)
+			}
+		}
+		return next == sequence
+	}
 }
 
 func (l *ledger) number(key string) uint64 {

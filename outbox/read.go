@@ -62,16 +62,20 @@ func (o *Outbox) Read(_ context.Context, r Range) ([]Entry, error) {
 			return nil
 		}
 		size := 0
+		parked, closed := l.among(parkedPrefix, r.Topic), l.among(closedPrefix, r.Topic)
 		for sequence, v := range l.from(logPrefix+r.Topic, r.After+1) {
 			if len(entries) >= r.Events || r.Through != 0 && sequence > r.Through {
 				break
 			}
-			if l.has(parkedPrefix, r.Topic, sequence) || l.has(closedPrefix, r.Topic, sequence) {
+			if parked(sequence) || closed(sequence) {
 				continue
 			}
-			head, _, _ := decodeHeader(v) // a damaged one counts as nothing
-			if size += head.size; size > r.Bytes && len(entries) > 0 {
+			if size += payloadSize(v); size > r.Bytes && len(entries) > 0 {
 				break
+			}
+			if entries == nil {
+				most := min(l.topic(r.Topic).last-r.After, uint64(r.Events))
+				entries = make([]Entry, 0, most)
 			}
 			entries = append(entries, readEntry(r.Topic, sequence, v))
 		}

@@ -112,7 +112,7 @@ func decodeHeader(b []byte) (r record, payload []byte, err error) {
 		flags:      b[1],
 		appended:   time.Unix(0, int64(binary.BigEndian.Uint64(b[6:]))).UTC(),
 		replayOf:   binary.BigEndian.Uint64(b[14:]),
-		size:       int(binary.BigEndian.Uint32(b[22:])),
+		size:       payloadSize(b),
 		storedSize: len(b),
 	}
 	rest := b[recordHeaderSize:]
@@ -124,6 +124,14 @@ func decodeHeader(b []byte) (r record, payload []byte, err error) {
 		rest = rest[1+int(rest[0]):]
 	}
 	return r, rest, nil
+}
+
+// payloadSize is the size of a record's payload before compression, as its header says; 0 when that is no header.
+func payloadSize(b []byte) int {
+	if len(b) < recordHeaderSize || b[0] != recordVersion {
+		return 0
+	}
+	return int(binary.BigEndian.Uint32(b[22:]))
 }
 
 // decodeRecord reads the whole record and checks it.

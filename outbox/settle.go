@@ -143,11 +143,12 @@ func (l *ledger) applyReceipts(receipts map[string]*Receipt) error {
 		if through <= from {
 			continue
 		}
+		closed := l.among(closedPrefix, topic)
 		for sequence := range l.from(logPrefix+topic, from+1) {
 			if sequence > through {
 				break
 			}
-			if !l.has(closedPrefix, topic, sequence) {
+			if !closed(sequence) {
 				s.delivered++
 			}
 		}

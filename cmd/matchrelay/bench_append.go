@@ -147,8 +147,13 @@ func benchAppend(ctx context.Context, plan benchPlan, folder string, callers int
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	payload, n := noise(benchBytes), plan.appends*max(callers, 5)
+	ids := make([]string, n) // a message is ready-made, for both
+	for i := range ids {
+		ids[i] = uuid.NewString()
+	}
+	var used atomic.Uint64
 	ours := func() error {
-		_, err := box.Add(ctx, outbox.Event{Topic: "bench", MessageID: uuid.NewString(), Payload: payload})
+		_, err := box.Add(ctx, outbox.Event{Topic: "bench", MessageID: ids[used.Add(1)%uint64(n)], Payload: payload})
 		return err
 	}
 	var sequence uint64

@@ -117,11 +117,13 @@ func (a *app) benchDelivery(ctx context.Context, cfg *config.Config, plan benchP
 		return fmt.Errorf("measure draining: %w", err)
 	}
 	report.DrainPubSub = &pubsubFigure{f, ratio}
+	entry := []any{"specversion", "1.0", "id", uuid.NewString(), "source", "/bench", "type", "bench", "time", time.Now().Format(time.RFC3339Nano),
+		"subject", b.channel, "sequence", "1", "origin", uuid.NewString(), "data", b.payload} // that of a relay
 	f, ratio, err = inTurns(plan.rounds,
 		func() (float64, error) { return b.drain(ctx, plan.drained, true) },
 		func() (float64, error) {
 			return b.pipelined(ctx, plan.drained, func(pipe redis.Pipeliner) {
-				pipe.XAdd(ctx, &redis.XAddArgs{Stream: b.plainStream(), MaxLen: relay.DefaultStreamMaxLen, Approx: true, Values: []any{"data", b.payload}})
+				pipe.XAdd(ctx, &redis.XAddArgs{Stream: b.plainStream(), MaxLen: relay.DefaultStreamMaxLen, Approx: true, Values: entry})
 				pipe.Publish(ctx, b.channel, b.payload)
 			})
 		}, tick)
