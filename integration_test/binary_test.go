@@ -35,7 +35,7 @@ type result struct {
 }
 
 // program is a command of the real binary with an environment of its own.
-func program(t *testing.T, env []string, args ...string) *exec.Cmd {
+func program(t testing.TB, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := buildProgram()
 	require.NoError(t, err)

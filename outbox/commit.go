@@ -40,9 +40,8 @@ func (o *Outbox) ledger(tx *bolt.Tx) *ledger {
 // switch of goroutines costs about as much as everything else beside the disk. Nobody ever leads for others: one of their
 // closures may end its goroutine (runtime.Goexit), which must take no caller along.
 func (o *Outbox) lead(g *group) {
-	// A page of a damaged file that is not there must not end the process.
+	// A page of a damaged file that is not there must not end the process; and inClosure knows leaders by it.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	o.leader.Store(goroutineID())
 	defer func() {
 		if g.take() {
 			go o.lead(g)
@@ -56,7 +55,6 @@ func (g *group) take() bool {
 	o := g.o
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.leader.Store(0)
 	g.calls, o.queue = append(g.calls, o.queue...), nil
 	if len(g.calls) == 0 {
 		o.leading = false

@@ -20,7 +20,8 @@ var (
 	ErrTooLarge = errors.New("the event is too large")
 	// ErrInvalid: an argument is not what the documentation asks for.
 	ErrInvalid = errors.New("invalid argument")
-	// ErrNested: Update was called from within a closure of Update, which would wait for itself.
+	// ErrNested: Update was called from within a closure of Update, of the same outbox, which would wait for itself, or of
+	// another one.
 	ErrNested = errors.New("Update called from within an Update closure; use the transaction that the closure was given")
 	// ErrNotFound: no such event, or no file where Options.MustExist asks for one.
 	ErrNotFound = errors.New("not found")

@@ -34,7 +34,6 @@ type Outbox struct {
 	size     atomic.Int64 // of the file, when it was last looked at: it only grows
 
 	running    atomic.Pointer[closure] // the Update closure that runs now
-	leader     atomic.Uint64           // the goroutine that runs closures and commits, 0 when there is none
 	background sync.WaitGroup          // the leader, and the flush timer
 	closing    sync.Once
 	closeErr   error // guarded by closing
@@ -310,7 +309,7 @@ func (o *Outbox) Stat() (os.FileInfo, error) {
 // Close writes what is settled and closes the file, or only detaches from a database of the caller's. It waits for what
 // is under way and may be called several times. Writers that still wait get ErrClosed.
 func (o *Outbox) Close() error {
-	if o.inClosure() {
+	if inClosure() {
 		return ErrNested
 	}
 	o.closing.Do(func() {

@@ -1,13 +1,11 @@
 package outbox
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"strconv"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -31,14 +29,14 @@ type call struct {
 //
 // A closure that returns an error or panics is rolled back alone: the others of the same commit are run again without it.
 // So fn may run several times and must capture nothing: assign results to variables outside, never add to them. fn may
-// run in another goroutine, must not keep or end tx, and must not call anything of the outbox but Append: Update, View and
-// Close from within it return ErrNested, and so they do in a handler of tx.OnCommit. A panic is raised again in its own
+// run in another goroutine, must not keep or end tx, and must not call anything of this or another outbox but Append: Update,
+// View and Close from within it return ErrNested, and so they do in a handler of tx.OnCommit. A panic is raised again in its own
 // caller, and so is runtime.Goexit (testing's FailNow). ctx counts until fn starts for the first time.
 //
 // Errors: fn's own, that of a failed Append in it, ctx.Err(), ErrClosed, ErrNested, ErrDiskFull (nothing was written, the
 // outbox stays usable), ErrFailed.
 func (o *Outbox) Update(ctx context.Context, fn func(tx *bolt.Tx) error) error {
-	if o.inClosure() {
+	if inClosure() {
 		return ErrNested
 	}
 	if err := ctx.Err(); err != nil {
@@ -97,9 +95,13 @@ func (o *Outbox) dequeue(c *call) bool {
 // View runs fn in a read transaction. It must be short (the space of what is deleted meanwhile is not reused), must not
 // keep anything of the transaction, and must not write or close the outbox. Within an Update closure it returns ErrNested.
 func (o *Outbox) View(fn func(tx *bolt.Tx) error) error {
-	if o.inClosure() {
+	if inClosure() {
 		return ErrNested
 	}
+	return o.view(fn)
+}
+
+func (o *Outbox) view(fn func(tx *bolt.Tx) error) error {
 	o.mu.Lock()
 	closed := o.closed
 	o.mu.Unlock()
@@ -114,8 +116,11 @@ func (o *Outbox) View(fn func(tx *bolt.Tx) error) error {
 
 // read is View for the package's own reading.
 func (o *Outbox) read(fn func(l *ledger) error) error {
+	if inClosure() {
+		return ErrNested
+	}
 	return survive(func() error {
-		return o.View(func(tx *bolt.Tx) error {
+		return o.view(func(tx *bolt.Tx) error {
 			l := openLedger(tx)
 			if err := fn(l); err != nil {
 				return err
@@ -144,23 +149,27 @@ func closedError(err error) error {
 	return err
 }
 
-// inClosure says whether the calling goroutine is the one that runs the closures of this outbox.
-func (o *Outbox) inClosure() bool {
-	leader := o.leader.Load()
-	if leader == 0 {
-		return false
-	}
-	// Leaders have this set, and hardly anybody else has: asking for it costs next to nothing, the id 10 µs.
+// inClosure says whether the calling goroutine runs closures: of the same outbox, where a call would wait for itself for
+// ever, or of another one, whose closures may run several times.
+func inClosure() bool {
+	// Leaders have this set, and hardly anybody else has: asking for it costs next to nothing.
 	marked := debug.SetPanicOnFault(true)
 	debug.SetPanicOnFault(marked)
-	return marked && leader == goroutineID()
+	return marked && calledBy("github.com/PitchConnect/matchrelay/outbox.(*Outbox).lead")
 }
 
-// goroutineID reads the id from the first line of a stack trace, "goroutine 42 [running]:"; the runtime offers no other
-// way, and without it a nested Update could only deadlock.
-func goroutineID() uint64 {
-	var buf [40]byte
-	head := bytes.Fields(buf[:runtime.Stack(buf[:], false)])
-	id, _ := strconv.ParseUint(string(head[1]), 10, 64)
-	return id
+// calledBy looks for a function among those that the calling goroutine is in.
+func calledBy(function string) bool {
+	var pcs [64]uintptr
+	for skip, n := 0, len(pcs); n == len(pcs); skip += n {
+		n = runtime.Callers(skip, pcs[:])
+		frames := runtime.CallersFrames(pcs[:n])
+		for more := n > 0; more; {
+			var frame runtime.Frame
+			if frame, more = frames.Next(); frame.Function == function {
+				return true
+			}
+		}
+	}
+	return false
 }

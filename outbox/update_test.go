@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -149,13 +150,16 @@ func TestManyCallersShareCommitsAndKeepEveryEvent(t *testing.T) {
 
 func TestCallingTheOutboxFromWithinAClosureIsAnErrorAndNoDeadlock(t *testing.T) {
 	o := openTemp(t, Options{})
+	other := openTemp(t, Options{})
 	nothing := func(*bolt.Tx) error { return nil }
 	for name, call := range map[string]func() error{
-		"Update": func() error { return o.Update(ctx, nothing) },
-		"View":   func() error { return o.View(nothing) },
-		"Close":  o.Close,
-		"Add":    func() error { _, err := o.Add(ctx, event("a", "id")); return err },
-		"Stats":  func() error { _, err := o.Stats(ctx); return err },
+		"Update":                      func() error { return o.Update(ctx, nothing) },
+		"View":                        func() error { return o.View(nothing) },
+		"Close":                       o.Close,
+		"Add":                         func() error { _, err := o.Add(ctx, event("a", "id")); return err },
+		"Stats":                       func() error { _, err := o.Stats(ctx); return err },
+		"Add of another outbox":       func() error { _, err := other.Add(ctx, event("a", "id")); return err },
+		"Update below many functions": func() error { return below(200, func() error { return o.Update(ctx, nothing) }) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var inClosure, inHandler error
@@ -168,6 +172,22 @@ func TestCallingTheOutboxFromWithinAClosureIsAnErrorAndNoDeadlock(t *testing.T) 
 			require.ErrorIs(t, inHandler, ErrNested)
 		})
 	}
+}
+
+func below(functions int, call func() error) error {
+	if functions == 0 {
+		return call()
+	}
+	return below(functions-1, call)
+}
+
+// The mark by which leaders are known is also set by who reads mapped files of his own.
+func TestAGoroutineThatPanicsOnFaultsByItselfMayCallTheOutbox(t *testing.T) {
+	o := openTemp(t, Options{})
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	_, err := o.Add(ctx, event("a", "id"))
+	require.NoError(t, err)
+	require.True(t, debug.SetPanicOnFault(true), "it stays as it was")
 }
 
 func TestAContextCountsUntilTheClosureStarts(t *testing.T) {

@@ -48,7 +48,7 @@ func (o *Outbox) Verify(ctx context.Context) (Report, error) {
 
 // verifyPages keeps writers away, for bbolt compares the pages with its list of free ones in memory, which they change.
 func (o *Outbox) verifyPages(v *verifier) error {
-	if o.inClosure() {
+	if inClosure() {
 		return ErrNested
 	}
 	if err := o.checkSize(); err != nil {

@@ -28,7 +28,7 @@ type benchPlan struct {
 }
 
 func (a *app) benchCommand() *cobra.Command {
-	plan := benchPlan{appends: 100, drained: 50_000, trips: 1000}
+	plan := benchPlan{appends: 100, drained: 200_000, trips: 1000}
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure appending and delivering on your own disk and Redis",

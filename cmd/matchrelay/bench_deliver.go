@@ -204,6 +204,9 @@ func (b *deliveryBench) pipelined(ctx context.Context, n int, command func(redis
 	return rate(n, began), err
 }
 
+// rest makes a system idle: processor caches are cold, and threads asleep.
+const rest = 2 * time.Millisecond
+
 // latency is the time from the return of Add to the arrival at the subscriber on an idle system, in turns with one PUBLISH.
 func (b *deliveryBench) latency(ctx context.Context, trips int) (_ *latencyFigure, err error) {
 	stop := b.relay(ctx, false)
@@ -211,6 +214,7 @@ func (b *deliveryBench) latency(ctx context.Context, trips int) (_ *latencyFigur
 	ms := func(began time.Time) float64 { return float64(time.Since(began).Microseconds()) / 1000 }
 	var arrived, published []float64
 	for range trips {
+		time.Sleep(rest)
 		b.sub.expect(1)
 		if _, err := b.box.Add(ctx, b.events(1)...); err != nil {
 			return nil, err
@@ -220,6 +224,7 @@ func (b *deliveryBench) latency(ctx context.Context, trips int) (_ *latencyFigur
 			return nil, err
 		}
 		arrived = append(arrived, ms(began))
+		time.Sleep(rest)
 		b.sub.expect(1)
 		began = time.Now()
 		if err := b.client.Publish(ctx, b.channel, b.payload).Err(); err != nil {
