@@ -1,12 +1,14 @@
 # Every target works in a fresh clone with nothing but Go, make and a Debian base.
 
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-PACKAGES := ./schema/...,./changes/...,./outbox/...,./relay/...,./config/...
-FUZZTIME ?= 10s
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PACKAGES  := ./schema/...,./changes/...,./outbox/...,./relay/...,./config/...
+FUZZTIME  ?= 10s
 # Most tests wait for a redis-server of their own, not for a processor.
-TEST     := go test -parallel 8 -timeout 10m
-PKG      ?= ./...
-BENCH    ?= .
+TEST      := go test -parallel 8 -timeout 10m
+PKG       ?= ./...
+BENCH     ?= .
+BENCHTIME ?= 5x
+COUNT     ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run build test race lint fuzz cover bench redis-server strace python3 c-compiler
@@ -52,8 +54,8 @@ cover: redis-server strace python3 ## statement coverage of the five packages, b
 	@go tool cover -func=coverage.out | grep -v '100.0%$$' || true
 	@echo "lines not covered: go tool cover -html=coverage.out"
 
-bench: redis-server ## Go benchmarks, in benchstat's format; BENCH and PKG choose
-	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+bench: redis-server ## Go benchmarks, in benchstat's format; BENCH, PKG, BENCHTIME, COUNT choose
+	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -benchmem -timeout 60m -p 1 $(PKG)
 
 redis-server:
 	@.ci/need redis-server redis-server

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,40 +23,61 @@ const backlog = 1_000_000
 
 // BenchmarkBacklog is what a large backlog costs: appending with it beside appending to an empty outbox, the counters,
 // opening the file (with and without the page cache), and draining it, whose end is compared with its beginning. The heap
-// is that in use while it drains, the most that was seen.
+// is that in use while it drains, the most that was seen. Medians, but the most of the heap.
 func BenchmarkBacklog(b *testing.B) {
 	bench := newBench(b)
-	path := bench.box.Path()
+	require.NoError(b, bench.box.Close())
+	figures := map[string][]float64{}
+	note := func(name string, figure float64) { figures[name] = append(figures[name], figure) }
+	for b.Loop() {
+		bench.measureBacklog(note)
+	}
+	for name, f := range figures {
+		if name == "MB_heap" {
+			f = []float64{slices.Max(f)}
+		}
+		b.ReportMetric(median(f), name)
+	}
+}
+
+func (b *bench) measureBacklog(note func(name string, figure float64)) {
+	b.Helper()
+	dir, err := os.MkdirTemp(b.TempDir(), "")
+	require.NoError(b, err)
+	defer os.RemoveAll(dir) // gigabytes
+	path := filepath.Join(dir, "outbox.db")
+	b.box, err = outbox.Open(path, outbox.Options{})
+	require.NoError(b, err)
+	defer func() { _ = b.box.Close() }()
 	for range backlog / 1000 {
-		_, err := bench.box.Add(b.Context(), kilobyteEvents(1000)...)
+		_, err := b.box.Add(b.Context(), kilobyteEvents(1000)...)
 		require.NoError(b, err)
 	}
-	empty, err := outbox.Open(filepath.Join(b.TempDir(), "empty.db"), outbox.Options{})
+	empty, err := outbox.Open(filepath.Join(dir, "empty.db"), outbox.Options{})
 	require.NoError(b, err)
 	defer empty.Close()
-	b.ResetTimer() // one round is all there is: it drains the backlog
-	b.ReportMetric(appendRate(b, bench.box, empty), "append_vs_empty")
+	note("append_vs_empty", appendRate(b.B, b.box, empty))
 
 	began := time.Now()
-	_, err = bench.box.Stats(b.Context())
+	_, err = b.box.Stats(b.Context())
 	require.NoError(b, err)
-	b.ReportMetric(milliseconds(began), "ms_status")
+	note("ms_status", milliseconds(began))
 
 	for _, cache := range []string{"warm", "cold"} {
-		require.NoError(b, bench.box.Close())
+		require.NoError(b, b.box.Close())
 		if cache == "cold" {
-			dropCache(b, path)
+			dropCache(b.B, path)
 		}
 		began = time.Now()
-		bench.box, err = outbox.Open(path, outbox.Options{})
+		b.box, err = outbox.Open(path, outbox.Options{})
 		require.NoError(b, err)
-		b.ReportMetric(milliseconds(began), "ms_open_"+cache)
+		note("ms_open_"+cache, milliseconds(began))
 	}
-	readThrough(b, path) // a backlog that the page cache has forgotten drains as fast as the disk finds its pages
-	first, last, heap := bench.drainBacklog()
-	b.ReportMetric(last/first, "drain_last_vs_first")
-	b.ReportMetric(last, "drained/s")
-	b.ReportMetric(heap/(1<<20), "MB_heap")
+	readThrough(b.B, path) // a backlog that the page cache has forgotten drains as fast as the disk finds its pages
+	first, last, heap := b.drainBacklog()
+	note("drain_last_vs_first", last/first)
+	note("drained/s", last)
+	note("MB_heap", heap/(1<<20))
 }
 
 func milliseconds(began time.Time) float64 { return float64(time.Since(began).Microseconds()) / 1000 }
@@ -116,6 +138,7 @@ func (b *bench) drainBacklog() (first, last, heap float64) {
 	}()
 	ended := make(chan error, 1)
 	const tenth = backlog / 10
+	before := b.sub.n.Load()
 	b.sub.expect(tenth)
 	began := time.Now()
 	go func() {
@@ -123,13 +146,14 @@ func (b *bench) drainBacklog() (first, last, heap float64) {
 	}()
 	b.sub.wait()
 	first = tenth / time.Since(began).Seconds()
-	for b.sub.n.Load() < 9*tenth {
+	for b.sub.n.Load() < before+9*tenth {
 		time.Sleep(time.Millisecond)
 	}
 	from, began := b.sub.n.Load(), time.Now()
-	b.sub.want.Store(backlog)
+	end := before + backlog
+	b.sub.want.Store(end)
 	b.sub.wait()
-	last = float64(backlog-from) / time.Since(began).Seconds()
+	last = float64(end-from) / time.Since(began).Seconds()
 	stop()
 	require.NoError(b, <-ended)
 	<-watched
