@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -42,7 +43,11 @@ func (o *Outbox) ledger(tx *bolt.Tx) *ledger {
 func (o *Outbox) lead(g *group) {
 	// A page of a damaged file that is not there must not end the process; and inClosure knows leaders by it.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	many := len(g.calls) > 1
 	defer func() {
+		if many { // the first of them to wake would commit its next call alone, and the others would wait for it
+			runtime.Gosched()
+		}
 		if g.take() {
 			go o.lead(g)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -54,6 +55,9 @@ type Range struct {
 	Bytes   int    `json:"bytes"`   // at most so many bytes of payload, but always one event
 }
 
+// Read makes room for as many as are asked for, up to most, when it has found backlogged.
+const backlogged, most = 32, 1024
+
 // Read returns events of one topic in order, but for those that are parked, discarded or replayed under a new sequence.
 func (o *Outbox) Read(_ context.Context, r Range) ([]Entry, error) {
 	var entries []Entry
@@ -73,9 +77,8 @@ func (o *Outbox) Read(_ context.Context, r Range) ([]Entry, error) {
 			if size += payloadSize(v); size > r.Bytes && len(entries) > 0 {
 				break
 			}
-			if entries == nil {
-				most := min(l.topic(r.Topic).last-r.After, uint64(r.Events))
-				entries = make([]Entry, 0, most)
+			if len(entries) == backlogged {
+				entries = slices.Grow(entries, min(r.Events, most)-backlogged)
 			}
 			entries = append(entries, readEntry(r.Topic, sequence, v))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 
@@ -155,7 +156,7 @@ func inClosure() bool {
 	// Leaders have this set, and hardly anybody else has: asking for it costs next to nothing.
 	marked := debug.SetPanicOnFault(true)
 	debug.SetPanicOnFault(marked)
-	return marked && calledBy("github.com/PitchConnect/matchrelay/outbox.(*Outbox).lead")
+	return marked && calledBy(runtime.FuncForPC(reflect.ValueOf((*Outbox).lead).Pointer()).Name())
 }
 
 // calledBy looks for a function among those that the calling goroutine is in.

@@ -112,6 +112,7 @@ func (l *lane) run(ctx context.Context) (carried int, err error) {
 // step does the next thing: get ready, publish what is pending, or wait for more; nothing while the relay is paused.
 func (l *lane) step(ctx context.Context) (carried int, err error) {
 	if opened := l.r.valve.closed(); opened != nil {
+		l.ahead = nil // it may be discarded meanwhile
 		return 0, l.rest(ctx, opened)
 	}
 	if !l.loaded || l.origins != l.r.origins.Load() {

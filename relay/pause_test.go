@@ -1,12 +1,14 @@
 package relay_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
@@ -49,6 +51,38 @@ func TestAPausedRelaySendsNothingAndGoesOnInOrder(t *testing.T) {
 	r.waitDelivered("news")
 	r.requireComplete(sub, nil)
 	require.Equal(t, relay.Delivering, r.relay.Health().State)
+}
+
+func TestWhatIsDiscardedDuringAPauseIsNotSentAfterIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.addMany("news", 8000)
+	r.start(quick())
+	sub.WaitFor(1)
+	r.relay.Pause() // in the middle of a backlog, of which the next part has been read already
+	arrived := 0
+	eventually(t, "what was under way has arrived", func() bool {
+		before := arrived
+		arrived = len(sub.Messages())
+		return arrived == before && r.topic("news").Delivered == uint64(arrived)
+	})
+	r.requireQuiet(sub, arrived)
+	pending, err := r.box.List(context.Background(), outbox.Filter{Topic: "news", State: outbox.Pending})
+	require.NoError(t, err)
+	var sequences []uint64
+	for _, event := range pending {
+		sequences = append(sequences, event.Sequence)
+	}
+	require.NotEmpty(t, sequences)
+	_, err = r.box.Discard(context.Background(), sequences, outbox.DiscardOptions{Reason: "test"})
+	require.NoError(t, err)
+	r.relay.Resume()
+	r.add("news", 1)
+	r.waitDelivered("news")
+	sub.WaitFor(arrived + 1)
+	require.Len(t, sub.Messages(), arrived+1)
 }
 
 func TestAPauseOutlastsARestartOfRedis(t *testing.T) {

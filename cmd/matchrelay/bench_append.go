@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,7 @@ func newBareGroup(db *bolt.DB) *bareGroup {
 		var sequence uint64
 		for first := range g.puts {
 			group := []bareCall{first}
+			runtime.Gosched() // all who were answered call again before the next commit
 			for len(g.puts) > 0 {
 				group = append(group, <-g.puts)
 			}
