@@ -35,8 +35,9 @@
 //	after Redis ran the script, before the reply     sent again; Redis refuses it by its high-water mark; the cursor catches
 //	or before the cursor is stored                   up; subscribers saw it once
 //	Redis dies before running the script             sent again when it is back
-//	Redis dies after running it, its answer          noticed by the new run_id: what was sent in the last 2 s is published
-//	received, its subscribers not yet served         again with the same message IDs
+//	Redis dies after running it, its answer          noticed by the new run_id: what was sent in the last 2 s, or was still
+//	received, its subscribers not yet served         in a slow subscriber's buffer, is published again with the same
+//	                                                 message IDs
 //	Redis dies after running it and forgets          the high-water mark is found behind and restored; unsettled events are
 //	(no or late persistence, failover)               sent again
 //	the outbox file is replaced by an older copy     the high-water mark disagrees: fresh origin, alert; pending events go

@@ -195,3 +195,91 @@ func TestADamagedRecordInTheTailIsLeftOut(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatASlowSubscriberHasStillToReadComesAgainWhenRedisDies(t *testing.T) {
+	for name, c := range map[string]struct{ events, size int }{
+		"a backlog": {20, 512 << 10}, "one large event": {1, 16 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+			r.server.Start()
+			sub := r.subscribe(redistest.SubscriberOptions{BytesPerSecond: 2 << 20, Keep: redistest.KeepMessageID})
+			opts := quick()
+			opts.MaxBuffer = 8 << 20
+			r.start(opts)
+			mayRepeat := map[string]bool{}
+			for range c.events {
+				r.addEvent(message("news", strings.Repeat("x", c.size)))
+				mayRepeat[r.appended[len(r.appended)-1].MessageID] = true
+			}
+			r.waitDelivered("news")
+			accepted := time.Now()
+			eventually(t, "Redis has long been known to have taken them", func() bool { return time.Since(accepted) > 2500*time.Millisecond })
+			require.Positive(t, r.inBuffers(), "the subscriber is behind")
+			require.NotZero(t, r.topic("news").Progress.TailFrom)
+			r.server.Kill()
+			r.server.Start()
+			eventually(t, "all have arrived", func() bool {
+				arrived := map[string]bool{}
+				for _, m := range r.received(sub) {
+					arrived[m.MessageID] = true
+				}
+				return len(arrived) == c.events
+			})
+			eventually(t, "nothing is left to send again", func() bool { return r.topic("news").Progress.TailFrom == 0 })
+			require.Zero(t, r.inBuffers())
+			r.requireComplete(sub, mayRepeat)
+		})
+	}
+}
+
+// inBuffers is how many bytes are in the output buffers of subscribers.
+func (r *rig) inBuffers() (bytes int64) {
+	r.t.Helper()
+	buffers, err := relay.NewRedis(r.client, time.Second).Buffers(context.Background())
+	require.NoError(r.t, err)
+	for _, b := range buffers {
+		bytes += b.Bytes
+	}
+	return bytes
+}
+
+func TestTheWaitForSubscribersGoesOnThroughHiccupsOfTheNetwork(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+	r.server.Start()
+	proxy := redistest.NewProxy(t, r.server.Addr())
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{proxy.Addr()}, DialTimeout: time.Second})
+	t.Cleanup(func() { _ = client.Close() })
+	stays, leaves := r.subscribe(redistest.SubscriberOptions{}), r.subscribe(redistest.SubscriberOptions{})
+	opts := quick()
+	opts.RejoinWait = 2 * time.Second
+	r.startTarget(opts, relay.NewRedis(client, time.Second))
+	r.add("news", 3)
+	stays.WaitFor(3)
+	r.waitDelivered("news")
+	r.server.Kill()
+	leaves.Close()
+	r.server.Start()
+	stays.WaitSubscribed(2)
+	r.add("news", 1)
+	waited := func() bool { return r.topic("news").Pending == 0 }
+	for hiccup := 0; !waited(); hiccup++ {
+		require.Less(t, hiccup, 20, "the wait begins anew each time")
+		eventually(t, "it waits, or is through", func() bool { return r.relay.Health().Topics["news"].State == relay.Waiting || waited() })
+		time.Sleep(700 * time.Millisecond) // the network is well for a while, shorter than the wait
+		proxy.Reset()
+		eventually(t, "it is interrupted", func() bool { return r.relay.Health().Topics["news"].State != relay.Waiting || waited() })
+		proxy.Heal()
+	}
+	r.requireComplete(stays, mayRepeatOf(r.appended[:3]))
+}
+
+func mayRepeatOf(events []redistest.Event) map[string]bool {
+	ids := map[string]bool{}
+	for _, e := range events {
+		ids[e.MessageID] = true
+	}
+	return ids
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -29,12 +30,14 @@ type flow struct {
 	log    *slog.Logger
 	turn   chan struct{} // holds a token while somebody uses what is below
 
-	flying  atomic.Int64 // of calls that are not answered yet: not in the buffers, or not yet
-	sent    int64        // since the last look
-	blind   bool         // Redis does not tell: pace
-	warned  bool         // of that
-	free    time.Time    // blind: when everything sent so far is paid for
-	waiting map[string]*laggard
+	flying atomic.Int64 // of calls that are not answered yet: not in the buffers, or not yet
+	sent   int64        // since the last look
+	blind  bool         // Redis does not tell: pace
+	warned bool         // of that
+	free   time.Time    // blind: when everything sent so far is paid for
+
+	mu      sync.Mutex
+	waiting map[string]*laggard // guarded by mu
 }
 
 // laggard is a subscriber whose buffer is too full.
@@ -85,8 +88,8 @@ func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
 	for pause, began := flowPause, time.Now(); ctx.Err() == nil; pause = min(2*pause, flowPauseMax) {
 		buffers, err := f.target.Buffers(ctx)
 		if err != nil {
-			if f := classify(err); !Forbidden(err) && f.mend != mendCommands {
-				return f
+			if !untold(err) {
+				return classify(err)
 			}
 			if f.blind = true; !f.warned {
 				f.warned = true
@@ -109,9 +112,30 @@ func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
 	return nil
 }
 
+// untold says whether an error of Buffers means that Redis does not tell.
+func untold(err error) bool { return Forbidden(err) || classify(err).mend == mendCommands }
+
+// behind is how many bytes are in the fullest buffer, 0 where Redis does not tell. Those who were given up do not count.
+func (f *flow) behind(ctx context.Context) (bytes int64, err error) {
+	buffers, err := f.target.Buffers(ctx)
+	if err != nil && !untold(err) {
+		return 0, classify(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, b := range buffers {
+		if l := f.waiting[b.Client]; l == nil || !l.given {
+			bytes = max(bytes, b.Bytes)
+		}
+	}
+	return bytes, nil
+}
+
 // slowest returns the fullest buffer, but for those that have not become emptier for a long time: their subscribers read
 // nothing, or others fill them, whose subscribers Redis lists as well.
 func (f *flow) slowest(buffers []Buffer) (slowest Buffer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	now := time.Now()
 	still := map[string]*laggard{}
 	for _, b := range buffers {

@@ -21,32 +21,35 @@ type lane struct {
 	retry   chan struct{} // end the backoff now
 	status  laneStatus
 
-	loaded    bool
-	origin    string
-	inherited bool            // the marks of a fresh origin know what the stream has got under former ones
-	appended  <-chan struct{} // closed when something was appended since the latest read
-	ahead     []outbox.Entry  // what follows aheadOf, read while a round trip was under way
-	aheadOf   uint64
-	sent      uint64          // every event up to here is accepted, parked or discarded
-	progress  outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
-	unheard   []uint64        // accepted, but heard by nobody; not settled yet
-	added     outbox.Mark     // what the stream has beyond progress.Accepted; the file knows it
-	stream    *Stream         // nil: no stream
-	express   int64           // see flow
-	tail      tail
-	ready     bool // a guard has succeeded since the last failure
-	outage    bool // Redis was away since the lane was last ready
-	waived    bool // HoldMax is over: publish to whoever is there
-	heldSince time.Time
-	backoff   *backoff.ExponentialBackOff
-	failing   bool // the last call failed
-	reloads   int  // how often in a row Redis did not know the scripts
-	suspect   suspect
-	misfit    suspect         // that perhaps cannot be added to the stream again
-	misfits   map[uint64]bool // that cannot
-	redoFails int             // how often the tail could not be published again, in a row
-	origins   int64           // Relay.origins when the position was read
-	turns     int             // steps since an event was carried, or the lane rested
+	loaded     bool
+	origin     string
+	inherited  bool            // the marks of a fresh origin know what the stream has got under former ones
+	appended   <-chan struct{} // closed when something was appended since the latest read
+	ahead      []outbox.Entry  // what follows aheadOf, read while a round trip was under way
+	aheadOf    uint64
+	sent       uint64          // every event up to here is accepted, parked or discarded
+	progress   outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
+	unheard    []uint64        // accepted, but heard by nobody; not settled yet
+	added      outbox.Mark     // what the stream has beyond progress.Accepted; the file knows it
+	stream     *Stream         // nil: no stream
+	express    int64           // see flow
+	tail       tail
+	ready      bool // a guard has succeeded since the last failure
+	outage     bool // Redis was away since the lane was last ready
+	rejoining  bool // its subscribers are waited for; see rejoin
+	rejoinRun  string
+	rejoinLeft time.Duration
+	waived     bool // HoldMax is over: publish to whoever is there
+	heldSince  time.Time
+	backoff    *backoff.ExponentialBackOff
+	failing    bool // the last call failed
+	reloads    int  // how often in a row Redis did not know the scripts
+	suspect    suspect
+	misfit     suspect         // that perhaps cannot be added to the stream again
+	misfits    map[uint64]bool // that cannot
+	redoFails  int             // how often the tail could not be published again, in a row
+	origins    int64           // Relay.origins when the position was read
+	turns      int             // steps since an event was carried, or the lane rested
 }
 
 // restless is how many steps in a row may lead nowhere before the lane takes a rest: getting ready after the worst outage
@@ -158,7 +161,7 @@ func (l *lane) load(ctx context.Context) error {
 	} else {
 		l.progress = p.Progress
 		if p.Progress.TailFrom != 0 {
-			l.tail.add(p.Progress.TailFrom, time.Now())
+			l.tail.add(p.Progress.TailFrom, 0, time.Now())
 		}
 	}
 	l.loaded, l.ready = true, false
@@ -184,7 +187,7 @@ func (l *lane) idle(ctx context.Context) error {
 	l.status.set(Delivering, "", "")
 	after := l.r.opts.HealthInterval
 	if l.tail.from() != 0 {
-		after = min(after, max(receiverPoll, time.Until(l.tail.safe())))
+		after = min(after, l.tail.safe())
 	} else if l.r.opts.UntilEmpty {
 		return errDone
 	}
@@ -200,6 +203,9 @@ func (l *lane) idle(ctx context.Context) error {
 	case <-l.retry:
 	case <-timer.C:
 	}
+	if err := l.look(ctx); err != nil {
+		return err
+	}
 	reply, err := l.guard(ctx)
 	if err != nil || !l.ready { // what it found comes first: who was there before an outage must not be forgotten
 		return err
@@ -209,6 +215,19 @@ func (l *lane) idle(ctx context.Context) error {
 	}
 	l.remember(reply)
 	return l.settle(ctx)
+}
+
+// look finds out how far behind the slowest subscriber is, when the tail wants to know.
+func (l *lane) look(ctx context.Context) error {
+	now := time.Now()
+	if !l.tail.due(now) {
+		return nil
+	}
+	behind, err := l.r.flow.behind(ctx)
+	if err == nil {
+		l.tail.see(now, behind)
+	}
+	return err
 }
 
 // guard asks Redis for the mark, its run and the subscribers; anything but agreement is dealt with.

@@ -189,7 +189,7 @@ func (r *Redis) Buffers(ctx context.Context) ([]Buffer, error) {
 	return all, err
 }
 
-// buffers reads CLIENT LIST: a line for each client, of words such as omem=20504.
+// buffers reads CLIENT LIST: a line for each client, of words such as omem=20504. obl is in a fixed buffer, beyond omem.
 func buffers(ctx context.Context, node redis.UniversalClient) ([]Buffer, error) {
 	text, err := node.Do(ctx, "CLIENT", "LIST", "TYPE", "pubsub").Text()
 	if err != nil {
@@ -202,8 +202,9 @@ func buffers(ctx context.Context, node redis.UniversalClient) ([]Buffer, error) 
 			switch name, value, _ := strings.Cut(word, "="); name {
 			case "addr":
 				b.Client = value
-			case "omem":
-				b.Bytes, _ = strconv.ParseInt(value, 10, 64)
+			case "obl", "omem":
+				n, _ := strconv.ParseInt(value, 10, 64)
+				b.Bytes += n
 			}
 		}
 		list = append(list, b)

@@ -68,7 +68,7 @@ func (l *lane) rest(ctx context.Context, opened <-chan struct{}) error {
 	l.turns, l.heldSince = 0, time.Time{} // nobody waits for subscribers meanwhile
 	var outlived <-chan time.Time
 	if l.ready && l.tail.from() != 0 {
-		timer := time.NewTimer(max(0, time.Until(l.tail.safe())))
+		timer := time.NewTimer(l.tail.safe())
 		defer timer.Stop()
 		outlived = timer.C
 	}
@@ -78,6 +78,9 @@ func (l *lane) rest(ctx context.Context, opened <-chan struct{}) error {
 	case <-opened:
 		return nil
 	case <-outlived:
+	}
+	if err := l.look(ctx); err != nil {
+		return err
 	}
 	reply, err := l.call(ctx, l.batch())
 	if err != nil {

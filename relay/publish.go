@@ -49,6 +49,9 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 		}
 	}
 	if err == nil {
+		err = l.look(ctx)
+	}
+	if err == nil {
 		return carried, l.react(ctx, last)
 	}
 	f := classify(err)
@@ -165,7 +168,7 @@ func (l *lane) accept(events []outbox.Entry, reply Reply) int {
 	if len(events) == 0 {
 		return 0
 	}
-	l.tail.add(events[0].Sequence, time.Now())
+	l.tail.add(events[0].Sequence, sizes([]Batch{{Channel: l.channel, Events: events}}), time.Now())
 	last := events[len(events)-1]
 	l.sent, l.progress.Accepted = last.Sequence, mark(last)
 	l.unheard = append(l.unheard, reply.Unheard...)

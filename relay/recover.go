@@ -54,27 +54,30 @@ func (l *lane) connect(ctx context.Context) error {
 		l.log.Info("delivering again", "receivers", reply.Receivers)
 	}
 	l.progress.Run = reply.Run
-	l.ready, l.outage, l.heldSince = true, false, time.Time{}
+	l.ready, l.outage, l.rejoining, l.heldSince = true, false, false, time.Time{}
 	return l.settle(ctx)
 }
 
-// rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Redis answers meanwhile;
-// the time begins with its first answer.
+// rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Only the time in which Redis
+// answers counts, from its first answer; a failure meanwhile interrupts the wait, and another death of Redis begins a new one.
 func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
-	until := time.Now().Add(l.r.opts.RejoinWait)
-	for reply.Receivers >= 0 && reply.Receivers < l.progress.Receivers && time.Now().Before(until) && ctx.Err() == nil && !l.r.paused() {
+	if !l.rejoining || reply.Run != l.rejoinRun {
+		l.rejoining, l.rejoinRun, l.rejoinLeft = true, reply.Run, l.r.opts.RejoinWait
+	}
+	for reply.Receivers >= 0 && reply.Receivers < l.progress.Receivers && l.rejoinLeft > 0 && ctx.Err() == nil && !l.r.paused() {
 		if l.status.set(Waiting, "", fmt.Sprintf("%d of %d subscribers are back", reply.Receivers, l.progress.Receivers)) {
 			l.log.Info("Redis is back; waiting for its subscribers", "receivers", reply.Receivers, "before", l.progress.Receivers)
 		}
-		l.pause(ctx, receiverPoll)
+		answered := time.Now()
+		l.pause(ctx, min(receiverPoll, l.rejoinLeft))
 		b := l.batch()
 		b.Run = ""
 		next, err := l.call(ctx, b)
 		if err != nil || next.Outcome != OK {
 			return next, err
 		}
-		if next.Run != reply.Run { // it died again: a new wait
-			until = time.Now().Add(l.r.opts.RejoinWait)
+		if l.rejoinLeft -= time.Since(answered); next.Run != l.rejoinRun {
+			l.rejoinRun, l.rejoinLeft = next.Run, l.r.opts.RejoinWait
 		}
 		reply = next
 	}
@@ -139,7 +142,7 @@ func (l *lane) judge(ctx context.Context, reply Reply) error {
 	case !known:
 		return l.newOrigin(ctx, found)
 	case found.Sequence > accepted.Sequence:
-		l.tail.add(l.sent+1, time.Now())
+		l.tail.add(l.sent+1, 0, time.Now())
 		l.unheard = append(l.unheard, reply.Unheard...)
 		l.sent, l.progress.Accepted = max(l.sent, found.Sequence), found
 	case found.Sequence < accepted.Sequence || reply.Outcome == Gone:
@@ -192,7 +195,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 	if from == 0 || from > through {
 		return true, nil
 	}
-	count := 0
+	count, bytes := 0, int64(0)
 	for after := from - 1; ; {
 		entries, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
 		if err != nil {
@@ -212,7 +215,8 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		if len(b.Events) == 0 {
 			continue
 		}
-		sent, err := l.r.flow.take(ctx, sizes([]Batch{b}), &l.express, l.slowed)
+		size := sizes([]Batch{b})
+		sent, err := l.r.flow.take(ctx, size, &l.express, l.slowed)
 		if err != nil || ctx.Err() != nil {
 			sent()
 			return false, err
@@ -236,10 +240,10 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		case reply.Outcome != OK:
 			return false, nil
 		}
-		count += reply.Published
+		count, bytes = count+reply.Published, bytes+size
 	}
 	l.tail, l.redoFails = tail{}, 0
-	l.tail.add(from, time.Now())
+	l.tail.add(from, bytes, time.Now())
 	l.log.Info("Redis has died and is back: published again what its subscribers may have missed", "from", from, "through", through, "events", count)
 	return true, nil
 }

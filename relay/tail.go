@@ -3,22 +3,49 @@ package relay
 import "time"
 
 // tail remembers which accepted events a death of Redis could still take: those that it accepted less than tailWindow
-// before it was last heard of.
-type tail struct{ spans []span }
+// before it was last heard of, and those that a slow subscriber has still to read, for they wait in its output buffer.
+type tail struct {
+	spans []span
+	sent  int64 // bytes that were ever accepted
+	seen  sight
+}
 
 type span struct {
 	from uint64    // first event of the span; it ends where the next begins
 	at   time.Time // when Redis's answer came
+	end  int64     // sent, with it
 }
 
-func (t *tail) add(from uint64, at time.Time) { t.spans = append(t.spans, span{from, at}) }
+// sight is what a look at the output buffers has shown.
+type sight struct {
+	at     time.Time
+	sent   int64
+	behind int64 // bytes in the fullest one
+}
 
-// alive takes note that Redis was alive at a time: the time when a call was sent that it answered.
+func (t *tail) add(from uint64, bytes int64, at time.Time) {
+	t.sent += bytes
+	t.spans = append(t.spans, span{from, at, t.sent})
+}
+
+// due says whether it is time to look at the buffers: something would leave the tail if they are empty.
+func (t *tail) due(now time.Time) bool {
+	return len(t.spans) > 0 && now.Sub(t.spans[0].at) >= tailWindow && now.Sub(t.seen.at) >= receiverPoll
+}
+
+// see takes note of how many bytes were in the fullest buffer at a time.
+func (t *tail) see(at time.Time, behind int64) { t.seen = sight{at, t.sent, behind} }
+
+// alive takes note that Redis was alive at a time: the time when a call was sent that it answered. So it is the one whose
+// buffers were looked at before, and whatever was not in them any more has left it.
 func (t *tail) alive(at time.Time) {
-	for len(t.spans) > 0 && at.Sub(t.spans[0].at) >= tailWindow {
+	for len(t.spans) > 0 && at.Sub(t.spans[0].at) >= tailWindow && t.spans[0].read(t.seen) {
 		t.spans = t.spans[1:]
 	}
 }
+
+// read says whether every subscriber had been sent the span: what a buffer holds is the latest that was sent.
+func (s span) read(seen sight) bool { return s.at.Before(seen.at) && s.end+seen.behind <= seen.sent }
 
 // from is the first event of the tail, 0 when there is none.
 func (t *tail) from() uint64 {
@@ -28,5 +55,7 @@ func (t *tail) from() uint64 {
 	return t.spans[0].from
 }
 
-// safe is when a sign of life would empty the tail.
-func (t *tail) safe() time.Time { return t.spans[len(t.spans)-1].at.Add(tailWindow) }
+// safe is when a look and a sign of life may empty the tail.
+func (t *tail) safe() time.Duration {
+	return max(receiverPoll, time.Until(t.spans[len(t.spans)-1].at.Add(tailWindow)))
+}
