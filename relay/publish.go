@@ -49,9 +49,9 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 		}
 	}
 	if err == nil {
-		err = l.look(ctx)
-	}
-	if err == nil {
+		if err := l.look(ctx); err != nil {
+			return carried, err
+		}
 		return carried, l.react(ctx, last)
 	}
 	f := classify(err)
