@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -232,6 +233,31 @@ func TestWhatASlowSubscriberHasStillToReadComesAgainWhenRedisDies(t *testing.T) 
 			r.requireComplete(sub, mayRepeat)
 		})
 	}
+}
+
+func TestALookAtTheBuffersThatFailsIsNoFaultOfAnEvent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	front := r.front()
+	var looks atomic.Int64
+	front.buffers = func(next func() ([]relay.Buffer, error)) ([]relay.Buffer, error) {
+		if looks.Add(1) <= 3 {
+			return nil, io.EOF
+		}
+		return next()
+	}
+	opts := quick()
+	opts.MaxRetries = 1
+	r.startTarget(opts, front)
+	for looks.Load() < 6 { // never idle for as long as it takes to look in peace
+		r.add("news", 1)
+		sub.WaitFor(len(r.appended))
+	}
+	r.waitDelivered("news")
+	require.Zero(t, r.topic("news").Parked)
+	r.requireComplete(sub, nil)
 }
 
 // inBuffers is how many bytes are in the output buffers of subscribers.
