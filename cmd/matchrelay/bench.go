@@ -50,7 +50,7 @@ configured Redis, with events of 1 KB that do not compress and one subscriber. E
 turns with it: bbolt alone, and plain go-redis pipelines of PUBLISH. The medians of the rounds are told.
 
 It uses temporary outboxes and a channel and keys of its own (matchrelay:bench:…), and removes them. A Redis that others use
-will feel the load for some seconds; --redis-server starts one of your own instead. It is over in about a minute.
+will feel the load for some seconds; --redis-server starts one of your own instead. It is over in one or two minutes.
 
 It needs about 600 MB of free space, 100 MB more for each round beyond 5, and with --only deliver 400 MB for any number of
 rounds (600 MB with --redis-server). With less it does not start.`,

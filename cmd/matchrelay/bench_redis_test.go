@@ -69,6 +69,7 @@ func (b *underWay) ends(t *testing.T, within time.Duration) {
 }
 
 func TestABenchIsInterruptedWhileRedisHangs(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{Config: []string{"requirepass hunter2"}})
 	b := startBench(t, "redis://:hunter2@"+server.Addr())
 	server.Freeze()
@@ -83,6 +84,7 @@ func TestABenchIsInterruptedWhileRedisHangs(t *testing.T) {
 }
 
 func TestAnInterruptedBenchRemovesItsKeys(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	b := startBench(t, server.URL())
 	b.cancel()
@@ -95,6 +97,7 @@ func TestAnInterruptedBenchRemovesItsKeys(t *testing.T) {
 }
 
 func TestABenchThatLosesRedisSaysSoAtOnce(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	b := startBench(t, server.URL())
 	server.Kill()
