@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/PitchConnect/matchrelay/config"
 )
 
 // benchPlan is how much is measured.
@@ -27,6 +25,21 @@ type benchPlan struct {
 	server  string // a redis-server binary to start
 }
 
+// needs is about how many bytes of disk that takes at most: a file grows to less than twice what is in it.
+func (p benchPlan) needs() uint64 {
+	appended, drained := 0, 0
+	if p.only != "deliver" {
+		appended = 2 * (p.rounds + 1) * callsOf(p, slices.Max(appendCallers)) // ours and bbolt's
+	}
+	if p.only != "append" {
+		drained = p.drained
+		if p.server != "" {
+			drained += p.drained / 2 // its append-only file
+		}
+	}
+	return 2 * benchBytes * uint64(max(appended, drained))
+}
+
 func (a *app) benchCommand() *cobra.Command {
 	plan := benchPlan{appends: 100, drained: 200_000, trips: 1000}
 	cmd := &cobra.Command{
@@ -36,8 +49,11 @@ func (a *app) benchCommand() *cobra.Command {
 configured Redis, with events of 1 KB that do not compress and one subscriber. Each figure stands beside a baseline taken in
 turns with it: bbolt alone, and plain go-redis pipelines of PUBLISH. The medians of the rounds are told.
 
-It uses a temporary outbox and a channel and keys of its own (matchrelay:bench:…), and removes them. A Redis that others use
-will feel the load for some seconds; --redis-server starts one of your own instead. It is over in about a minute.`,
+It uses temporary outboxes and a channel and keys of its own (matchrelay:bench:…), and removes them. A Redis that others use
+will feel the load for some seconds; --redis-server starts one of your own instead. It is over in one or two minutes.
+
+It needs about 600 MB of free space, 100 MB more for each round beyond 5, and with --only deliver 400 MB for any number of
+rounds (600 MB with --redis-server). With less it does not start.`,
 		Example: `  matchrelay bench --redis-server
   matchrelay bench --only append --dir /var/lib/matchrelay -o json`,
 		Args: cobra.NoArgs,
@@ -96,8 +112,9 @@ type appendFigure struct {
 
 type groupFigure struct {
 	figure
-	Ratio float64 `json:"vs_bare_group_commit"`
-	Batch float64 `json:"vs_bbolt_batch,omitempty"`
+	Ratio          float64 `json:"vs_bare_group_commit"`
+	Batch          float64 `json:"vs_bbolt_batch,omitempty"`
+	BatchPerSecond float64 `json:"bbolt_batch_per_second,omitempty"`
 }
 
 type pubsubFigure struct {
@@ -160,6 +177,12 @@ func (a *app) bench(ctx context.Context, plan benchPlan) (err error) {
 		return fmt.Errorf("make a folder to measure in: %w; name another one with --dir", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	if free, err := freeBytes(folder); err != nil {
+		return fmt.Errorf("find out how much space is free: %w; name another folder with --dir", err)
+	} else if needs := plan.needs(); free < needs {
+		return fmt.Errorf("%s has %s free, and the measurement needs %s; free disk space, name a folder on another disk with --dir, or take fewer --rounds",
+			plan.dir, byteText(int64(free)), byteText(int64(needs)))
+	}
 	report := benchReport{Against: benchAgainst{Dir: plan.dir, Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0), Rounds: plan.rounds, Bytes: benchBytes}}
 	steps := 0
 	if plan.only != "deliver" {
@@ -172,7 +195,7 @@ func (a *app) bench(ctx context.Context, plan benchPlan) (err error) {
 	if a.terminal(a.stderr) {
 		tick = func() {
 			done++
-			fmt.Fprintf(a.stderr, "\rmeasured %d of %d", done, steps)
+			fmt.Fprintf(a.stderr, "measured %d of %d\r", done, steps) // a warning begins at the line's start
 		}
 		defer fmt.Fprintln(a.stderr)
 	}
@@ -199,22 +222,6 @@ func existingFolder(dir string) string {
 	return dir
 }
 
-// benchConfig is the configuration, with a redis-server of its own if one is to be started.
-func (a *app) benchConfig(ctx context.Context, cfg *config.Config, server, folder string) (_ *config.Config, stop func(), err error) {
-	if server == "" {
-		return cfg, func() {}, nil
-	}
-	redis, err := newRealRedis(server, folder)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := redis.start(ctx); err != nil {
-		return nil, nil, err
-	}
-	cfg, err = config.Load(config.Options{Environ: []string{}, EnvFile: os.DevNull, Overrides: map[string]string{"REDIS_URL": "redis://" + redis.addr()}})
-	return cfg, redis.stop, err
-}
-
 func writeBench(w io.Writer, r benchReport) {
 	fmt.Fprintf(w, "disk   %s\n", r.Against.Dir)
 	if r.Against.Redis != "" {
@@ -230,7 +237,7 @@ func writeBench(w io.Writer, r benchReport) {
 		row("append, 1 caller", f.figure, f.Ratio, "bare bbolt")
 	}
 	if f := r.Append64; f != nil {
-		row("append, 64 callers", f.figure, f.Ratio, fmt.Sprintf("bare group commit (%.1f x bbolt's Batch)", f.Batch))
+		row("append, 64 callers", f.figure, f.Ratio, fmt.Sprintf("bare group commit (bbolt's Batch: %.0f, ratio %.1f)", f.BatchPerSecond, f.Batch))
 	}
 	if f := r.Append256; f != nil {
 		row("append, 256 callers", f.figure, f.Ratio, "bare group commit")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -119,36 +120,40 @@ func shared(ctx context.Context, callers, n int, call func() error) (perSecond f
 // benchAppends measures durable appends.
 func benchAppends(ctx context.Context, plan benchPlan, folder string, report *benchReport, tick func()) error {
 	for _, callers := range appendCallers {
-		f, ratio, batch, err := benchAppend(ctx, plan, folder, callers, tick)
+		f, err := benchAppend(ctx, plan, folder, callers, tick)
 		if err != nil {
 			return fmt.Errorf("measure appends by %s: %w", count(callers, "caller"), err)
 		}
 		switch callers {
 		case 1:
-			report.Append1 = &appendFigure{f, ratio}
+			report.Append1 = &appendFigure{f.figure, f.Ratio}
 		case 64:
-			report.Append64 = &groupFigure{f, ratio, batch}
+			report.Append64 = &f
 		default:
-			report.Append256 = &groupFigure{f, ratio, batch}
+			report.Append256 = &f
 		}
 	}
 	return nil
 }
 
 // benchAppend measures appends by some callers at once beside bbolt alone: its plain Update for one, a plain group commit for
-// many; with 64 also beside bbolt's Batch at its defaults, once.
-func benchAppend(ctx context.Context, plan benchPlan, folder string, callers int, tick func()) (f figure, ratio, batch float64, err error) {
-	box, err := outbox.Open(filepath.Join(folder, fmt.Sprint("outbox-", callers, ".db")), outbox.Options{})
+// many; with 64 also beside bbolt's Batch at its defaults.
+func benchAppend(ctx context.Context, plan benchPlan, folder string, callers int, tick func()) (f groupFigure, err error) {
+	if folder, err = os.MkdirTemp(folder, "append-"); err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	box, err := outbox.Open(filepath.Join(folder, "outbox.db"), outbox.Options{})
 	if err != nil {
-		return f, 0, 0, err
+		return f, err
 	}
 	defer func() { err = errors.Join(err, box.Close()) }()
-	db, err := bareBolt(filepath.Join(folder, fmt.Sprint("bare-", callers, ".db")))
+	db, err := bareBolt(filepath.Join(folder, "bare.db"))
 	if err != nil {
-		return f, 0, 0, err
+		return f, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	payload, n := noise(benchBytes), plan.appends*max(callers, 5)
+	payload, n := noise(benchBytes), callsOf(plan, callers)
 	ids := make([]string, n) // a message is ready-made, for both
 	for i := range ids {
 		ids[i] = uuid.NewString()
@@ -168,21 +173,34 @@ func benchAppend(ctx context.Context, plan benchPlan, folder string, callers int
 		defer g.close()
 		bare = func() error { return g.put(payload) }
 	}
-	f, ratio, err = inTurns(plan.rounds,
-		func() (float64, error) { return shared(ctx, callers, n, ours) },
-		func() (float64, error) { return shared(ctx, callers, n, bare) }, tick)
-	if err != nil || callers != 64 {
-		return f, ratio, 0, err
+	baseline := func() (float64, error) { return shared(ctx, callers, n, bare) }
+	var batches []float64 // one a round
+	if callers == 64 {
+		batched, err := bareBolt(filepath.Join(folder, "batch.db"))
+		if err != nil {
+			return f, err
+		}
+		defer func() { err = errors.Join(err, batched.Close()) }()
+		var number atomic.Uint64
+		baseline = func() (float64, error) {
+			perSecond, err := shared(ctx, callers, n/4, func() error {
+				k := number.Add(1)
+				return batched.Batch(func(tx *bolt.Tx) error { return barePut(tx, k, payload) })
+			})
+			if err != nil {
+				return 0, err
+			}
+			batches = append(batches, perSecond)
+			return shared(ctx, callers, n, bare)
+		}
 	}
-	batched, err := bareBolt(filepath.Join(folder, "batch.db"))
-	if err != nil {
-		return f, ratio, 0, err
+	f.figure, f.Ratio, err = inTurns(plan.rounds, func() (float64, error) { return shared(ctx, callers, n, ours) }, baseline, tick)
+	if err == nil && len(batches) > 0 {
+		f.BatchPerSecond = quantile(batches[1:], 0.5) // the first round is not counted
+		f.Batch = f.PerSecond / f.BatchPerSecond
 	}
-	defer func() { err = errors.Join(err, batched.Close()) }()
-	var number atomic.Uint64
-	perSecond, err := shared(ctx, callers, n/4, func() error {
-		k := number.Add(1)
-		return batched.Batch(func(tx *bolt.Tx) error { return barePut(tx, k, payload) })
-	})
-	return f, ratio, f.PerSecond / perSecond, err
+	return f, err
 }
+
+// callsOf is how often appending is called in a round.
+func callsOf(plan benchPlan, callers int) int { return plan.appends * max(callers, 5) }

@@ -18,13 +18,14 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	for _, callers := range appendCallers {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			f, ratio, batch, err := benchAppend(b.Context(), benchPlan{rounds: b.N, appends: 100}, b.TempDir(), callers, func() {})
+			f, err := benchAppend(b.Context(), benchPlan{rounds: b.N, appends: 100}, b.TempDir(), callers, func() {})
 			require.NoError(b, err)
 			b.ReportMetric(f.PerSecond, "events/s")
 			b.ReportMetric(f.Baseline, "bare-events/s")
-			b.ReportMetric(ratio, "vs-bare")
-			if batch > 0 {
-				b.ReportMetric(batch, "vs-batch")
+			b.ReportMetric(f.Ratio, "vs-bare")
+			if f.Batch > 0 {
+				b.ReportMetric(f.BatchPerSecond, "batch-events/s")
+				b.ReportMetric(f.Batch, "vs-batch")
 			}
 		})
 	}
@@ -58,6 +59,10 @@ func TestBenchTellsEveryFigureAndLeavesNothingBehind(t *testing.T) {
 		require.Positive(t, f["events_per_second"], name)
 		require.Positive(t, f["baseline_per_second"], name)
 		require.InDelta(t, f["events_per_second"]/f["baseline_per_second"], f[ratio], 1e-9, name)
+		if name == "append_64" {
+			require.Positive(t, f["bbolt_batch_per_second"])
+			require.InDelta(t, f["events_per_second"]/f["bbolt_batch_per_second"], f["vs_bbolt_batch"], 1e-9)
+		}
 		delete(all, name)
 	}
 	var latency map[string]float64

@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/PitchConnect/matchrelay/relay"
 )
@@ -70,29 +73,55 @@ func (r *realRedis) stop() {
 	}
 }
 
-// start returns when the server answers.
-func (r *realRedis) start(ctx context.Context) error {
+// startLimit is how long a server may take to answer, and pingLimit how long for one answer.
+const startLimit, pingLimit = 10 * time.Second, time.Second
+
+// start returns when the server answers; if it does not, none is left.
+func (r *realRedis) start(ctx context.Context) (err error) {
 	cmd := exec.Command(r.binary, "--port", fmt.Sprint(r.port), "--bind", "127.0.0.1", "--dir", r.folder,
 		"--save", "", "--appendonly", "yes", "--logfile", "redis.log")
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", r.binary, err)
-	}
-	ended := make(chan struct{})
+	cmd.SysProcAttr = diesWithProgram()
+	started, ended := make(chan error), make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // a killed process is no news
+		runtime.LockOSThread() // see diesWithProgram
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // a killed process is no news
+		}
 	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start %s: %w", r.binary, err)
+	}
 	r.process, r.ended = cmd.Process, ended
+	defer func() {
+		if err != nil {
+			r.stop()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
 	client := relay.NewClient(relay.ClientOptions{Addrs: []string{r.addr()}})
 	defer client.Close()
-	for client.Ping(ctx).Err() != nil {
+	for !answers(ctx, client) {
 		select {
 		case <-ended:
 			return fmt.Errorf("%s ended instead of answering on port %d; see whether it starts by hand", r.binary, r.port)
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not answer on port %d: %w", r.binary, r.port, ctx.Err())
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
+			return exit(exitUnreachable, fmt.Errorf("%s does not answer on port %d; see whether it starts by hand", r.binary, r.port))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	return nil
+}
+
+func answers(ctx context.Context, client redis.UniversalClient) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingLimit)
+	defer cancel()
+	return client.Ping(ctx).Err() == nil
 }

@@ -24,11 +24,11 @@
 // open.go (outbox, recorder and relay from the configuration), source_*.go (where match lists come from), previous.go
 // (the list that an outbox begins with), events_selection.go (the flags that choose events) and events_choice.go (the
 // events that they choose), events_bulk.go (plan, ask, act step by step), confirm.go, progress.go, verify.go (a file
-// verified by a child process), exit.go (errors to exit codes), output.go and logging.go. dev.go is what run --dev brings
+// verified by a child process), exit.go (errors to exit codes), output.go, logging.go and disk.go. dev.go is what run --dev brings
 // along, listener.go its subscriber and the demo's. What doctor has to know is gathered in doctor_patient.go and judged
 // in doctor_checks.go, doctor_file.go, doctor_connection.go, doctor_redis.go and doctor_topics.go. The demo's story is in
 // demo_story.go, what it counts and judges in demo_book.go, how it looks in demo_screen.go, the Redis that it stops in
-// demo_redis.go. What bench measures is in bench_append.go and bench_deliver.go.
+// demo_redis*.go. What bench measures is in bench_append.go and bench_deliver.go, the Redis that it asks in bench_redis.go.
 //
 // status, events, audit, matches, ingest, resync, check, backup save and relay work through the control socket of the process
 // that has the outbox open, else on the file: see openStore in control.go; status_live.go is what status shows of a relay

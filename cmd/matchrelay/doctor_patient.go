@@ -132,10 +132,7 @@ func (p *patient) lookAtFile() {
 	}
 	const write, search = 2, 1
 	p.writable = syscall.Access(p.folder, write|search) == nil
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(p.folder, &disk); err == nil {
-		p.free = disk.Bavail * uint64(disk.Bsize)
-	}
+	p.free, _ = freeBytes(p.folder) // what cannot be told counts as none
 }
 
 // lookIntoFile opens the file if that changes nothing, asks Redis for its side of the marks, and lets the file go at once:
