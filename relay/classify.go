@@ -68,6 +68,8 @@ var byText = []struct {
 	{"ACL failure in script", Denied, mendRights},
 	{"WRONGTYPE", Denied, "a key named matchrelay:* or {<channel>}:stream is something else: rename or delete it in Redis"},
 	{"CROSSSLOT", Denied, "this Redis spreads keys in a way that scripts cannot follow"},
+	{"unknown command 'auth'", Denied, mendAuth}, // what go-redis gives when it connects
+	{"unknown command `auth`", Denied, mendAuth}, // the same before Redis 7
 	{"unknown command", Denied, mendCommands},
 	{"nknown subcommand", Denied, mendCommands},
 	{"Unknown Redis command called from", Denied, mendCommands},
@@ -76,6 +78,8 @@ var byText = []struct {
 var mendRights = "give the Redis user these rights: ~matchrelay:* &<channels>" + rightsOf(Always, false) + " (with streams also ~{<channel>}:stream" +
 	rightsOf(Streams, false) + "; with RELAY_WAIT_REPLICAS" + rightsOf(Replicas, false) + "; in a Cluster" + rightsOf(Cluster, false) +
 	"; better with" + rightsOf(Always, true) + "); matchrelay doctor tells which are missing"
+
+const mendAuth = "this Redis lacks or renames AUTH and HELLO: give them back their names, or remove REDIS_PASSWORD"
 
 const mendCommands = "this Redis lacks or renames a command that matchrelay needs; matchrelay doctor tells which"
 

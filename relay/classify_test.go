@@ -89,6 +89,8 @@ func TestWhoseFaultAnErrorIs(t *testing.T) {
 		{"a key of another kind", reply("WRONGTYPE Operation against a key holding the wrong kind of value"), Denied, false, "rename or delete"},
 		{"keys in two slots", reply("CROSSSLOT Keys in request don't hash to the same slot"), Denied, false, "keys"},
 		{"a command that is not there", reply("ERR unknown command 'EVALSHA', with args beginning with: "), Denied, false, "matchrelay doctor tells which"},
+		{"a login that is not there", reply("ERR unknown command 'auth', with args beginning with: 'pw' "), Denied, false, "remove REDIS_PASSWORD"},
+		{"a login that is not there, Redis 5", reply("ERR unknown command `auth`, with args beginning with: `pw`, "), Denied, false, "remove REDIS_PASSWORD"},
 		{"a command that is not there, inside a script", reply("ERR Unknown Redis command called from script script: 0fee, on @user_script:56."), Denied, false, "matchrelay doctor tells which"},
 		{"anything else that Redis says", reply("ERR Protocol error: invalid bulk length"), Outage, true, ""},
 	} {

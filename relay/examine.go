@@ -222,6 +222,7 @@ func Sentinels(ctx context.Context, o ClientOptions, timeout time.Duration) []Se
 				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 			})
 			defer client.Close()
+			client.AddHook(discreet{})
 			host, err := client.GetMasterAddrByName(ctx, o.SentinelMaster).Result()
 			found[i] = Sentinel{Addr: addr}
 			switch {
