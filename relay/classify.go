@@ -56,7 +56,7 @@ var byText = []struct {
 	{"MOVED ", Outage, "this Redis is part of a Cluster: give several of its nodes in REDIS_URL, with commas"},
 	{"ASK ", Outage, ""},
 	{"BUSY ", Outage, "another script keeps Redis busy (SCRIPT KILL ends it)"},
-	{"max number of clients reached", Outage, "raise maxclients of Redis"},
+	{"max number of clients", Outage, "raise maxclients of Redis"},
 	{"NOAUTH", Denied, "set REDIS_PASSWORD (and REDIS_USERNAME)"},
 	{"Protocol error: unauthenticated", Denied, "set REDIS_PASSWORD (and REDIS_USERNAME)"}, // how a long command without AUTH ends
 	{"WRONGPASS", Denied, "correct REDIS_USERNAME and REDIS_PASSWORD"},
@@ -105,11 +105,11 @@ func classify(err error) failure {
 	case errors.As(err, &dial) && dial.TLS && isTimeout(err):
 		f.mend = "check the address; if that port takes no TLS, REDIS_URL must begin with redis:// instead of rediss://"
 	case errors.As(err, &dial) && !dial.TLS && isClosed(err):
-		f.mend = "check the address; if that port takes TLS only, REDIS_URL must begin with rediss:// instead of redis://"
+		f.mend = "check the address; if that port takes TLS only, REDIS_URL must begin with rediss:// instead of redis://; if it does not, see the log of Redis (maxclients, protected-mode)"
 	case errors.As(err, &dial):
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed), isTimeout(err):
 	case isClosed(err):
-		f.suspect = true
+		f.suspect, f.mend = true, "if this lasts, see the log of Redis: it closes connections for maxclients, protected-mode or client-query-buffer-limit"
 	case errors.As(err, &reply):
 		for _, known := range byText {
 			if strings.Contains(reply.Error(), known.text) {
