@@ -83,6 +83,8 @@ const mendAuth = "this Redis lacks or renames AUTH and HELLO: give them back the
 
 const mendCommands = "this Redis lacks or renames a command that matchrelay needs; matchrelay doctor tells which"
 
+const mendTimeout = "if this lasts, see whether Redis hangs; if it does not, raise REDIS_SOCKET_TIMEOUT: the connection is slow, or an event large"
+
 // classify tells the classes apart; err is not nil.
 func classify(err error) failure {
 	f := failure{class: Outage, err: err}
@@ -107,7 +109,9 @@ func classify(err error) failure {
 	case errors.As(err, &dial) && !dial.TLS && isClosed(err):
 		f.mend = "check the address; if that port takes TLS only, REDIS_URL must begin with rediss:// instead of redis://; if it does not, see the log of Redis (maxclients, protected-mode)"
 	case errors.As(err, &dial):
-	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed), isTimeout(err):
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed):
+	case isTimeout(err):
+		f.mend = mendTimeout
 	case isClosed(err):
 		f.suspect, f.mend = true, "if this lasts, see the log of Redis: it closes connections for maxclients, protected-mode or client-query-buffer-limit"
 	case errors.As(err, &reply):
