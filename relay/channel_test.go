@@ -74,7 +74,7 @@ var channelFaults = []struct {
 			})
 		},
 		mend: command("SCRIPT", "KILL")},
-	{name: "max clients", state: relay.RedisDown, says: "",
+	{name: "max clients", state: relay.RedisDown, says: "maxclients",
 		cause: command("CONFIG", "SET", "maxclients", "2"), mend: command("CONFIG", "SET", "maxclients", "1000")},
 	{name: "NOAUTH: a password that was set", state: relay.Blocked, says: "set REDIS_PASSWORD", alert: "redis_refused",
 		cause: command("ACL", "SETUSER", "default", "resetpass", ">new"), mend: command("ACL", "SETUSER", "default", "nopass")},

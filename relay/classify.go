@@ -56,7 +56,7 @@ var byText = []struct {
 	{"MOVED ", Outage, "this Redis is part of a Cluster: give several of its nodes in REDIS_URL, with commas"},
 	{"ASK ", Outage, ""},
 	{"BUSY ", Outage, "another script keeps Redis busy (SCRIPT KILL ends it)"},
-	{"max number of clients reached", Outage, "raise maxclients of Redis"},
+	{"max number of clients", Outage, "raise maxclients of Redis"},
 	{"NOAUTH", Denied, "set REDIS_PASSWORD (and REDIS_USERNAME)"},
 	{"Protocol error: unauthenticated", Denied, "set REDIS_PASSWORD (and REDIS_USERNAME)"}, // how a long command without AUTH ends
 	{"WRONGPASS", Denied, "correct REDIS_USERNAME and REDIS_PASSWORD"},
@@ -68,6 +68,8 @@ var byText = []struct {
 	{"ACL failure in script", Denied, mendRights},
 	{"WRONGTYPE", Denied, "a key named matchrelay:* or {<channel>}:stream is something else: rename or delete it in Redis"},
 	{"CROSSSLOT", Denied, "this Redis spreads keys in a way that scripts cannot follow"},
+	{"unknown command 'auth'", Denied, mendAuth}, // what go-redis gives when it connects
+	{"unknown command `auth`", Denied, mendAuth}, // the same before Redis 7
 	{"unknown command", Denied, mendCommands},
 	{"nknown subcommand", Denied, mendCommands},
 	{"Unknown Redis command called from", Denied, mendCommands},
@@ -77,7 +79,11 @@ var mendRights = "give the Redis user these rights: ~matchrelay:* &<channels>" +
 	rightsOf(Streams, false) + "; with RELAY_WAIT_REPLICAS" + rightsOf(Replicas, false) + "; in a Cluster" + rightsOf(Cluster, false) +
 	"; better with" + rightsOf(Always, true) + "); matchrelay doctor tells which are missing"
 
+const mendAuth = "this Redis lacks or renames AUTH and HELLO: give them back their names, or remove REDIS_PASSWORD"
+
 const mendCommands = "this Redis lacks or renames a command that matchrelay needs; matchrelay doctor tells which"
+
+const mendTimeout = "if this lasts, see whether Redis hangs; if it does not, raise REDIS_SOCKET_TIMEOUT: the connection is slow, or an event large"
 
 // classify tells the classes apart; err is not nil.
 func classify(err error) failure {
@@ -101,11 +107,13 @@ func classify(err error) failure {
 	case errors.As(err, &dial) && dial.TLS && isTimeout(err):
 		f.mend = "check the address; if that port takes no TLS, REDIS_URL must begin with redis:// instead of rediss://"
 	case errors.As(err, &dial) && !dial.TLS && isClosed(err):
-		f.mend = "check the address; if that port takes TLS only, REDIS_URL must begin with rediss:// instead of redis://"
+		f.mend = "check the address; if that port takes TLS only, REDIS_URL must begin with rediss:// instead of redis://; if it does not, see the log of Redis (maxclients, protected-mode)"
 	case errors.As(err, &dial):
-	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed), isTimeout(err):
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrClosed):
+	case isTimeout(err):
+		f.mend = mendTimeout
 	case isClosed(err):
-		f.suspect = true
+		f.suspect, f.mend = true, "if this lasts, see the log of Redis: it closes connections for maxclients, protected-mode or client-query-buffer-limit"
 	case errors.As(err, &reply):
 		for _, known := range byText {
 			if strings.Contains(reply.Error(), known.text) {

@@ -73,8 +73,12 @@ func NewClient(o ClientOptions) redis.UniversalClient {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	if cluster, ok := client.(*redis.ClusterClient); ok {
-		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(impatience{}) })
+		cluster.OnNewNode(func(node *redis.Client) {
+			node.AddHook(impatience{})
+			node.AddHook(discreet{})
+		})
 	}
+	client.AddHook(discreet{})
 	if o.SentinelMaster != "" {
 		client.AddHook(lookup{o.SentinelMaster})
 	}
@@ -125,7 +129,8 @@ func (e *DialError) Error() string {
 
 func (e *DialError) Unwrap() error { return e.Err }
 
-// QuietClientLog keeps go-redis from writing lines of its own to standard error: the relay reports every failure itself.
+// QuietClientLog keeps go-redis from writing lines of its own to standard error: the relay reports every failure itself, and
+// without what a server repeats of a command, which may be the password.
 func QuietClientLog() { redis.SetLogger(silent{}) }
 
 type silent struct{}

@@ -177,6 +177,7 @@ func TestAnAnswerThatComesTooLateOrNotAtAll(t *testing.T) {
 		r.wait(1)
 		r.server.Freeze()
 		eventually(t, "it is told", func() bool { return r.log.count("cannot read the stream") == 1 })
+		require.Equal(t, 1, r.log.count("raise ConsumeOptions.Timeout"))
 		r.server.Thaw()
 		r.add(originA, 2, 3, 4)
 		r.wait(1, 2, 3, 4)

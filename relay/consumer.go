@@ -168,7 +168,7 @@ func (c *consumer) stands(ctx context.Context) (bool, error) {
 }
 
 func (c *consumer) deadline(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, wait+c.opts.Timeout<<min(c.fails, 2))
+	return context.WithTimeout(ctx, wait+longer(c.opts.Timeout, c.fails))
 }
 
 // take handles an entry, unless it was handled before, and moves the position.
@@ -222,6 +222,9 @@ func (c *consumer) retry(ctx context.Context, err error) {
 // classify gives the mends of a reader where they differ from those of the relay.
 func (c *consumer) classify(err error) failure {
 	f := classify(err)
+	if f.mend == mendTimeout {
+		f.mend = "if this lasts, see whether Redis hangs; if it does not, raise ConsumeOptions.Timeout"
+	}
 	for text, mend := range map[string]string{
 		"WRONGTYPE":       "the key of the stream is something else: rename or delete it in Redis",
 		"NOPERM":          "give the Redis user these rights: ~" + c.at.Stream + " +hello +xread +xrange",

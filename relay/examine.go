@@ -171,9 +171,27 @@ func (r *Redis) Examine(ctx context.Context, q Question) ([]Node, error) {
 // Mark reads the high-water mark that Redis keeps for a channel and the outbox file with this origin; the zero mark when
 // there is none.
 func (r *Redis) Mark(ctx context.Context, channel, origin string) (outbox.Mark, error) {
+	return r.mark(ctx, channel, origin, "seq", "id")
+}
+
+// StreamMark is Mark for what the channel's stream was given, and says whether the stream is there at all.
+func (r *Redis) StreamMark(ctx context.Context, channel, origin string) (m outbox.Mark, there bool, err error) {
+	if m, err = r.mark(ctx, channel, origin, "stream_seq", "stream_id"); err != nil {
+		return m, false, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	values, err := r.client.HMGet(ctx, MarkKey(channel, origin), "seq", "id").Result()
+	n, err := r.client.Exists(ctx, StreamKey(channel)).Result()
+	if err != nil {
+		return m, false, fmt.Errorf("look for the stream of %s: %w", channel, err)
+	}
+	return m, n > 0, nil
+}
+
+func (r *Redis) mark(ctx context.Context, channel, origin, sequence, id string) (outbox.Mark, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	values, err := r.client.HMGet(ctx, MarkKey(channel, origin), sequence, id).Result()
 	if err != nil {
 		return outbox.Mark{}, fmt.Errorf("read the high-water mark of %s: %w", channel, err)
 	}
@@ -222,6 +240,7 @@ func Sentinels(ctx context.Context, o ClientOptions, timeout time.Duration) []Se
 				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 			})
 			defer client.Close()
+			client.AddHook(discreet{})
 			host, err := client.GetMasterAddrByName(ctx, o.SentinelMaster).Result()
 			found[i] = Sentinel{Addr: addr}
 			switch {

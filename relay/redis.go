@@ -42,12 +42,13 @@ type Redis struct {
 	timeout  time.Duration
 	answered atomic.Bool // a call has succeeded once
 	nodes    nodeList
+	timeouts timeouts
 	aborted  context.Context // ends every call
 	abort    context.CancelFunc
 }
 
 // NewRedis makes a target of a client from NewClient. timeout bounds a call with little data (0 or less means 5 s); a call
-// gets a second more for each megabyte. The client stays the caller's to close, after Run has returned.
+// gets a second more for each megabyte, and up to four times as long when the same events have timed out before. The client stays the caller's to close, after Run has returned.
 func NewRedis(client redis.UniversalClient, timeout time.Duration) *Redis {
 	if timeout <= 0 {
 		timeout = defaultTimeout
@@ -113,9 +114,14 @@ func (r *Redis) Publish(ctx context.Context, batches ...Batch) ([]Reply, error) 
 	for _, b := range batches {
 		size += sizeOf(b.Events)
 	}
+	ctx, end := r.carry(ctx, batches[0].Channel, size, batches[0].Wait.Timeout)
+	replies, err := r.publish(ctx, batches)
+	end(err)
+	return replies, err
+}
+
+func (r *Redis) publish(ctx context.Context, batches []Batch) ([]Reply, error) {
 	wait := batches[0].Wait
-	ctx, cancel := r.deadline(ctx, size, wait.Timeout)
-	defer cancel()
 	pipe, err := r.pipeline(ctx, batches[0])
 	if err != nil {
 		return nil, err
@@ -223,15 +229,15 @@ func (r *Redis) Republish(ctx context.Context, b Batch) (Reply, error) {
 	for _, e := range b.Events {
 		args = append(args, sequenceArg(e.Sequence), e.Payload)
 	}
-	ctx, cancel := r.deadline(ctx, sizeOf(b.Events), 0)
-	defer cancel()
-	return readReply(republishScript.EvalSha(ctx, r.client, []string{MarkKey(b.Channel, b.Origin)}, args...))
+	ctx, end := r.carry(ctx, b.Channel, sizeOf(b.Events), 0)
+	reply, err := readReply(republishScript.EvalSha(ctx, r.client, []string{MarkKey(b.Channel, b.Origin)}, args...))
+	end(err)
+	return reply, err
 }
 
 // Restore implements Target.
 func (r *Redis) Restore(ctx context.Context, p Repair) (Reply, error) {
-	ctx, cancel := r.deadline(ctx, sizeOf(p.Events), 0)
-	defer cancel()
+	ctx, end := r.carry(ctx, p.Channel, sizeOf(p.Events), 0)
 	var args []any
 	for _, m := range []outbox.Mark{p.Reported.Published, p.Reported.Added, p.Set.Published, p.Set.Added} {
 		args = append(args, sequenceArg(m.Sequence), m.MessageID)
@@ -242,7 +248,9 @@ func (r *Redis) Restore(ctx context.Context, p Repair) (Reply, error) {
 	for _, e := range p.Events {
 		args = eventArgs(args, e, p.Stream)
 	}
-	return readReply(restoreScript.EvalSha(ctx, r.client, keys(p.Channel, p.Origin, p.Stream), args...))
+	reply, err := readReply(restoreScript.EvalSha(ctx, r.client, keys(p.Channel, p.Origin, p.Stream), args...))
+	end(err)
+	return reply, err
 }
 
 // Newest implements Target.
@@ -271,16 +279,5 @@ func (r *Redis) Newest(ctx context.Context, channel string, origins []string, be
 			return Entry{}, ctx.Err()
 		}
 		before = found[1]
-	}
-}
-
-// deadline bounds a call by its size and what it waits for beyond. It outlives the cancellation of ctx: what was sent is
-// waited for, so that a clean shutdown settles what Redis accepted; only Abort ends it.
-func (r *Redis) deadline(ctx context.Context, size int, more time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.timeout+time.Duration(size>>20)*time.Second+more)
-	follow := context.AfterFunc(r.aborted, cancel)
-	return ctx, func() {
-		follow()
-		cancel()
 	}
 }

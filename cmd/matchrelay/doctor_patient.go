@@ -48,6 +48,8 @@ type markView struct {
 	accepted      outbox.Mark // says the file
 	found         outbox.Mark // says Redis
 	known, pruned bool        // the file has the event that Redis has; it may have had it
+	added         outbox.Mark // says Redis of the topic's stream, with RELAY_STREAMS=on
+	gone          bool        // the stream is not there any more
 	err           error
 }
 
@@ -223,6 +225,11 @@ func (p *patient) compareMarks(ctx context.Context, r records, target *relay.Red
 			default:
 				view.err = err
 			}
+		}
+		if view.err == nil && p.cfg.Relay.Streams {
+			var there bool
+			view.added, there, view.err = target.StreamMark(ctx, p.cfg.Redis.Channels()[topic], p.stats.Origin)
+			view.gone = !there && view.added.Sequence > 0
 		}
 		if p.marks = append(p.marks, view); view.err != nil {
 			return

@@ -84,3 +84,15 @@ func TestDoctorFindsThatAPortSpeaksTLS(t *testing.T) {
 	c.expect("connection", checkFail, "certificate", "REDIS_TLS_CA", "REDIS_URL=rediss://"+keys.Addr(), "REDIS_SOCKET_TIMEOUT=1")
 	c.expect("connection", checkOK, "answers", "", "REDIS_URL=rediss://"+keys.Addr(), "REDIS_TLS_CA="+keys.Cert)
 }
+
+func TestDoctorRepeatsNoPassword(t *testing.T) {
+	c := newClinic(t, redistest.Options{Config: []string{`rename-command AUTH ""`, `rename-command HELLO ""`}})
+	c.env = append(c.env, "REDIS_USERNAME=relay", "REDIS_PASSWORD=hunter2", "REDIS_CONNECTION_TIMEOUT=1")
+	c.do("ingest", "-")
+	c.expect("connection", checkFail, "unknown command 'auth'", "remove REDIS_PASSWORD")
+	for _, f := range []format{formatTable, formatJSON, formatJSONL} {
+		code, stdout, stderr := call(t, t.Context(), c.configure, "doctor", "-o", string(f), "--db", c.db)
+		require.Equal(t, exitUnreachable, code)
+		require.NotContains(t, stdout+stderr, "hunter2")
+	}
+}

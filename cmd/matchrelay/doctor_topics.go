@@ -131,7 +131,16 @@ func checkReceivers(p *patient, c *check) {
 // checkMarks judges as the relay will when it starts.
 func checkMarks(p *patient, c *check) {
 	for _, m := range p.marks {
-		accepted, found := m.accepted.Sequence, m.found.Sequence
+		accepted, found, added := m.accepted.Sequence, m.found.Sequence, m.added.Sequence
+		agree := m.found == m.accepted || m.known && found > accepted // otherwise the stream is dealt with as well
+		switch {
+		case agree && m.err == nil && m.gone:
+			c.warn("none is needed; find out who deletes the stream, and check Redis's eviction",
+				"%s: its stream is gone, the relay adds again what the outbox retains", m.topic)
+		case agree && m.err == nil && 0 < added && added < found:
+			c.warn("keep RELAY_STREAMS on; let readers of the stream get what they missed elsewhere",
+				"%s: its stream has #%d and nothing since, to #%d: that was published with RELAY_STREAMS off, and is not added later", m.topic, added, found)
+		}
 		switch {
 		case m.err != nil:
 			_, mend := relay.Explain(m.err)

@@ -192,10 +192,21 @@ func (p *Proxy) Latency(d, jitter time.Duration) {
 // Throttle passes replies on no faster than that, in steps of 1000 bytes a second. Calling it again changes that.
 func (p *Proxy) Throttle(bytesPerSecond int) {
 	p.t.Helper()
+	p.throttle(stream.Downstream, bytesPerSecond)
+}
+
+// ThrottleCommands is Throttle for what the client sends.
+func (p *Proxy) ThrottleCommands(bytesPerSecond int) {
+	p.t.Helper()
+	p.throttle(stream.Upstream, bytesPerSecond)
+}
+
+func (p *Proxy) throttle(direction stream.Direction, bytesPerSecond int) {
+	p.t.Helper()
 	if bytesPerSecond < 1000 {
 		p.t.Fatalf("throttle to %d bytes a second: expected at least 1000", bytesPerSecond)
 	}
-	p.add("bandwidth", stream.Downstream, map[string]int64{"rate": int64(bytesPerSecond / 1000)})
+	p.add("bandwidth", direction, map[string]int64{"rate": int64(bytesPerSecond / 1000)})
 }
 
 // HalfOpen swallows what either side sends, without closing anything: as when a
