@@ -238,3 +238,26 @@ func TestAnEventThatRedisDoesNotTakeAgainDoesNotStopTheRepair(t *testing.T) {
 	r.waitArrived(sub, r.appended)
 	r.requireComplete(sub, nil)
 }
+
+func TestAnEventThatARestartedRedisDoesNotTakeAgainDoesNotStopTheRepair(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	opts := streaming()
+	opts.RejoinWait = -1
+	r.start(opts)
+	r.add("news", 1)
+	r.addEvent(message("news", strings.Repeat("x", 2<<20)))
+	r.add("news", 1)
+	sub.WaitFor(3)
+	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+	r.relay.Pause()
+	r.server.Kill()
+	r.server.Start()
+	r.do("CONFIG", "SET", "proto-max-bulk-len", "1mb")
+	r.relay.Resume()
+	r.add("news", 1)
+	r.waitDelivered("news")
+	r.requireStream(slices.Delete(r.news(), 1, 2))
+}

@@ -27,9 +27,9 @@
 // What Redis had accepted and not yet pushed to its subscribers dies with it. Every call insists on the run_id of the
 // Redis that it knows. When another one answers, the relay waits until as many subscribers are there as before (at most
 // Options.RejoinWait, of the time in which Redis answers), publishes what it had sent in the last 2 s of the old one again, in
-// order and with the same message IDs, and goes on. So it does with what was sent before and was still in the output buffer
-// of a slow subscriber when the relay last looked (CLIENT LIST: of any subscriber, for Redis does not tell who reads which
-// channel). Those are the only repeats. Where Redis does not tell, the last 2 s are all that comes again.
+// order and with the same message IDs, and goes on. So it does with what was sent up to a minute before and was still in the
+// output buffer of a slow subscriber when the relay last looked (CLIENT LIST: of any subscriber, for Redis does not tell who
+// reads which channel). Those are the only repeats. Where Redis does not tell, the last 2 s are all that comes again.
 //
 // # What an outage costs
 //

@@ -35,7 +35,7 @@ func (l *lane) handle(ctx context.Context, f failure) {
 		}
 	}
 	first := !l.failing
-	l.failing, l.ready = true, false
+	l.failing, l.ready, l.ahead = true, false, nil
 	state := Blocked
 	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
 	switch f.class {
@@ -101,7 +101,7 @@ func (l *lane) doubt(ctx context.Context, f failure, entries []outbox.Entry) err
 	if alone := s.blame(first.Sequence, last.Sequence); !alone {
 		return f
 	}
-	if !l.testify(ctx, OK) {
+	if !l.testify(ctx, l.progress.Run, OK) {
 		return f
 	}
 	s.failure.Attempts++
@@ -114,13 +114,15 @@ func (l *lane) doubt(ctx context.Context, f failure, entries []outbox.Entry) err
 }
 
 // testify says whether some guards in a row, over the time of one backoff, are answered with one of the outcomes.
-func (l *lane) testify(ctx context.Context, outcomes ...Outcome) bool {
+func (l *lane) testify(ctx context.Context, run string, outcomes ...Outcome) bool {
 	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
 	for range witnesses {
 		if ctx.Err() != nil {
 			return false
 		}
-		reply, err := l.call(ctx, l.batch())
+		b := l.batch()
+		b.Run = run
+		reply, err := l.call(ctx, b)
 		if err != nil || !slices.Contains(outcomes, reply.Outcome) {
 			return false
 		}

@@ -112,8 +112,11 @@ func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
 	return nil
 }
 
-// untold says whether an error of Buffers means that Redis does not tell.
-func untold(err error) bool { return Forbidden(err) || classify(err).mend == mendCommands }
+// untold says whether an error of Buffers means that Redis does not tell: it refuses the question, in words known or not.
+func untold(err error) bool {
+	f := classify(err)
+	return Forbidden(err) || f.mend == mendCommands || f.suspect && !isClosed(err)
+}
 
 // behind is how many bytes are in the fullest buffer, 0 where Redis does not tell. Those who were given up do not count.
 func (f *flow) behind(ctx context.Context) (bytes int64, err error) {

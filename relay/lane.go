@@ -39,6 +39,7 @@ type lane struct {
 	rejoining  bool // its subscribers are waited for; see rejoin
 	rejoinRun  string
 	rejoinLeft time.Duration
+	rejoinSeen time.Time
 	waived     bool // HoldMax is over: publish to whoever is there
 	heldSince  time.Time
 	backoff    *backoff.ExponentialBackOff
@@ -186,10 +187,10 @@ func (l *lane) idle(ctx context.Context) error {
 	l.turns = 0
 	l.status.set(Delivering, "", "")
 	after := l.r.opts.HealthInterval
-	if l.tail.from() != 0 {
-		after = min(after, l.tail.safe())
-	} else if l.r.opts.UntilEmpty {
+	if l.r.opts.UntilEmpty && l.tail.lookedAt() {
 		return errDone
+	} else if l.tail.from() != 0 {
+		after = min(after, l.tail.safe())
 	}
 	timer := time.NewTimer(after)
 	defer timer.Stop()
@@ -202,9 +203,6 @@ func (l *lane) idle(ctx context.Context) error {
 		return nil
 	case <-l.retry:
 	case <-timer.C:
-	}
-	if err := l.look(ctx); err != nil {
-		return err
 	}
 	reply, err := l.guard(ctx)
 	if err != nil || !l.ready { // what it found comes first: who was there before an outage must not be forgotten
@@ -239,14 +237,21 @@ func (l *lane) guard(ctx context.Context) (Reply, error) {
 	return reply, l.react(ctx, reply)
 }
 
-// call sends one guard.
+// call sends one guard, after a look at the buffers if it is time for one.
 func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
+	err := l.look(ctx)
 	began := time.Now()
-	replies, err := l.r.target.Publish(ctx, b)
+	var replies []Reply
+	if err == nil {
+		if replies, err = l.r.target.Publish(ctx, b); err != nil {
+			err = classify(err)
+		}
+	}
 	if err != nil {
 		l.suspect.acquit()
 		l.misfit.acquit()
-		return Reply{}, classify(err)
+		l.redoFails = 0
+		return Reply{}, err
 	}
 	l.heard(replies[0], began)
 	return replies[0], nil

@@ -79,9 +79,6 @@ func (l *lane) rest(ctx context.Context, opened <-chan struct{}) error {
 		return nil
 	case <-outlived:
 	}
-	if err := l.look(ctx); err != nil {
-		return err
-	}
 	reply, err := l.call(ctx, l.batch())
 	if err != nil {
 		return err

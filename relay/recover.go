@@ -59,11 +59,15 @@ func (l *lane) connect(ctx context.Context) error {
 }
 
 // rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Only the time in which Redis
-// answers counts, from its first answer; a failure meanwhile interrupts the wait, and another death of Redis begins a new one.
+// answers counts, from its first answer. A failure meanwhile interrupts the wait, and makes it longer by the time that Redis was
+// away, up to RejoinWait; another death of Redis begins a new one.
 func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 	if !l.rejoining || reply.Run != l.rejoinRun {
 		l.rejoining, l.rejoinRun, l.rejoinLeft = true, reply.Run, l.r.opts.RejoinWait
+	} else { // those who were back may have been thrown out once more
+		l.rejoinLeft = min(l.r.opts.RejoinWait, l.rejoinLeft+time.Since(l.rejoinSeen))
 	}
+	l.rejoinSeen = time.Now()
 	for reply.Receivers >= 0 && reply.Receivers < l.progress.Receivers && l.rejoinLeft > 0 && ctx.Err() == nil && !l.r.paused() {
 		if l.status.set(Waiting, "", fmt.Sprintf("%d of %d subscribers are back", reply.Receivers, l.progress.Receivers)) {
 			l.log.Info("Redis is back; waiting for its subscribers", "receivers", reply.Receivers, "before", l.progress.Receivers)
@@ -76,6 +80,7 @@ func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 		if err != nil || next.Outcome != OK {
 			return next, err
 		}
+		l.rejoinSeen = time.Now()
 		if l.rejoinLeft -= time.Since(answered); next.Run != l.rejoinRun {
 			l.rejoinRun, l.rejoinLeft = next.Run, l.r.opts.RejoinWait
 		}
@@ -217,7 +222,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		}
 		size := sizes([]Batch{b})
 		sent, err := l.r.flow.take(ctx, size, &l.express, l.slowed)
-		if err != nil || ctx.Err() != nil {
+		if err != nil || ctx.Err() != nil || l.r.paused() {
 			sent()
 			return false, err
 		}
@@ -227,7 +232,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		case err != nil:
 			f := classify(err)
 			if f.suspect {
-				if l.redoFails++; l.redoFails >= l.r.opts.MaxRetries {
+				if l.redoFails++; l.redoFails >= l.r.opts.MaxRetries && l.testify(ctx, run, OK) {
 					l.log.Error("gives up publishing again what subscribers may have missed when Redis died: Redis takes everything else",
 						"from", b.Events[0].Sequence, "through", through, "error", err)
 					l.tail, l.redoFails = tail{}, 0

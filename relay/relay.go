@@ -97,6 +97,7 @@ const (
 	batchBytes    = 1 << 20 // bytes in one script call; one larger event goes alone
 	pipelineDepth = 4       // calls in one round trip
 	receiverPoll  = 250 * time.Millisecond
+	lookEvery     = time.Second // the least time between two looks at the output buffers for the tail's sake
 	// tailWindow is how long before its death a Redis process may have accepted an event that it never pushed down the sockets
 	// of its subscribers, prompt as they are.
 	tailWindow = 2 * time.Second

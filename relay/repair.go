@@ -72,7 +72,7 @@ func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (read
 		case err != nil:
 			f := classify(err)
 			if f.suspect && len(events) > 0 {
-				l.suspectMisfit(ctx, events[0].Sequence, from)
+				l.suspectMisfit(ctx, reply.Run, events[0].Sequence, from)
 			}
 			return readded, false, f
 		case answer.Outcome == Refused:
@@ -92,8 +92,8 @@ func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (read
 
 // suspectMisfit takes note of a step that failed, perhaps by the fault of an event that Redis does not take any more: one that
 // fails alone as often as an event may fail, while everything else succeeds, is left out of the stream.
-func (l *lane) suspectMisfit(ctx context.Context, first, last uint64) {
-	if alone := l.misfit.blame(first, last); !alone || l.misfit.times < l.r.opts.MaxRetries || !l.testify(ctx, OK, Lost, Gone) {
+func (l *lane) suspectMisfit(ctx context.Context, run string, first, last uint64) {
+	if alone := l.misfit.blame(first, last); !alone || l.misfit.times < l.r.opts.MaxRetries || !l.testify(ctx, run, OK, Lost, Gone) {
 		return
 	}
 	l.log.Error("gives up adding an event to its stream again: Redis takes everything else", "sequence", first)

@@ -13,7 +13,8 @@ if ARGV[2] ~= run then
   return reply
 end
 local done = mark[3] == run and mark[4] or '0'
-redis.call('HSET', KEYS[1], 'redo_run', run, 'redo_seq', ARGV[last - 1])
+local ends = tonumber(ARGV[last - 1]) > tonumber(done) and ARGV[last - 1] or done
+redis.call('HSET', KEYS[1], 'redo_run', run, 'redo_seq', ends)
 for i = first, last, 2 do
   if tonumber(ARGV[i]) > tonumber(done) then
     local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[i + 1])

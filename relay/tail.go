@@ -3,7 +3,8 @@ package relay
 import "time"
 
 // tail remembers which accepted events a death of Redis could still take: those that it accepted less than tailWindow
-// before it was last heard of, and those that a slow subscriber has still to read, for they wait in its output buffer.
+// before it was last heard of, and those that a slow subscriber has still to read, for they wait in its output buffer; but not
+// those that it has not read for flowPatience.
 type tail struct {
 	spans []span
 	sent  int64 // bytes that were ever accepted
@@ -30,7 +31,7 @@ func (t *tail) add(from uint64, bytes int64, at time.Time) {
 
 // due says whether it is time to look at the buffers: something would leave the tail if they are empty.
 func (t *tail) due(now time.Time) bool {
-	return len(t.spans) > 0 && now.Sub(t.spans[0].at) >= tailWindow && now.Sub(t.seen.at) >= receiverPoll
+	return len(t.spans) > 0 && now.Sub(t.spans[0].at) >= tailWindow && now.Sub(t.seen.at) >= lookEvery
 }
 
 // see takes note of how many bytes were in the fullest buffer at a time.
@@ -39,7 +40,11 @@ func (t *tail) see(at time.Time, behind int64) { t.seen = sight{at, t.sent, behi
 // alive takes note that Redis was alive at a time: the time when a call was sent that it answered. So it is the one whose
 // buffers were looked at before, and whatever was not in them any more has left it.
 func (t *tail) alive(at time.Time) {
-	for len(t.spans) > 0 && at.Sub(t.spans[0].at) >= tailWindow && t.spans[0].read(t.seen) {
+	for len(t.spans) > 0 {
+		s := t.spans[0]
+		if age := at.Sub(s.at); age < tailWindow || age < flowPatience && !s.read(t.seen) {
+			return
+		}
 		t.spans = t.spans[1:]
 	}
 }
@@ -57,5 +62,11 @@ func (t *tail) from() uint64 {
 
 // safe is when a look and a sign of life may empty the tail.
 func (t *tail) safe() time.Duration {
-	return max(receiverPoll, time.Until(t.spans[len(t.spans)-1].at.Add(tailWindow)))
+	return max(lookEvery, time.Until(t.spans[len(t.spans)-1].at.Add(tailWindow)))
+}
+
+// lookedAt says whether the buffers were looked at when the whole tail was older than tailWindow: what is left waits for a slow
+// subscriber.
+func (t *tail) lookedAt() bool {
+	return len(t.spans) == 0 || t.seen.at.Sub(t.spans[len(t.spans)-1].at) >= tailWindow
 }

@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"github.com/PitchConnect/matchrelay/outbox"
-	"github.com/PitchConnect/matchrelay/relay"
 )
 
 // The arguments of the calls of a relay that have no type of their own; each call takes what it needs.
@@ -111,7 +110,7 @@ func (s *server) report(w http.ResponseWriter, r *http.Request, number uint64) e
 	}
 	return s.drains.during(number, func(h *holder) error {
 		h.reported(told)
-		s.drains.paused.Store(told.Health.State == relay.Paused) // perhaps since before it had the lease
+		s.drains.paused.Store(told.Paused) // perhaps since before it had the lease
 		respond(w, http.StatusOK, true)
 		return nil
 	})

@@ -34,6 +34,7 @@ type leaseLine struct {
 	Yielded bool    `json:"yielded,omitempty"` // the file goes to a process that wants it
 	Lease   uint64  `json:"lease,omitempty"`   // granted
 	Seconds float64 `json:"seconds,omitempty"` // with Lease: until it is lost, unless the relay is heard of
+	Paused  bool    `json:"paused,omitempty"`  // with Lease: the relay before was
 	Wake    bool    `json:"wake,omitempty"`    // something was appended
 	Ask     string  `json:"ask,omitempty"`
 	Number  uint64  `json:"number,omitempty"` // of the question
@@ -42,6 +43,7 @@ type leaseLine struct {
 // report is what a relay tells of itself, at least three times in the time of its lease.
 type report struct {
 	Health  relay.Health `json:"health"`
+	Paused  bool         `json:"paused"`  // by an operator, also when Health says that it does not run just now
 	Answers uint64       `json:"answers"` // the question that it answers, or 0
 }
 
@@ -91,9 +93,6 @@ func (d *drains) acquire(name string) (h *holder, by string, freed <-chan struct
 	d.last++
 	h = &holder{number: d.last, name: name, granted: time.Now(), asks: make(chan leaseLine, 16), answers: map[uint64]chan struct{}{},
 		health: relay.Health{State: relay.Waiting, Since: time.Now(), Topics: map[string]relay.TopicHealth{}}}
-	if d.paused.Load() {
-		h.asks <- leaseLine{Ask: askPause}
-	}
 	d.freed = make(chan struct{})
 	d.holder.Store(h)
 	return h, "", nil
@@ -213,7 +212,7 @@ func (s *server) lease(w http.ResponseWriter, r *http.Request) error {
 	why := "it is not heard of any more"
 	defer func() { s.opts.Logger.Info("a relay has ended draining", "relay", name, "reason", why) }()
 	appended := s.opts.Outbox.Appended() // before the relay reads
-	if !tell(leaseLine{Lease: h.number, Seconds: s.leaseTime().Seconds()}) {
+	if !tell(leaseLine{Lease: h.number, Seconds: s.leaseTime().Seconds(), Paused: s.drains.paused.Load()}) {
 		return nil
 	}
 	expiry := time.NewTimer(s.leaseTime())

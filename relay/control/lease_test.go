@@ -206,7 +206,7 @@ func TestAReportOfANewerRelayKeepsTheLease(t *testing.T) {
 func TestAPauseCanBeEndedWithoutARelay(t *testing.T) {
 	g := startLease(t, 0)
 	_, number, hangUp := g.silent()
-	status, _ := g.ask("POST", "/v1/relay/"+number+"/report", `{"health":{"state":"paused"}}`)
+	status, _ := g.ask("POST", "/v1/relay/"+number+"/report", `{"health":{"state":"not_running"},"paused":true}`)
 	require.Equal(t, http.StatusOK, status)
 	require.NoError(t, hangUp())
 	require.Eventually(t, func() bool {

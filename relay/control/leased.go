@@ -32,7 +32,7 @@ func (c *Client) Relay(ctx context.Context, build func(relay.Source) *relay.Rela
 		in := json.NewDecoder(lines)
 		var granted leaseLine
 		if granted, err = c.await(in, waiting); err == nil && impatient() { // from here on ctx ends the relay, and that the connection
-			err = c.drain(ctx, &lease{client: c, connection: connection, hangUp: hangUp, lines: in, number: granted.Lease,
+			err = c.drain(ctx, granted.Paused, &lease{client: c, connection: connection, hangUp: hangUp, lines: in, number: granted.Lease,
 				time: time.Duration(granted.Seconds * float64(time.Second)), appended: make(chan struct{})}, build)
 		}
 	}
@@ -67,8 +67,11 @@ func processName() string {
 }
 
 // drain runs a relay until it ends or the lease is lost.
-func (c *Client) drain(ctx context.Context, l *lease, build func(relay.Source) *relay.Relay) error {
+func (c *Client) drain(ctx context.Context, paused bool, l *lease, build func(relay.Source) *relay.Relay) error {
 	r := build(l)
+	if paused {
+		r.Pause()
+	}
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(l.connection, stop)()
@@ -114,7 +117,7 @@ func (l *lease) listen(r *relay.Relay) {
 		}
 		if line.Ask != "" {
 			obey(r, line.Ask)
-			_ = l.report(report{Health: r.Health(), Answers: line.Number}) // keep will find out what is wrong
+			_ = l.report(report{Health: r.Health(), Paused: r.Paused(), Answers: line.Number}) // keep will find out what is wrong
 		}
 	}
 }
@@ -129,7 +132,7 @@ func (l *lease) keep(r *relay.Relay) {
 			return
 		case <-ticker.C:
 		}
-		if err := l.report(report{Health: r.Health()}); err != nil {
+		if err := l.report(report{Health: r.Health(), Paused: r.Paused()}); err != nil {
 			l.hangUp(fmt.Errorf("%w: %w", ErrLeaseLost, err))
 		}
 	}
