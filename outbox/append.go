@@ -129,7 +129,7 @@ func (o *Outbox) appendOne(l *ledger, e Event, replayOf uint64) (uint64, error) 
 		}
 	}
 	sequence := l.number(keyLast) + 1
-	value := encodeRecord(sequence, e, replayOf, o.opts.Now())
+	value := encodeRecord(sequence, e, replayOf, o.opts.Now(), l.room)
 	size := uint64(len(value) + recordOverhead)
 	if err := o.makeRoom(l, e, size); err != nil {
 		return 0, err

@@ -149,7 +149,8 @@ func (o *Outbox) commit(fn func(l *ledger) error) (err error) {
 	}()
 	err = o.db.Update(func(tx *bolt.Tx) error {
 		l := openLedger(tx)
-		l.shared = true
+		l.shared, l.room = true, &o.room
+		o.room.block = o.room.block[:0] // bbolt keeps values until its transaction has ended
 		if err := l.applyReceipts(receipts); err != nil {
 			return fmt.Errorf("settle: %w", err)
 		}

@@ -117,6 +117,7 @@ type ledger struct {
 	numbers map[string]uint64 // that were set, by key in the meta bucket
 	shared  bool              // by all closures of a commit: counters are written once, at its end
 	signals bool              // the commit wakes who waits for events
+	room    *room             // for records, until the commit; nil: each has its own
 	err     error
 }
 

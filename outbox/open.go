@@ -35,6 +35,7 @@ type Outbox struct {
 
 	running    atomic.Pointer[closure] // the Update closure that runs now
 	background sync.WaitGroup          // the leader, and the flush timer
+	room       room                    // the leader's
 	closing    sync.Once
 	closeErr   error // guarded by closing
 

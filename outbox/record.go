@@ -65,7 +65,7 @@ type record struct {
 	storedSize int
 }
 
-func encodeRecord(sequence uint64, e Event, replayOf uint64, now time.Time) []byte {
+func encodeRecord(sequence uint64, e Event, replayOf uint64, now time.Time, r *room) []byte {
 	var flags byte
 	if e.Snapshot {
 		flags |= flagSnapshot
@@ -79,7 +79,7 @@ func encodeRecord(sequence uint64, e Event, replayOf uint64, now time.Time) []by
 			payload, flags = packed, flags|flagZstd
 		}
 	}
-	b := make([]byte, recordHeaderSize, recordHeaderSize+3+len(e.MessageID)+len(e.Key)+len(e.TraceParent)+len(payload))
+	b := r.take(recordHeaderSize + 3 + len(e.MessageID) + len(e.Key) + len(e.TraceParent) + len(payload))[:recordHeaderSize]
 	b[0], b[1] = recordVersion, flags
 	binary.BigEndian.PutUint64(b[6:], uint64(now.UnixNano()))
 	binary.BigEndian.PutUint64(b[14:], replayOf)
@@ -90,6 +90,24 @@ func encodeRecord(sequence uint64, e Event, replayOf uint64, now time.Time) []by
 	b = append(b, payload...)
 	binary.BigEndian.PutUint32(b[2:], recordCRC(sequence, b))
 	return b
+}
+
+// room is where the records of a commit are made; the next commit uses it again. A nil room is made for each record.
+type room struct{ block []byte }
+
+const roomSize = 256 << 10
+
+// take makes room for n bytes, which are to be written.
+func (r *room) take(n int) []byte {
+	if r == nil || n > roomSize/8 {
+		return make([]byte, n)
+	}
+	if len(r.block)+n > cap(r.block) {
+		r.block = make([]byte, 0, roomSize)
+	}
+	from := len(r.block)
+	r.block = r.block[:from+n]
+	return r.block[from : from+n : from+n]
 }
 
 func recordCRC(sequence uint64, b []byte) uint32 {

@@ -13,7 +13,7 @@ import (
 
 func TestEveryFlippedBitOfARecordIsFound(t *testing.T) {
 	e := Event{Topic: "a", MessageID: "id", Key: "key", Payload: []byte("payload"), TraceParent: "trace"}
-	whole := encodeRecord(7, e, 3, time.Unix(1, 2))
+	whole := encodeRecord(7, e, 3, time.Unix(1, 2), nil)
 	_, err := decodeRecord(7, whole)
 	require.NoError(t, err)
 	_, err = decodeRecord(8, whole)
@@ -39,9 +39,9 @@ func resign(sequence uint64, b []byte) []byte {
 }
 
 func TestARecordWithARightChecksumIsStillChecked(t *testing.T) {
-	packed := encodeRecord(1, Event{MessageID: "id", Payload: []byte(strings.Repeat("a", compressFrom))}, 0, time.Time{})
+	packed := encodeRecord(1, Event{MessageID: "id", Payload: []byte(strings.Repeat("a", compressFrom))}, 0, time.Time{}, nil)
 	t.Run("a payload that is no zstd", func(t *testing.T) {
-		b := encodeRecord(1, event("a", "id"), 0, time.Time{})
+		b := encodeRecord(1, event("a", "id"), 0, time.Time{}, nil)
 		b[1] |= flagZstd
 		_, err := decodeRecord(1, resign(1, b))
 		require.ErrorContains(t, err, "decompress")
@@ -66,7 +66,7 @@ func TestARecordKeepsEveryFieldOfItsEvent(t *testing.T) {
 		}
 		sequence, replayOf := rapid.Uint64().Draw(t, "sequence"), rapid.Uint64().Draw(t, "replay of")
 		now := time.Unix(0, rapid.Int64Min(0).Draw(t, "now")).UTC()
-		r, err := decodeRecord(sequence, encodeRecord(sequence, e, replayOf, now))
+		r, err := decodeRecord(sequence, encodeRecord(sequence, e, replayOf, now, nil))
 		require.NoError(t, err)
 		require.Equal(t, e, Event{MessageID: r.messageID, Key: r.key, TraceParent: r.trace, Payload: r.payload,
 			Snapshot: r.snapshot(), Urgent: r.flags&flagUrgent != 0})
@@ -76,8 +76,8 @@ func TestARecordKeepsEveryFieldOfItsEvent(t *testing.T) {
 }
 
 func FuzzDecodeRecord(f *testing.F) {
-	f.Add(encodeRecord(1, event("a", "id"), 0, time.Unix(1, 0)), false)
-	f.Add(encodeRecord(1, Event{MessageID: "id", Key: "k", Payload: []byte(strings.Repeat("a", compressFrom))}, 9, time.Unix(1, 0)), true)
+	f.Add(encodeRecord(1, event("a", "id"), 0, time.Unix(1, 0), nil), false)
+	f.Add(encodeRecord(1, Event{MessageID: "id", Key: "k", Payload: []byte(strings.Repeat("a", compressFrom))}, 9, time.Unix(1, 0), nil), true)
 	f.Add([]byte{}, true)
 	f.Fuzz(func(t *testing.T, b []byte, sign bool) {
 		if sign {
