@@ -203,4 +203,4 @@ func benchAppend(ctx context.Context, plan benchPlan, folder string, callers int
 }
 
 // callsOf is how often appending is called in a round.
-func callsOf(plan benchPlan, callers int) int { return plan.appends * max(callers, 5) }
+func callsOf(plan benchPlan, callers int) int { return plan.appends * max(callers, 20) }
