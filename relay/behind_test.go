@@ -90,6 +90,27 @@ func (r *rig) inBuffers() (bytes int64) {
 	return bytes
 }
 
+func TestLooksAtTheBuffersThatAlwaysFailStopNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	front := r.front()
+	var looks atomic.Int64
+	front.buffers = func(func() ([]relay.Buffer, error)) ([]relay.Buffer, error) {
+		looks.Add(1)
+		return nil, context.DeadlineExceeded
+	}
+	r.startTarget(quick(), front)
+	r.add("news", 1)
+	sub.WaitFor(1)
+	eventually(t, "it has looked in vain", func() bool { return looks.Load() >= 2 })
+	r.add("news", 5)
+	sub.WaitFor(6)
+	r.waitDelivered("news")
+	r.requireComplete(sub, nil)
+}
+
 // stuckReader is a subscriber of another channel that reads nothing, with something in its output buffer.
 func (r *rig) stuckReader() {
 	r.t.Helper()

@@ -39,6 +39,7 @@ type lane struct {
 	rejoining  bool // its subscribers are waited for; see rejoin
 	rejoinRun  string
 	rejoinLeft time.Duration
+	rejoinMore time.Duration // by which rejoinLeft may still grow
 	rejoinSeen time.Time
 	waived     bool // HoldMax is over: publish to whoever is there
 	heldSince  time.Time
@@ -237,9 +238,12 @@ func (l *lane) guard(ctx context.Context) (Reply, error) {
 	return reply, l.react(ctx, reply)
 }
 
-// call sends one guard, after a look at the buffers if it is time for one.
+// call sends one guard, after a look at the buffers if it is time for one; but to get ready, no look is needed.
 func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
-	err := l.look(ctx)
+	var err error
+	if l.ready {
+		err = l.look(ctx)
+	}
 	began := time.Now()
 	var replies []Reply
 	if err == nil {

@@ -60,12 +60,15 @@ func (l *lane) connect(ctx context.Context) error {
 
 // rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Only the time in which Redis
 // answers counts, from its first answer. A failure meanwhile interrupts the wait, and makes it longer by the time that Redis was
-// away, up to RejoinWait; another death of Redis begins a new one.
+// away, for those who were back may have been thrown out once more: up to RejoinWait, and by three times that in all. Another
+// death of Redis begins a new one.
 func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
+	wait := l.r.opts.RejoinWait
 	if !l.rejoining || reply.Run != l.rejoinRun {
-		l.rejoining, l.rejoinRun, l.rejoinLeft = true, reply.Run, l.r.opts.RejoinWait
-	} else { // those who were back may have been thrown out once more
-		l.rejoinLeft = min(l.r.opts.RejoinWait, l.rejoinLeft+time.Since(l.rejoinSeen))
+		l.rejoining, l.rejoinRun, l.rejoinLeft, l.rejoinMore = true, reply.Run, wait, 3*wait
+	} else {
+		more := min(time.Since(l.rejoinSeen), wait-l.rejoinLeft, l.rejoinMore)
+		l.rejoinLeft, l.rejoinMore = l.rejoinLeft+more, l.rejoinMore-more
 	}
 	l.rejoinSeen = time.Now()
 	for reply.Receivers >= 0 && reply.Receivers < l.progress.Receivers && l.rejoinLeft > 0 && ctx.Err() == nil && !l.r.paused() {
@@ -82,7 +85,7 @@ func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 		}
 		l.rejoinSeen = time.Now()
 		if l.rejoinLeft -= time.Since(answered); next.Run != l.rejoinRun {
-			l.rejoinRun, l.rejoinLeft = next.Run, l.r.opts.RejoinWait
+			l.rejoinRun, l.rejoinLeft, l.rejoinMore = next.Run, wait, 3*wait
 		}
 		reply = next
 	}
@@ -112,6 +115,11 @@ func (l *lane) hold(ctx context.Context) error {
 		waits, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: l.sent, Events: 1})
 		if err != nil {
 			return err
+		}
+		if l.tail.from() != l.progress.TailFrom { // Redis has outlived what was sent before
+			if err := l.settle(ctx); err != nil {
+				return err
+			}
 		}
 		if reply.Receivers < 0 || reply.Receivers >= l.required() || len(waits) == 0 { // an operator may have discarded them
 			l.heldSince = time.Time{}
