@@ -55,8 +55,8 @@ type Range struct {
 	Bytes   int    `json:"bytes"`   // at most so many bytes of payload, but always one event
 }
 
-// Read makes room for as many as are asked for, up to most, when it has found backlogged.
-const backlogged, most = 32, 1024
+// When Read has found backlogFrom events, it makes room for as many as are asked for, but not for more than backlogRoom.
+const backlogFrom, backlogRoom = 32, 1024
 
 // Read returns events of one topic in order, but for those that are parked, discarded or replayed under a new sequence.
 func (o *Outbox) Read(_ context.Context, r Range) ([]Entry, error) {
@@ -77,8 +77,8 @@ func (o *Outbox) Read(_ context.Context, r Range) ([]Entry, error) {
 			if size += payloadSize(v); size > r.Bytes && len(entries) > 0 {
 				break
 			}
-			if len(entries) == backlogged {
-				entries = slices.Grow(entries, min(r.Events, most)-backlogged)
+			if len(entries) == backlogFrom {
+				entries = slices.Grow(entries, min(r.Events, backlogRoom)-backlogFrom)
 			}
 			entries = append(entries, readEntry(r.Topic, sequence, v))
 		}

@@ -36,10 +36,7 @@ func TestAProcessThatDiesTogetherWithRedisPublishesWhatSubscribersMayHaveMissed(
 	sub.WaitSubscribed(2)
 	r.start(quick())
 	r.waitDelivered("news")
-	mayRepeat := map[string]bool{}
-	for _, e := range r.appended[3:] {
-		mayRepeat[e.MessageID] = true
-	}
+	mayRepeat := mayRepeatOf(r.appended[3:])
 	eventually(t, "the last five came again", func() bool { return len(r.received(sub)) == 13 })
 	r.requireComplete(sub, mayRepeat)
 }
@@ -86,10 +83,7 @@ func TestARedisThatDiesAgainWhileTheTailIsPublishedAgain(t *testing.T) {
 	r.server.Start()
 	r.add("news", 10)
 	r.waitDelivered("news")
-	mayRepeat := map[string]bool{}
-	for _, e := range r.appended {
-		mayRepeat[e.MessageID] = true
-	}
+	mayRepeat := mayRepeatOf(r.appended)
 	eventually(t, "all has arrived", func() bool {
 		got := r.received(sub)
 		return got[len(got)-1] == r.appended[19]

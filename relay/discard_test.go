@@ -135,3 +135,18 @@ func TestAHeldTopicWhoseEventsAreDiscardedHasNothingToWaitFor(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, <-ended, "nothing is pending any more")
 }
+
+// discardPending gives up everything that is pending for a topic, and says how many events that were.
+func (r *rig) discardPending(topic string) int {
+	r.t.Helper()
+	pending, err := r.box.List(context.Background(), outbox.Filter{Topic: topic, State: outbox.Pending})
+	require.NoError(r.t, err)
+	require.NotEmpty(r.t, pending)
+	var sequences []uint64
+	for _, event := range pending {
+		sequences = append(sequences, event.Sequence)
+	}
+	_, err = r.box.Discard(context.Background(), sequences, outbox.DiscardOptions{Reason: "test"})
+	require.NoError(r.t, err)
+	return len(sequences)
+}

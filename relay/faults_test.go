@@ -241,10 +241,7 @@ func TestTopicsWaitForTheSubscribersThatWereThereBeforeAnOutage(t *testing.T) {
 	prompt.WaitFor(10)
 	slow.WaitFor(10)
 	r.server.Kill()
-	mayRepeat := map[string]bool{}
-	for _, e := range r.appended {
-		mayRepeat[e.MessageID] = true
-	}
+	mayRepeat := mayRepeatOf(r.appended)
 	r.add("news", 5)
 	r.add("alerts", 5)
 	r.server.Start()

@@ -1,14 +1,12 @@
 package relay_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
-	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
@@ -75,15 +73,7 @@ func TestWhatIsDiscardedDuringAPauseIsNotSentAfterIt(t *testing.T) {
 		return arrived > 0 && arrived == before && r.topic("news").Delivered == uint64(arrived)
 	})
 	r.requireQuiet(sub, arrived)
-	pending, err := r.box.List(context.Background(), outbox.Filter{Topic: "news", State: outbox.Pending})
-	require.NoError(t, err)
-	var sequences []uint64
-	for _, event := range pending {
-		sequences = append(sequences, event.Sequence)
-	}
-	require.NotEmpty(t, sequences)
-	_, err = r.box.Discard(context.Background(), sequences, outbox.DiscardOptions{Reason: "test"})
-	require.NoError(t, err)
+	r.discardPending("news")
 	r.add("news", 1)
 	eventually(t, "the new event has arrived", func() bool {
 		r.relay.Resume()
@@ -170,10 +160,7 @@ func TestAnOutageThatBeginsInAPauseIsSeenWhenItEnds(t *testing.T) {
 	r.add("news", 3)
 	sub.WaitFor(3)
 	r.waitDelivered("news")
-	mayRepeat := map[string]bool{}
-	for _, e := range r.appended {
-		mayRepeat[e.MessageID] = true
-	}
+	mayRepeat := mayRepeatOf(r.appended)
 	r.relay.Pause()
 	r.server.Kill() // before it is known to have outlived what it was given
 	r.add("news", 3)

@@ -320,10 +320,7 @@ func TestFailuresWhileRedisIsRepaired(t *testing.T) {
 	r.server.Start()
 	r.add("news", 5)
 	r.waitDelivered("news")
-	mayRepeat := map[string]bool{}
-	for _, e := range r.appended {
-		mayRepeat[e.MessageID] = true
-	}
+	mayRepeat := mayRepeatOf(r.appended)
 	eventually(t, "all has arrived", func() bool {
 		got := r.received(sub)
 		return got[len(got)-1] == r.appended[9]

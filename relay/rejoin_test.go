@@ -51,14 +51,6 @@ func waitThroughHiccups(t *testing.T, away time.Duration) {
 	r.requireComplete(stays, mayRepeatOf(r.appended[:3]))
 }
 
-func mayRepeatOf(events []redistest.Event) map[string]bool {
-	ids := map[string]bool{}
-	for _, e := range events {
-		ids[e.MessageID] = true
-	}
-	return ids
-}
-
 func TestALongOutageGivesSubscribersTheirTimeAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, redistest.Options{Persistence: redistest.AOF})

@@ -226,3 +226,12 @@ func (r *rig) alertKinds() (kinds []string) {
 	}
 	return kinds
 }
+
+// mayRepeatOf names events for requireComplete.
+func mayRepeatOf(events []redistest.Event) map[string]bool {
+	ids := map[string]bool{}
+	for _, e := range events {
+		ids[e.MessageID] = true
+	}
+	return ids
+}
