@@ -1,6 +1,7 @@
 -- Publishes a batch of events that follow each other, each once, and adds each to the stream, once, if there is one.
 -- KEYS[1]  high-water mark of (origin, channel): hash of seq and id: the last event that was published; stream_seq and
---          stream_id: the last one that the stream was given; unheard: the latest sequences that nobody heard
+--          stream_id: the last one that the stream was given; unheard: the latest sequences that nobody heard; redo_run and
+--          redo_seq: what was published by which process of Redis, see republish.lua
 -- KEYS[2]  the stream, if events are added to one
 -- ARGV     1 channel, 2 run_id to insist on ('' = any), 3 and 4 sequence and message ID of the predecessor,
 --          5 receivers required, 6 receivers known to the caller (-1 = ask this node, -2 = not known),
@@ -86,11 +87,12 @@ end
 -- bare PUBLISH would answer OK and lose the message. Nothing else may fail between the two, for a script is not rolled
 -- back: hence EXPIRE at the end.
 local upto = ahead and tonumber(sseq) or 0 -- the stream has every event up to here
+-- redo_run and redo_seq say what this process has published, also to a relay that dies before it has stored which process that was.
 local function write(seq, id, sseq, sid)
   if KEYS[2] then
-    return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id, 'stream_seq', sseq, 'stream_id', sid)
+    return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id, 'redo_run', run, 'redo_seq', seq, 'stream_seq', sseq, 'stream_id', sid)
   end
-  return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)
+  return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id, 'redo_run', run, 'redo_seq', seq)
 end
 if from > count then
   redis.call('HSET', KEYS[1], 'seq', seq, 'id', id)

@@ -7,6 +7,7 @@
 -- Answers  {status, seq, id, '', -1, 0, error, stream_seq, stream_id}: OK, LOST with the mark that was found instead, or ERR
 local mark = redis.call('HMGET', KEYS[1], 'seq', 'id', 'stream_seq', 'stream_id')
 local seq, id, sseq, sid = mark[1] or '0', mark[2] or '', mark[3] or '0', mark[4] or ''
+local marked, markedID = sseq, sid -- kept until something is in the stream again, so that it is found gone the next time as well
 if KEYS[2] and sseq ~= '0' and redis.call('EXISTS', KEYS[2]) == 0 then
   sseq, sid = '0', '' -- as it was reported
 end
@@ -25,7 +26,11 @@ if #ARGV > 15 then
   for i = 16, #ARGV, 4 do
     local err = add(ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 2])
     if err then
-      write(seq, id, sseq, sid)
+      if i == 16 then
+        write(seq, id, marked, markedID)
+      else
+        write(seq, id, sseq, sid)
+      end
       return {'ERR', seq, id, '', -1, 0, err, sseq, sid}
     end
     seq, id, sseq, sid = ARGV[i], ARGV[i + 1], ARGV[i], ARGV[i + 1]

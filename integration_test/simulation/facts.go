@@ -1,0 +1,211 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// lineage is what is in the file: an older copy of the file has an older one.
+type lineage struct {
+	updates   int               // transactions of the processor
+	events    []appended        // by the processor and by operators; the relay's alerts are only in the file
+	discarded map[uint64]string // message IDs, by sequence
+	replayed  map[uint64]bool   // sequences that were appended again
+}
+
+func (l lineage) clone() lineage {
+	return lineage{l.updates, slices.Clip(l.events), maps.Clone(l.discarded), maps.Clone(l.replayed)}
+}
+
+// appended is an event whose transaction has committed.
+type appended struct {
+	sequence uint64
+	id       string
+	topic    string
+	at       time.Time
+	replayOf uint64
+	poison   bool
+	snapshot bool
+}
+
+// facts are what a run is judged by.
+type facts struct {
+	made       int // events that were made
+	alerted    map[string]int
+	poison     map[string]bool // message IDs of events that Redis does not take
+	everFaulty map[string]bool // faults that Redis ever had
+	rolledBack []time.Time
+	silenced   map[string]time.Time // discarded while certainly nothing was in flight
+	pausedAt   time.Time
+	downAt     time.Time
+	trouble    map[string]time.Time // when something last stood in a topic's way
+	published  map[string]bool      // message IDs, as far as the log was looked through
+	lookedThru int
+	tells      []tell
+	looks      []look
+}
+
+// tell is an answer to a call that was executed.
+type tell struct {
+	at        time.Time
+	process   int
+	run       string
+	channel   string
+	receivers int
+}
+
+// look is an executed CLIENT LIST.
+type look struct {
+	at      time.Time
+	process int
+	bytes   int64
+}
+
+func (w *world) initFacts() {
+	w.discarded, w.replayed = map[uint64]string{}, map[uint64]bool{}
+	w.alerted, w.poison, w.everFaulty, w.published = map[string]int{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	w.silenced, w.trouble = map[string]time.Time{}, map[string]time.Time{}
+	w.note()
+}
+
+// violate takes note of a promise that is not kept. The first one is what counts: what follows may follow from it.
+func (w *world) violate(format string, args ...any) {
+	text := fmt.Sprintf("%v: %s", time.Since(w.began), fmt.Sprintf(format, args...))
+	w.trace("VIOLATION %s", text)
+	w.telling.Lock()
+	defer w.telling.Unlock()
+	if len(w.violations) < 10 {
+		w.violations = append(w.violations, text)
+	}
+}
+
+// sound says whether every promise was kept so far.
+func (w *world) sound() bool {
+	w.telling.Lock()
+	defer w.telling.Unlock()
+	return len(w.violations) == 0
+}
+
+// record takes note of an event that is in the file.
+func (w *world) record(e outbox.Event, sequence, replayOf uint64, poison bool) {
+	w.events = append(w.events, appended{sequence, e.MessageID, e.Topic, time.Now(), replayOf, poison, e.Snapshot})
+	if poison {
+		w.poison[e.MessageID] = true
+	}
+	if replayOf != 0 {
+		w.replayed[replayOf] = true
+	}
+}
+
+// poisoned says whether Redis closes the connection because of an event.
+func (w *world) poisoned(b relay.Batch) bool {
+	return slices.ContainsFunc(b.Events, func(e outbox.Entry) bool { return w.poison[e.MessageID] })
+}
+
+func (w *world) told(p *process, b relay.Batch, reply relay.Reply, err error) {
+	if err == nil {
+		w.tells = append(w.tells, tell{time.Now(), p.number, reply.Run, b.Channel, reply.Receivers})
+	}
+}
+
+func (w *world) looked(p *process, list []relay.Buffer, err error) {
+	if err != nil {
+		return
+	}
+	l := look{at: time.Now(), process: p.number}
+	for _, b := range list {
+		l.bytes = max(l.bytes, b.Bytes)
+	}
+	w.looks = append(w.looks, l)
+}
+
+// obstacle is what stands in the way of a topic, "" when nothing does.
+func (w *world) obstacle(topic string) string {
+	s := w.server
+	switch {
+	case w.process == nil:
+		return "process down"
+	case w.process.restarting:
+		return "relay down"
+	case w.paused:
+		return "paused"
+	case w.diskFull:
+		return "disk full"
+	case s == nil || !s.up || !s.frozen.IsZero():
+		return "Redis down"
+	case len(s.faults) > 0:
+		return "Redis faulty"
+	case w.net.mode != "" || len(w.net.faults) > 0:
+		return "network"
+	case s.subscribed(channelOf(topic)) < w.schedule.Settings.number("min."+topic):
+		return "too few subscribers"
+	}
+	for _, c := range s.clients {
+		if c.present && (c.rate < promptRate || len(c.buffer) > 0) {
+			return "slow subscriber"
+		}
+	}
+	return ""
+}
+
+// note is called after each change, and now and then.
+func (w *world) note() {
+	now := time.Now()
+	for _, topic := range topics {
+		if w.obstacle(topic) != "" {
+			w.trouble[topic] = now
+		}
+	}
+	if w.paused && w.pausedAt.IsZero() {
+		w.pausedAt = now
+	} else if !w.paused {
+		w.pausedAt = time.Time{}
+	}
+	if down := w.server != nil && !w.server.up; down && w.downAt.IsZero() {
+		w.downAt = now
+	} else if !down {
+		w.downAt = time.Time{}
+	}
+}
+
+// patience is how long an event may wait on a topic that nothing stands in the way of: the wait for former subscribers with all its
+// extensions, the longest backoff, and what it takes to find out that an event is poison.
+func (w *world) patience(topic string) time.Duration {
+	d := 4*w.schedule.Settings.duration("rejoin") + 3*time.Minute
+	for _, e := range w.events {
+		if e.poison && e.topic == topic {
+			d += 90 * time.Second
+		}
+	}
+	return d
+}
+
+// checkProgress finds what has come to a stand though nothing stands in its way.
+func (w *world) checkProgress() {
+	w.lookThrough()
+	now := time.Now()
+	for _, topic := range topics {
+		since := w.trouble[topic]
+		if w.obstacle(topic) != "" || now.Sub(since) < w.patience(topic) {
+			continue
+		}
+		for _, e := range w.events {
+			if e.topic == topic && !w.published[e.id] && !e.poison && now.Sub(e.at) > w.patience(topic) && w.discarded[e.sequence] == "" {
+				w.violate("stalled: %s #%d has waited for %v, and nothing was in its way for %v", topic, e.sequence, now.Sub(e.at), now.Sub(since))
+				return
+			}
+		}
+	}
+}
+
+func (w *world) lookThrough() {
+	for _, p := range w.server.log[w.lookedThru:] {
+		w.published[p.event] = true
+	}
+	w.lookedThru = len(w.server.log)
+}

@@ -1,0 +1,214 @@
+package simulation
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// calm ends every fault and waits until everything is delivered.
+func (w *world) calm() {
+	w.mu.Lock()
+	for w.timers > 0 {
+		w.mu.Unlock()
+		w.sleepUntil(time.Now().Add(time.Minute))
+		w.mu.Lock()
+	}
+	w.server.faults = map[string]bool{}
+	w.net = network{}
+	w.diskFull, w.dieIn, w.redisIn = false, 0, 0
+	for _, c := range w.server.clients {
+		w.join(c)
+		c.read(w.server.clock(), promptRate)
+	}
+	if p := w.process; p == nil {
+		w.boot()
+	} else {
+		p.relay.Resume()
+		w.paused = false
+	}
+	w.note()
+	p := w.process
+	most := time.Duration(0)
+	for _, topic := range topics {
+		most = max(most, 2*w.patience(topic))
+	}
+	w.mu.Unlock()
+	if p == nil {
+		return // it has been reported
+	}
+	until := time.Now().Add(most)
+	for {
+		time.Sleep(20 * time.Second)
+		left := pendingOf(w, p)
+		if left == "" {
+			break
+		}
+		if time.Now().After(until) {
+			w.mu.Lock()
+			w.violate("not delivered in the end: %s", left)
+			w.mu.Unlock()
+			return
+		}
+	}
+	time.Sleep(2*time.Minute + w.noise.between("end", 0, time.Second))
+}
+
+// pendingOf says what is still pending, "" if nothing is.
+func pendingOf(w *world, p *process) string {
+	stats, err := p.box.Stats(context.Background())
+	if err != nil {
+		return err.Error()
+	}
+	for _, t := range stats.Topics {
+		if h := p.relay.Health().Topics[t.Topic]; t.Pending > 0 {
+			return t.Topic + " is " + string(h.State) + ": " + h.LastError
+		}
+	}
+	return ""
+}
+
+// end stops the relay as SIGTERM does.
+func (w *world) end() {
+	w.mu.Lock()
+	p := w.process
+	w.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.stop()
+	<-p.ended
+}
+
+// checkState compares the processor's state with what it knows to have committed.
+func (w *world) checkState() {
+	err := w.process.box.View(func(tx *bolt.Tx) error {
+		n := 0
+		if b := tx.Bucket(stateBucket); b != nil {
+			n = int(binary.BigEndian.Uint64(b.Get(stateKey)))
+		}
+		if n != w.updates {
+			w.violate("atomic: %d updates of the state are in the file, and %d were acknowledged", n, w.updates)
+		}
+		return nil
+	})
+	if err != nil {
+		w.violate("read the state: %v", err)
+	}
+}
+
+// judge compares what happened with what is promised.
+func (w *world) judge() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.process
+	if p == nil {
+		return
+	}
+	defer p.box.Close()
+	for _, c := range w.server.clients {
+		c.drain(farFuture)
+	}
+	w.checkState()
+	report, err := p.box.Verify(context.Background())
+	if err != nil || len(report.Problems) > 0 {
+		w.violate("the outbox does not verify: %v %v", report.Problems, err)
+		return
+	}
+	if !w.sound() {
+		return // what follows may follow from it
+	}
+	list, err := p.box.List(context.Background(), outbox.Filter{})
+	if err != nil {
+		w.violate("list: %v", err)
+		return
+	}
+	in := map[uint64]outbox.Info{}
+	for _, info := range list {
+		in[info.Sequence] = info
+	}
+	w.lookThrough()
+	w.judgeEvents(in)
+	w.judgePublications()
+	w.judgeSubscribers()
+	w.judgeUnheard(in)
+	w.judgeStreams(in)
+	w.judgeCauses()
+}
+
+// judgeEvents: durable, an outage costs no attempt, nothing is dropped.
+func (w *world) judgeEvents(in map[uint64]outbox.Info) {
+	newest := uint64(0)
+	for _, e := range w.events {
+		info, there := in[e.sequence]
+		switch {
+		case there && info.MessageID != e.id:
+			w.violate("#%d is %s in the file, and %s was appended", e.sequence, info.MessageID, e.id)
+		case w.discarded[e.sequence] != "":
+			if there && info.State != outbox.Discarded {
+				w.violate("#%d was discarded and is %s", e.sequence, info.State)
+			}
+		case e.poison:
+			if there && info.State != outbox.Parked && info.State != outbox.Replayed {
+				w.violate("#%d cannot be published, and is %s", e.sequence, info.State)
+			}
+		case !w.published[e.id]:
+			w.violate("durable: #%d %s of %s was never published, it is %q", e.sequence, e.id, e.topic, info.State)
+		case there && (info.State == outbox.Parked || info.State == outbox.Pending):
+			w.violate("#%d could be published, and is %s: %s", e.sequence, info.State, info.LastError)
+		case there && info.State == outbox.Replayed && !w.replayed[e.sequence]:
+			w.violate("#%d is replayed, by nobody", e.sequence)
+		}
+		if e.snapshot && e.replayOf == 0 {
+			newest = e.sequence
+		}
+	}
+	if _, there := in[newest]; newest != 0 && !there {
+		w.violate("bounded: the newest snapshot, #%d, was pruned", newest)
+	}
+	for _, info := range in {
+		if info.State == outbox.Parked && !w.poison[info.MessageID] {
+			w.violate("#%d is parked, and nothing is wrong with it: %s", info.Sequence, info.LastError)
+		}
+	}
+}
+
+// checkStale: a replay never sets subscribers back.
+func (w *world) checkStale(replayed outbox.Entry) {
+	if !replayed.Snapshot {
+		return
+	}
+	for _, e := range w.events {
+		if e.topic == replayed.Topic && e.snapshot && e.replayOf == 0 && e.sequence > replayed.ReplayOf && e.sequence < replayed.Sequence &&
+			!e.poison && w.discarded[e.sequence] == "" && w.heard(e.id) {
+			w.violate("replay: #%d is replayed, and the newer snapshot #%d was delivered", replayed.ReplayOf, e.sequence)
+			return
+		}
+	}
+}
+
+func (w *world) heard(id string) bool {
+	for _, p := range w.server.log {
+		if p.event == id && len(p.heard) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeCauses: what the relay says of Redis and of the file has a cause.
+func (w *world) judgeCauses() {
+	if w.alerted["outbox_rolled_back"] > 0 && len(w.rolledBack) == 0 {
+		w.violate("a rollback of the file is reported, and there was none")
+	}
+	if w.alerted["redis_amnesia"] > 0 && len(w.server.losses) == 0 {
+		w.violate("Redis is said to have forgotten something, and it has not")
+	}
+	if most := 3000 + 400*int(time.Since(w.began)/time.Minute) + 60*len(w.server.log); w.calls > most {
+		w.violate("%d calls of Redis in %v for %d publications", w.calls, time.Since(w.began), len(w.server.log))
+	}
+}

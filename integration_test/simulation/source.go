@@ -1,0 +1,170 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/PitchConnect/matchrelay/outbox"
+)
+
+// source is a process's way to its outbox: a relay.Source. Each call takes a moment, so that no two of them, and nothing else, happen at
+// the same instant; and a process that has died does nothing any more.
+type source struct {
+	w *world
+	p *process
+}
+
+// lanes tells the goroutines of a relay apart, which carry a topic each, where a call does not say so itself.
+type lanes struct {
+	mu     sync.Mutex
+	topics map[string]string // guarded by mu: by goroutine
+}
+
+// learn takes note that the calling goroutine carries a topic.
+func (l *lanes) learn(topic string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.topics == nil {
+		l.topics = map[string]string{}
+	}
+	l.topics[goroutine()] = topic
+}
+
+// caller names the calling goroutine by its topic, or "" when it is not known yet.
+func (l *lanes) caller() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.topics[goroutine()]
+}
+
+// goroutine is the number of the calling goroutine, as its stack trace shows it.
+func goroutine() string {
+	var b [32]byte
+	text := string(b[:runtime.Stack(b[:], false)])
+	return strings.Fields(text)[1]
+}
+
+// begin is to be called first. A write fails while the disk is full.
+func (s source) begin(caller string, writes bool) error {
+	d := s.delay(caller)
+	s.w.trace("source %s %v", caller, d)
+	time.Sleep(d)
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.w.stepped()
+	switch {
+	case s.p.isDead():
+		return errGone
+	case writes && s.w.diskFull:
+		return fmt.Errorf("%s: %w: free some space, nothing was written", caller, outbox.ErrDiskFull)
+	}
+	return nil
+}
+
+// delay is how long it takes until a call begins. When a relay starts, all its topics call for Flush at once: it is not known which is which,
+// and does not matter.
+func (s source) delay(caller string) time.Duration {
+	switch caller {
+	case "flush", "add", "origin":
+		topic := s.p.lanes.caller()
+		if topic == "" {
+			return 3 * time.Microsecond
+		}
+		caller += " " + topic
+	}
+	return s.w.noise.between(fmt.Sprint("source ", s.p.number, " ", caller), 5*time.Microsecond, 100*time.Microsecond)
+}
+
+// end gives the process the chance to die when the call has done its work.
+func (s source) end(err error) error {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if s.w.stepped(); s.p.isDead() {
+		return errGone
+	}
+	return err
+}
+
+// Position implements relay.Source, as do all that follow.
+func (s source) Position(ctx context.Context, topic string) (p outbox.Position, err error) {
+	s.p.lanes.learn(topic)
+	if err = s.begin(topic, false); err == nil {
+		p, err = s.p.box.Position(ctx, topic)
+	}
+	return p, err
+}
+
+func (s source) Read(ctx context.Context, r outbox.Range) (entries []outbox.Entry, err error) {
+	if err = s.begin(r.Topic, false); err == nil {
+		entries, err = s.p.box.Read(ctx, r)
+	}
+	return entries, err
+}
+
+func (s source) Back(ctx context.Context, topic string, through uint64, n int) (after uint64, err error) {
+	if err = s.begin(topic, false); err == nil {
+		after, err = s.p.box.Back(ctx, topic, through, n)
+	}
+	return after, err
+}
+
+func (s source) MessageID(ctx context.Context, topic string, sequence uint64) (id string, err error) {
+	if err = s.begin(topic, false); err == nil {
+		id, err = s.p.box.MessageID(ctx, topic, sequence)
+	}
+	return id, err
+}
+
+func (s source) Settle(ctx context.Context, r outbox.Receipt) error {
+	err := s.begin(r.Topic, false)
+	if err == nil {
+		err = s.end(s.p.box.Settle(ctx, r))
+	}
+	return err
+}
+
+func (s source) Flush(ctx context.Context) error {
+	err := s.begin("flush", true)
+	if err == nil {
+		err = s.end(s.p.box.Flush(ctx))
+	}
+	return err
+}
+
+func (s source) Park(ctx context.Context, topic string, sequence uint64, f outbox.Failure) error {
+	err := s.begin(topic, true)
+	if err == nil {
+		err = s.end(s.p.box.Park(ctx, topic, sequence, f))
+	}
+	return err
+}
+
+func (s source) Add(ctx context.Context, events ...outbox.Event) (sequences []uint64, err error) {
+	if err = s.begin("add", true); err == nil {
+		sequences, err = s.p.box.Add(ctx, events...)
+		err = s.end(err)
+	}
+	return sequences, err
+}
+
+func (s source) NewOrigin(ctx context.Context, from string, events ...outbox.Event) (origin string, err error) {
+	if err = s.begin("origin", true); err == nil {
+		origin, err = s.p.box.NewOrigin(ctx, from, events...)
+		err = s.end(err)
+	}
+	return origin, err
+}
+
+func (s source) Prune(ctx context.Context) (n int, err error) {
+	if err = s.begin("prune", true); err == nil {
+		n, err = s.p.box.Prune(ctx)
+		err = s.end(err)
+	}
+	return n, err
+}
+
+func (s source) Appended() <-chan struct{} { return s.p.box.Appended() }

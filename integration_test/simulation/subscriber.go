@@ -1,0 +1,133 @@
+package simulation
+
+import (
+	"time"
+)
+
+// publication is one PUBLISH that Redis ran.
+type publication struct {
+	at       time.Time
+	run      string
+	key      markKey
+	event    string // message ID
+	sequence uint64
+	size     int64
+	again    bool  // by the script that publishes a tail again
+	heard    []int // the subscribers that were there
+}
+
+// subscriber reads channels at a pace of its own. What is published to it waits in an output buffer of Redis until it is read.
+type subscriber struct {
+	name     string
+	channels map[string]bool
+	present  bool          // it wants to be subscribed
+	back     time.Duration // how long after Redis it is back
+	latency  time.Duration // from PUBLISH to the socket
+	rate     int64         // bytes a second that it reads; 0 means that it reads nothing
+	from     time.Time     // when it is connected; zero: not before Redis starts again
+
+	buffer []buffered
+	free   time.Time // when the latest message has left
+	got    []arrival
+	lost   []int // publications that died in its buffer
+	over   time.Time
+	thrown int // how often Redis disconnected it for its buffer
+}
+
+// buffered is a message in an output buffer.
+type buffered struct {
+	publication int
+	bytes       int64
+	leaves      time.Time
+}
+
+// arrival is a message that has left Redis.
+type arrival struct {
+	publication int
+	at          time.Time
+}
+
+// Redis disconnects a Pub/Sub client whose buffer is over the hard limit, or over the soft one for a minute.
+const (
+	hardLimit   = 32 << 20
+	softLimit   = 8 << 20
+	softSeconds = 60 * time.Second
+)
+
+func (c *subscriber) connected(now time.Time) bool {
+	return c.present && !c.from.IsZero() && !now.Before(c.from)
+}
+
+// enqueue puts a publication into the buffer.
+func (c *subscriber) enqueue(now time.Time, publication int, bytes int64) {
+	c.buffer = append(c.buffer, buffered{publication: publication, bytes: bytes})
+	c.schedule(now, len(c.buffer)-1)
+	waiting := c.waiting()
+	if waiting <= softLimit {
+		c.over = time.Time{}
+	} else if c.over.IsZero() {
+		c.over = now
+	}
+	if waiting > hardLimit || !c.over.IsZero() && now.Sub(c.over) > softSeconds {
+		c.thrown++
+		c.disconnect(now)
+		c.from = now.Add(c.back)
+	}
+}
+
+// schedule works out when the messages from an index on leave.
+func (c *subscriber) schedule(now time.Time, from int) {
+	for i := from; i < len(c.buffer); i++ {
+		m := &c.buffer[i]
+		if m.leaves = farFuture; c.rate > 0 {
+			begins := now.Add(c.latency)
+			if c.free.After(begins) {
+				begins = c.free
+			}
+			m.leaves = begins.Add(time.Duration(float64(m.bytes) / float64(c.rate) * float64(time.Second)))
+			c.free = m.leaves
+		}
+	}
+}
+
+var farFuture = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// read changes the pace.
+func (c *subscriber) read(now time.Time, rate int64) {
+	c.drain(now)
+	c.rate, c.free = rate, now
+	c.schedule(now, 0)
+}
+
+// drain takes note of what has left by now.
+func (c *subscriber) drain(now time.Time) {
+	for len(c.buffer) > 0 && !c.buffer[0].leaves.After(now) {
+		c.got = append(c.got, arrival{c.buffer[0].publication, c.buffer[0].leaves})
+		c.buffer = c.buffer[1:]
+	}
+}
+
+// waiting is how many bytes are in the buffer.
+func (c *subscriber) waiting() (bytes int64) {
+	for _, m := range c.buffer {
+		bytes += m.bytes
+	}
+	return bytes
+}
+
+// stall makes up for a time in which Redis was frozen.
+func (c *subscriber) stall(d time.Duration) {
+	for i := range c.buffer {
+		c.buffer[i].leaves = c.buffer[i].leaves.Add(d)
+	}
+	c.free = c.free.Add(d)
+}
+
+// disconnect ends the connection; what was still in the buffer is lost.
+func (c *subscriber) disconnect(now time.Time) {
+	c.drain(now)
+	for _, m := range c.buffer {
+		c.lost = append(c.lost, m.publication)
+	}
+	c.buffer, c.from, c.over, c.free = nil, time.Time{}, time.Time{}, time.Time{}
+}
