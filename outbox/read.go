@@ -98,8 +98,8 @@ func readEntry(topic string, sequence uint64, v []byte) Entry {
 	}
 }
 
-// Back returns the sequence behind which the last n events of a topic begin, counted back from and including through:
-// the topic has n events after it up to through, or fewer when it is 0.
+// Back returns the sequence behind which the last n events of a topic begin that Read returns, counted back from and including
+// through: the topic has n of them after it up to through, or fewer when it is 0.
 func (o *Outbox) Back(_ context.Context, topic string, through uint64, n int) (after uint64, err error) {
 	err = o.read(func(l *ledger) error {
 		b := l.tx.Bucket([]byte(logPrefix + topic))
@@ -113,7 +113,10 @@ func (o *Outbox) Back(_ context.Context, topic string, through uint64, n int) (a
 		} else {
 			k, _ = c.Prev()
 		}
-		for ; n > 0 && k != nil; n-- {
+		for n > 0 && k != nil {
+			if at := keySequence(k); !l.has(parkedPrefix, topic, at) && !l.has(closedPrefix, topic, at) {
+				n--
+			}
 			k, _ = c.Prev()
 		}
 		after = keySequence(k)

@@ -23,7 +23,7 @@ type lane struct {
 
 	loaded     bool
 	origin     string
-	inherited  bool            // the marks of a fresh origin know what the stream has got under former ones
+	inherited  bool            // where Redis has no mark, it knows what the stream has got of the file already
 	appended   <-chan struct{} // closed when something was appended since the latest read
 	ahead      []outbox.Entry  // what follows aheadOf, read while a round trip was under way
 	aheadOf    uint64
@@ -167,7 +167,7 @@ func (l *lane) load(ctx context.Context) error {
 		}
 	}
 	l.loaded, l.ready = true, false
-	l.origin, l.inherited, l.sent, l.added = p.Origin, len(p.Previous) == 0 || l.stream == nil, p.Cursor, outbox.Mark{}
+	l.origin, l.inherited, l.sent, l.added = p.Origin, l.stream == nil, p.Cursor, outbox.Mark{}
 	return nil
 }
 

@@ -29,8 +29,8 @@ func (l *lane) restore(ctx context.Context, reply Reply, p outbox.Position) erro
 	return nil
 }
 
-// inherit tells the mark of a fresh origin what the stream has already got of the pending events under a former one: when an
-// older copy of the file was put back, the file that went on had added some of them, and a stream never holds an event twice.
+// inherit tells a mark that is not there yet what the stream has already got of the pending events: under a former origin, when an older copy
+// of the file was put back after it had gone on; or under this one, when Redis has lost the mark as well.
 func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) error {
 	_, done, err := l.refill(ctx, reply, p)
 	l.inherited = done

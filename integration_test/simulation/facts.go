@@ -12,14 +12,15 @@ import (
 
 // lineage is what is in the file: an older copy of the file has an older one.
 type lineage struct {
-	updates   int               // transactions of the processor
-	events    []appended        // by the processor and by operators; the relay's alerts are only in the file
-	discarded map[uint64]string // message IDs, by sequence
-	replayed  map[uint64]bool   // sequences that were appended again
+	updates   int                  // transactions of the processor
+	events    []appended           // by the processor and by operators; the relay's alerts are only in the file
+	discarded map[uint64]string    // message IDs, by sequence
+	replayed  map[uint64]bool      // sequences that were appended again
+	silenced  map[string]time.Time // message IDs that were discarded while certainly nothing was in flight
 }
 
 func (l lineage) clone() lineage {
-	return lineage{l.updates, slices.Clip(l.events), maps.Clone(l.discarded), maps.Clone(l.replayed)}
+	return lineage{l.updates, slices.Clip(l.events), maps.Clone(l.discarded), maps.Clone(l.replayed), maps.Clone(l.silenced)}
 }
 
 // appended is an event whose transaction has committed.
@@ -40,7 +41,6 @@ type facts struct {
 	poison     map[string]bool // message IDs of events that Redis does not take
 	everFaulty map[string]bool // faults that Redis ever had
 	rolledBack []time.Time
-	silenced   map[string]time.Time // discarded while certainly nothing was in flight
 	pausedAt   time.Time
 	downAt     time.Time
 	trouble    map[string]time.Time // when something last stood in a topic's way
@@ -50,18 +50,18 @@ type facts struct {
 	looks      []look
 }
 
-// tell is an answer to a call that was executed.
+// tell is an answer of Redis that reached a relay.
 type tell struct {
-	at        time.Time
+	at        time.Time // when the relay had asked
 	process   int
 	run       string
 	channel   string
 	receivers int
 }
 
-// look is an executed CLIENT LIST.
+// look is a CLIENT LIST that reached a relay.
 type look struct {
-	at      time.Time
+	at      time.Time // when the relay had asked
 	process int
 	bytes   int64
 }
@@ -107,17 +107,20 @@ func (w *world) poisoned(b relay.Batch) bool {
 	return slices.ContainsFunc(b.Events, func(e outbox.Entry) bool { return w.poison[e.MessageID] })
 }
 
-func (w *world) told(p *process, b relay.Batch, reply relay.Reply, err error) {
-	if err == nil {
-		w.tells = append(w.tells, tell{time.Now(), p.number, reply.Run, b.Channel, reply.Receivers})
+// told takes note of answers that reached a relay.
+func (w *world) told(p *process, asked time.Time, channel string, replies []relay.Reply) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, reply := range replies {
+		w.tells = append(w.tells, tell{asked, p.number, reply.Run, channel, reply.Receivers})
 	}
 }
 
-func (w *world) looked(p *process, list []relay.Buffer, err error) {
-	if err != nil {
-		return
-	}
-	l := look{at: time.Now(), process: p.number}
+// looked takes note of what a relay knows of output buffers.
+func (w *world) looked(p *process, asked time.Time, list []relay.Buffer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := look{at: asked, process: p.number}
 	for _, b := range list {
 		l.bytes = max(l.bytes, b.Bytes)
 	}

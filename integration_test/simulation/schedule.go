@@ -140,3 +140,10 @@ func parseArgs(words []string) (Args, error) {
 	}
 	return a, nil
 }
+
+// with is a copy with another value.
+func (a Args) with(name, value string) Args {
+	changed := maps.Clone(a)
+	changed[name] = value
+	return changed
+}

@@ -26,7 +26,7 @@ type server struct {
 	clients []*subscriber
 	log     []publication
 	losses  []loss
-	doubles []string // events that a stream was given twice
+	doubles []double // events that a stream was given twice
 	starts  []start
 	trace   func(format string, args ...any)
 }
@@ -45,6 +45,13 @@ const (
 
 // persistEvery is the interval of persistLate.
 const persistEvery = 20 * time.Second
+
+// double is an event that a stream was given while it held it already.
+type double struct {
+	channel     string
+	event       outbox.Mark
+	first, then string // origins
+}
 
 // start is when a process began.
 type start struct {
@@ -187,8 +194,8 @@ func (s *server) write(key markKey, m mark) {
 // added adds an event to the stream of a channel.
 func (s *server) added(key markKey, e outbox.Entry, keep int) {
 	for _, old := range s.store.streams[key.channel].entries {
-		if old.event == eventMark(e) {
-			s.doubles = append(s.doubles, fmt.Sprintf("%s holds #%d %s twice", key.channel, e.Sequence, e.MessageID))
+		if old.event == eventMark(e) && (e.ReplayOf == 0 || old.origin == key.origin) { // a replay may be appended anew after a rollback
+			s.doubles = append(s.doubles, double{key.channel, eventMark(e), old.origin, key.origin})
 		}
 	}
 	s.trace("XADD %s #%d", key.channel, e.Sequence)

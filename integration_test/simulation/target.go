@@ -172,7 +172,8 @@ func (t target) Publish(_ context.Context, batches ...relay.Batch) ([]relay.Repl
 			bytes += len(e.Payload)
 		}
 	}
-	return call(t, batches[0].Channel, bytes, func(s *server) ([]relay.Reply, error) {
+	asked := time.Now()
+	replies, err := call(t, batches[0].Channel, bytes, func(s *server) ([]relay.Reply, error) {
 		var replies []relay.Reply
 		var failed error
 		for _, b := range batches {
@@ -180,7 +181,6 @@ func (t target) Publish(_ context.Context, batches ...relay.Batch) ([]relay.Repl
 				return replies, errReset // Redis closes the connection at an argument that is too large
 			}
 			reply, err := s.publish(b)
-			t.w.told(t.p, b, reply, err)
 			if failed == nil && err != nil {
 				failed = err
 			}
@@ -190,6 +190,8 @@ func (t target) Publish(_ context.Context, batches ...relay.Batch) ([]relay.Repl
 		}
 		return replies, failed
 	})
+	t.w.told(t.p, asked, batches[0].Channel, replies)
+	return replies, err
 }
 
 func (t target) Republish(_ context.Context, b relay.Batch) (relay.Reply, error) {
@@ -218,9 +220,10 @@ func (t target) Newest(_ context.Context, channel string, origins []string, befo
 func (t target) Lives(context.Context, string) bool { return false }
 
 func (t target) Buffers(context.Context) ([]relay.Buffer, error) {
-	return call(t, "buffers "+t.p.lanes.caller(), 0, func(s *server) ([]relay.Buffer, error) {
-		list, err := s.buffers()
-		t.w.looked(t.p, list, err)
-		return list, err
-	})
+	asked := time.Now()
+	list, err := call(t, "buffers "+t.p.lanes.caller(), 0, (*server).buffers)
+	if err == nil {
+		t.w.looked(t.p, asked, list)
+	}
+	return list, err
 }

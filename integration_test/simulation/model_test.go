@@ -1,0 +1,417 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// The simulation is worth as much as its model of Redis. So whatever the relay's scripts are asked, in whatever state, the model must
+// do what a real redis-server does: the same answers, marks, streams and messages.
+func TestModel_AgreesWithARealServer(t *testing.T) {
+	real := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
+	admin := real.Client()
+	rapid.Check(t, func(t *rapid.T) {
+		p := newPair(t, real, admin)
+		defer p.close()
+		t.Repeat(map[string]func(*rapid.T){
+			"publish":    p.publish,
+			"publish on": p.publish,
+			"guard":      p.guard,
+			"republish":  p.republish,
+			"restore":    p.restore,
+			"newest":     p.newest,
+			"forget":     p.forget,
+			"fault":      p.fault,
+			"subscribe":  p.subscribe,
+			"restart":    p.restart,
+			"":           p.compare,
+		})
+	})
+}
+
+const (
+	pairChannel = "test:pair"
+	pairOrigin  = "origin-1"
+)
+
+// pair is a real server and the model of one.
+type pair struct {
+	t      *rapid.T
+	real   *redistest.Server
+	admin  *redis.Client
+	client redis.UniversalClient
+	target *relay.Redis
+	model  *server
+	subs   []*redis.PubSub // of the real one, each beside one of the model
+	stream *relay.Stream
+}
+
+var ctx = context.Background()
+
+func newPair(t *rapid.T, real *redistest.Server, admin *redis.Client) *pair {
+	p := &pair{t: t, real: real, admin: admin}
+	for range 2 {
+		p.subs = append(p.subs, nil)
+	}
+	clients := []*subscriber{{name: "a"}, {name: "b"}}
+	for _, c := range clients {
+		c.channels, c.rate = map[string]bool{pairChannel: true}, promptRate
+	}
+	p.model = newServer(persistAlways, clients, func(string, ...any) {})
+	p.rights()
+	require.NoError(t, admin.Do(ctx, "REPLICAOF", "NO", "ONE").Err())
+	require.NoError(t, admin.ConfigSet(ctx, "maxmemory", "0").Err())
+	require.NoError(t, admin.FlushAll(ctx).Err())
+	p.client = relay.NewClient(relay.ClientOptions{Addrs: []string{real.Addr()}, Username: "relay", Password: "pw"})
+	p.target = relay.NewRedis(p.client, time.Minute)
+	p.load()
+	p.model.run = p.runID()
+	if rapid.Bool().Draw(t, "streams") {
+		p.stream = &relay.Stream{MaxLen: 10_000, Source: "test", Topic: "pair"}
+	}
+	return p
+}
+
+func (p *pair) close() {
+	for _, sub := range p.subs {
+		if sub != nil {
+			_ = sub.Close()
+		}
+	}
+	_ = p.client.Close()
+}
+
+func (p *pair) load() {
+	require.NoError(p.t, p.admin.ScriptFlush(ctx).Err())
+	p.model.loaded = false
+	if !p.model.has("noperm") {
+		require.NoError(p.t, p.target.Load(ctx))
+		p.model.loaded = true
+	}
+}
+
+func (p *pair) runID() string {
+	info, err := p.admin.Info(ctx, "server").Result()
+	require.NoError(p.t, err)
+	_, rest, _ := strings.Cut(info, "run_id:")
+	return rest[:40]
+}
+
+// rights gives the relay's user what the model's faults leave it.
+func (p *pair) rights() {
+	rule := []any{"ACL", "SETUSER", "relay", "reset", "on", ">pw", "~*", "&*", "+@all"}
+	for fault, command := range map[string]string{"noperm": "-evalsha", "noxadd": "-xadd", "nopublish": "-publish", "noinfo": "-info",
+		"nonumsub": "-pubsub|numsub", "nolist": "-client|list"} {
+		if p.model.has(fault) {
+			rule = append(rule, command)
+		}
+	}
+	require.NoError(p.t, p.admin.Do(ctx, rule...).Err())
+}
+
+// fault begins or ends a fault of both.
+func (p *pair) fault(t *rapid.T) {
+	name := rapid.SampledFrom([]string{"noperm", "noxadd", "nopublish", "noinfo", "nonumsub", "oom", "readonly", "scripts"}).Draw(t, "fault")
+	on := rapid.IntRange(0, 2).Draw(t, "on") == 0
+	if name == "scripts" {
+		p.load()
+		if on && !p.model.has("noperm") {
+			require.NoError(t, p.admin.ScriptFlush(ctx).Err())
+			p.model.loaded = false
+		}
+		return
+	}
+	delete(p.model.faults, name)
+	if on {
+		p.model.faults[name] = true
+	}
+	switch name {
+	case "oom":
+		limit := "0"
+		if on {
+			limit = "1"
+		}
+		require.NoError(t, p.admin.ConfigSet(ctx, "maxmemory", limit).Err())
+	case "readonly":
+		master := []any{"REPLICAOF", "NO", "ONE"}
+		if on {
+			master = []any{"REPLICAOF", "127.0.0.1", "1"}
+		}
+		require.NoError(t, p.admin.Do(ctx, master...).Err())
+	default:
+		p.rights()
+	}
+}
+
+// forget removes keys of both.
+func (p *pair) forget(t *rapid.T) {
+	if p.model.has("readonly") {
+		return
+	}
+	mark, stream := rapid.Bool().Draw(t, "mark"), rapid.Bool().Draw(t, "stream")
+	p.model.evict(pairChannel, mark, stream)
+	if mark {
+		require.NoError(t, p.admin.Del(ctx, relay.MarkKey(pairChannel, pairOrigin)).Err())
+	}
+	if stream {
+		require.NoError(t, p.admin.Del(ctx, relay.StreamKey(pairChannel)).Err())
+	}
+}
+
+// subscribe has a subscriber of both come or go.
+func (p *pair) subscribe(t *rapid.T) {
+	i := rapid.IntRange(0, 1).Draw(t, "subscriber")
+	c := p.model.clients[i]
+	if p.subs[i] != nil {
+		require.NoError(t, p.subs[i].Close())
+		p.subs[i] = nil
+		c.disconnect(farFuture)
+		c.present = false
+	} else {
+		p.subs[i] = p.admin.Subscribe(ctx, pairChannel)
+		_, err := p.subs[i].ReceiveTimeout(ctx, redistest.Patience)
+		require.NoError(t, err)
+		c.present, c.from = true, time.Now()
+	}
+	p.awaitSubscribers()
+}
+
+// awaitSubscribers waits until the real server has noticed who came and who left.
+func (p *pair) awaitSubscribers() {
+	for until := time.Now().Add(redistest.Patience); ; time.Sleep(time.Millisecond) {
+		n, err := p.admin.PubSubNumSub(ctx, pairChannel).Result()
+		require.NoError(p.t, err)
+		if n[pairChannel] == int64(p.model.subscribed(pairChannel)) {
+			return
+		}
+		if time.Now().After(until) {
+			p.t.Fatalf("%d subscribers, expected %d", n[pairChannel], p.model.subscribed(pairChannel))
+		}
+	}
+}
+
+// restart kills both; each write was persisted.
+func (p *pair) restart(t *rapid.T) {
+	if rapid.IntRange(0, 9).Draw(t, "restart") != 0 {
+		return
+	}
+	for i, sub := range p.subs {
+		if sub != nil {
+			p.receive(i)
+			_ = sub.Close()
+			p.subs[i] = nil
+		}
+		p.model.clients[i].present = false
+	}
+	kept := p.model.kill()
+	p.real.Kill()
+	p.real.Start()
+	p.model.faults = map[string]bool{}
+	p.model.start(kept)
+	p.model.run = p.runID()
+	p.rights()
+	p.target = relay.NewRedis(p.client, time.Minute)
+	for p.target.Load(ctx) != nil { // over a connection to the old process
+	}
+	p.model.loaded = true
+}
+
+// mark draws one that is there, one that was, or one that never was.
+func (p *pair) mark(t *rapid.T, name string, likely outbox.Mark) outbox.Mark {
+	if rapid.IntRange(0, 3).Draw(t, name) > 0 {
+		return likely
+	}
+	return p.event(t, name+" of").mark()
+}
+
+type drawn struct {
+	n  uint64
+	id string
+}
+
+func (d drawn) mark() outbox.Mark { return outbox.Mark{Sequence: d.n, MessageID: d.id} }
+
+// event draws one of a few, so that they meet again.
+func (p *pair) event(t *rapid.T, name string) drawn {
+	n := rapid.Uint64Range(0, 8).Draw(t, name)
+	if n == 0 {
+		return drawn{}
+	}
+	return drawn{n, rapid.SampledFrom([]string{"m", "m", "m", "other"}).Draw(t, name+" ID") + "-" + strconv.FormatUint(n, 10)}
+}
+
+// events draws some that follow each other.
+func (p *pair) events(t *rapid.T, after uint64) (list []outbox.Entry) {
+	n := rapid.IntRange(1, 4).Draw(t, "events")
+	at := after
+	if rapid.IntRange(0, 3).Draw(t, "from") == 0 {
+		at = rapid.Uint64Range(0, 6).Draw(t, "after")
+	}
+	for range n {
+		at += rapid.Uint64Range(1, 2).Draw(t, "step")
+		id := fmt.Sprint(rapid.SampledFrom([]string{"m", "m", "m", "m", "other"}).Draw(t, "ID"), "-", at)
+		list = append(list, outbox.Entry{Topic: "pair", Sequence: at, MessageID: id, Payload: []byte("payload of " + id), AppendedAt: time.Unix(1, 0).UTC()})
+	}
+	return list
+}
+
+func (p *pair) now() mark { return p.model.store.marks[markKey{pairChannel, pairOrigin}] }
+
+func (p *pair) batch(t *rapid.T) relay.Batch {
+	run := rapid.SampledFrom([]string{"", p.model.runID(), p.model.runID(), "0123"}).Draw(t, "run")
+	return relay.Batch{Channel: pairChannel, Origin: pairOrigin, Run: run, Stream: p.stream,
+		Predecessor: p.mark(t, "predecessor", p.now().published), Added: p.mark(t, "added", p.now().added),
+		Receivers: rapid.IntRange(0, 2).Draw(t, "receivers")}
+}
+
+func (p *pair) publish(t *rapid.T) {
+	b := p.batch(t)
+	b.Events = p.events(t, b.Predecessor.Sequence)
+	p.call(t, b)
+}
+
+func (p *pair) guard(t *rapid.T) { p.call(t, p.batch(t)) }
+
+func (p *pair) call(t *rapid.T, b relay.Batch) {
+	replies, err := p.target.Publish(ctx, b)
+	want, wantErr := p.model.publish(b)
+	p.agree(t, err, wantErr)
+	if err == nil {
+		same(t, replies[0], want)
+	}
+}
+
+func (p *pair) republish(t *rapid.T) {
+	b := p.batch(t)
+	b.Events = p.events(t, 0)
+	reply, err := p.target.Republish(ctx, b)
+	want, wantErr := p.model.republish(b)
+	p.agree(t, err, wantErr)
+	if err == nil {
+		want.Added = outbox.Mark{}
+		same(t, reply, want)
+	}
+}
+
+func (p *pair) restore(t *rapid.T) {
+	b := p.batch(t)
+	added := b.Added
+	if p.stream != nil && !p.model.store.exists(pairChannel) && rapid.Bool().Draw(t, "as it is reported") {
+		added = outbox.Mark{}
+	}
+	set := relay.Marks{Published: p.event(t, "set").mark(), Added: p.event(t, "set added").mark()}
+	r := relay.Repair{Channel: pairChannel, Origin: pairOrigin, Stream: p.stream, Reported: relay.Marks{Published: b.Predecessor, Added: added}, Set: set}
+	if p.stream != nil && rapid.Bool().Draw(t, "with events") {
+		r.Events = p.events(t, added.Sequence)
+		last := eventMark(r.Events[len(r.Events)-1])
+		r.Set = relay.Marks{Published: last, Added: last}
+	}
+	reply, err := p.target.Restore(ctx, r)
+	want, wantErr := p.model.restore(r)
+	p.agree(t, err, wantErr)
+	if err == nil {
+		same(t, reply, want)
+	}
+}
+
+func (p *pair) newest(t *rapid.T) {
+	origins := []string{"another", rapid.SampledFrom([]string{pairOrigin, "a third"}).Draw(t, "origin")}
+	found, err := p.target.Newest(ctx, pairChannel, origins, "")
+	want, wantErr := p.model.newest(pairChannel, origins, "")
+	p.agree(t, err, wantErr)
+	require.Equal(t, want.Mark, found.Mark)
+	require.Equal(t, want.Origin, found.Origin)
+}
+
+// agree compares errors by their codes.
+func (p *pair) agree(t *rapid.T, got, want error) {
+	code := func(err error) string {
+		if err == nil {
+			return ""
+		}
+		for _, code := range []string{"NOSCRIPT", "NOPERM", "OOM", "READONLY", "MISCONF"} {
+			if strings.Contains(err.Error(), code) {
+				return code
+			}
+		}
+		return err.Error()
+	}
+	require.Equal(t, code(want), code(got), "%v", errors.Join(want, got))
+}
+
+func same(t *rapid.T, got, want relay.Reply) {
+	require.Equal(t, want.Err == nil, got.Err == nil, "%v %v", want.Err, got.Err)
+	got.Err, want.Err = nil, nil
+	require.Equal(t, want, got)
+}
+
+// compare looks at all that is there.
+func (p *pair) compare(t *rapid.T) {
+	hash, err := p.admin.HGetAll(ctx, relay.MarkKey(pairChannel, pairOrigin)).Result()
+	require.NoError(t, err)
+	m := p.now()
+	number := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	got := func(name string) string {
+		if hash[name] == "" {
+			return "0"
+		}
+		return hash[name]
+	}
+	require.Equal(t, number(m.published.Sequence), got("seq"))
+	require.Equal(t, m.published.MessageID, hash["id"])
+	require.Equal(t, number(m.added.Sequence), got("stream_seq"))
+	require.Equal(t, m.added.MessageID, hash["stream_id"])
+	require.Equal(t, number(m.redoSeq), got("redo_seq"))
+	require.Equal(t, m.redoRun, hash["redo_run"])
+	var unheard []string
+	for _, n := range m.unheard {
+		unheard = append(unheard, number(n))
+	}
+	require.Equal(t, strings.Join(unheard, " "), hash["unheard"])
+
+	var entries []outbox.Mark
+	for _, e := range p.model.store.streams[pairChannel].entries {
+		entries = append(entries, e.event)
+	}
+	stored, err := p.admin.XRange(ctx, relay.StreamKey(pairChannel), "-", "+").Result()
+	require.NoError(t, err)
+	var real []outbox.Mark
+	for _, e := range stored {
+		n, err := strconv.ParseUint(e.Values["sequence"].(string), 10, 64)
+		require.NoError(t, err)
+		real = append(real, outbox.Mark{Sequence: n, MessageID: e.Values["id"].(string)})
+	}
+	require.Equal(t, entries, real)
+	for i := range p.subs {
+		p.receive(i)
+	}
+}
+
+// receive takes from a subscriber what the model's has got.
+func (p *pair) receive(i int) {
+	c := p.model.clients[i]
+	c.drain(farFuture)
+	if p.subs[i] == nil {
+		c.got = nil
+		return
+	}
+	for _, a := range c.got {
+		m, err := p.subs[i].ReceiveTimeout(ctx, redistest.Patience)
+		require.NoError(p.t, err, "%s is missing", p.model.log[a.publication].event)
+		require.Equal(p.t, "payload of "+p.model.log[a.publication].event, m.(*redis.Message).Payload)
+	}
+	c.got = nil
+}
