@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ const (
 	rangeEnv    = "SIMULATION_RANGE"    // FIRST:NUMBER of seeds
 	scheduleEnv = "SIMULATION_SCHEDULE" // the name of a file
 	traceEnv    = "TRACE"               // of any value: print what happens
+	stopEnv     = "STOP"                // of any value: end with the first seed that fails, and do not shrink it
 )
 
 // report is a line that such a process prints.
@@ -49,7 +51,9 @@ func TestSimulationProcess(t *testing.T) {
 		result := runIn(t, s, trace)
 		watch.Stop()
 		r := report{Seed: s.Seed, Violations: result.Violations, Trace: result.Trace, Virtual: result.Virtual, Events: result.Events, Calls: result.Calls}
-		if len(r.Violations) > 0 {
+		if _, hurry := os.LookupEnv(stopEnv); len(r.Violations) > 0 && hurry {
+			r.Schedule = s.String()
+		} else if len(r.Violations) > 0 {
 			r.Schedule = Shrink(s, func(s Schedule) bool {
 				v := runIn(t, s, false).Violations
 				return len(v) > 0 && kind(v[0]) == kind(r.Violations[0])
@@ -94,8 +98,8 @@ func runIn(t *testing.T, s Schedule, trace bool) Result {
 }
 
 // runProcess runs such a process to its end and hands each report over.
-func runProcess(t *testing.T, env string, each func(report)) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestSimulationProcess$", "-test.timeout=0")
+func runProcess(ctx context.Context, t *testing.T, env string, each func(report)) {
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestSimulationProcess$", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), env, "GODEBUG=randseednop=0")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -121,7 +125,7 @@ func runProcess(t *testing.T, env string, each func(report)) {
 			break
 		}
 	}
-	if err := cmd.Wait(); err != nil {
+	if err := cmd.Wait(); err != nil && ctx.Err() == nil {
 		t.Errorf("seed %d ended its process: %v\n%s%s", last, err, tail(rest), tail(stderr.String()))
 	}
 }
