@@ -20,6 +20,7 @@ type job struct {
 	Traces      []string `json:"traces"`
 	Root, Marks string   // where the recorded process worked
 	Scratch     string   `json:"-"`
+	folder      string   // of the recording
 	Seed        uint64   `json:"seed"`
 	Effort      Effort   `json:"effort"`
 	Only        string   `json:"only,omitempty"` // a state
@@ -39,10 +40,13 @@ type message struct {
 	Calls, Points, States int
 }
 
+const jobFile = "job.json"
+
 type checker struct {
 	job     job
 	calls   []*Call
 	history *history
+	syncOf  map[int]string // the name of the sync that a call ends
 	mu      sync.Mutex
 	out     *json.Encoder // guarded by mu
 }
@@ -57,9 +61,9 @@ func check(args []string) error {
 	if err := json.Unmarshal(b, &c.job); err != nil {
 		return err
 	}
-	c.job.Scratch = args[1]
+	c.job.Scratch, c.job.folder = args[1], filepath.Dir(args[0])
 	for i, trace := range c.job.Traces {
-		c.job.Traces[i] = filepath.Join(filepath.Dir(args[0]), trace)
+		c.job.Traces[i] = filepath.Join(c.job.folder, trace)
 	}
 	c.out = json.NewEncoder(os.Stdout)
 	if c.calls, err = ReadTraces(c.job.Traces...); err != nil {
@@ -67,6 +71,10 @@ func check(args []string) error {
 	}
 	if c.history, err = recall(c.job, c.calls, c.job.Scratch); err != nil {
 		return err
+	}
+	c.syncOf = map[int]string{}
+	for _, s := range c.history.syncs {
+		c.syncOf[s.end] = s.name
 	}
 	if c.job.OmitEach || c.job.Omit != nil {
 		return c.checkSyncs()
@@ -129,6 +137,11 @@ func (c *checker) checkStates() error {
 				continue
 			}
 			was[key] = true
+			if c.job.Only != "" {
+				if err := s.Image.Leave(filepath.Join(c.job.folder, "state")); err != nil {
+					return err
+				}
+			}
 			pool.do(func(folder string) {
 				c.say(message{Checking: s.What})
 				if problem := c.judge(s.Image, folder, b); problem != "" {
@@ -138,7 +151,7 @@ func (c *checker) checkStates() error {
 		}
 	}
 	pool.wait()
-	if err := disk.Now().Compare(c.job.Root); err != nil && c.job.Only == "" {
+	if err := disk.Now().Compare(filepath.Join(c.job.folder, "root")); err != nil && c.job.Only == "" {
 		return fmt.Errorf("the model and the recorded folder differ: %w", err)
 	}
 	c.say(message{Done: true, Calls: len(c.calls), Points: points, States: len(was)})
@@ -156,56 +169,55 @@ func (c *checker) judge(image Image, folder string, b bounds) string {
 
 // checkSyncs leaves syncs out, and looks for a state that fails.
 func (c *checker) checkSyncs() error {
-	pool := c.pool()
 	groups := c.job.Omit
 	if c.job.OmitEach {
-		for _, name := range c.history.named {
-			groups = append(groups, []string{name})
+		for _, s := range c.history.syncs {
+			groups = append(groups, []string{s.name})
 		}
 	}
-	for _, names := range groups {
-		pool.do(func(folder string) {
-			what := strings.Join(names, "; ")
-			c.say(message{Checking: what})
-			problem, state := c.without(names, folder)
-			c.say(message{Checking: what, State: state, Failed: problem, Done: true})
-		})
+	pool := c.pool()
+	disk := NewDisk(c.job.Root, c.job.Marks)
+	for i, call := range c.calls {
+		next := c.syncOf[i]
+		for _, names := range groups {
+			if next == "" || names[0] != next {
+				continue
+			}
+			without := disk.Clone()
+			pool.do(func(folder string) {
+				what := strings.Join(names, "; ")
+				c.say(message{Checking: what})
+				problem, state := c.without(names, without, i, folder)
+				c.say(message{Checking: what, State: state, Failed: problem, Done: true})
+			})
+		}
+		if _, err := disk.Take(call); err != nil {
+			return err
+		}
 	}
 	pool.wait()
 	return nil
 }
 
-// without finds a state that fails when syncs do nothing.
-func (c *checker) without(names []string, folder string) (problem, state string) {
-	with, without := NewDisk(c.job.Root, c.job.Marks), NewDisk(c.job.Root, c.job.Marks)
-	numbers := map[int]bool{}
-	for k, name := range c.history.named {
-		numbers[c.history.syncs[k].Number] = slices.Contains(names, name)
-	}
-	left := len(names)
-	without.Omit = func(sync int) bool {
-		if numbers[sync] {
-			left--
-		}
-		return numbers[sync]
-	}
+// without finds a state that fails when syncs do nothing, from the call on that ends the first of them.
+func (c *checker) without(names []string, disk *Disk, from int, folder string) (problem, state string) {
 	was := map[seen]bool{}
-	for i, call := range c.calls {
-		if _, err := with.Take(call); err != nil {
-			return "", err.Error()
-		}
-		step, err := without.Take(call)
+	left := len(names)
+	for i := from; i < len(c.calls); i++ {
+		disk.Omit = slices.Contains(names, c.syncOf[i])
+		step, err := disk.Take(c.calls[i])
 		if err != nil {
 			return "", err.Error()
 		}
-		if left == len(names) || !c.matters(i, step) {
+		if disk.Omit {
+			left--
+			continue // all of these could be there before
+		}
+		if !c.matters(i, step) {
 			continue
 		}
-		if left == 0 && without.SameAs(with) {
-			return "", "" // a later sync has made up for it
-		}
-		for s := range c.states(i, without, true) {
-			b := c.history.at(i)
+		b := c.history.at(i)
+		for s := range c.states(i, disk, c.settled(i)) {
 			key := seen{s.Image.Sum(), b.promise}
 			if was[key] {
 				continue
@@ -214,6 +226,9 @@ func (c *checker) without(names []string, folder string) (problem, state string)
 			if problem := c.judge(s.Image, folder, b); problem != "" {
 				return problem, s.What
 			}
+		}
+		if left == 0 && !disk.Omitted() { // a later sync has made up for it
+			break
 		}
 	}
 	return "", ""

@@ -11,8 +11,8 @@ import (
 // A Disk knows what must be on the disk, and what may be, after each of the
 // calls that it has taken.
 type Disk struct {
-	// Omit says which syncs do nothing, by their number; nil: none.
-	Omit func(sync int) bool
+	// Omit makes the sync that ends now do nothing.
+	Omit bool
 
 	root    string
 	marks   string
@@ -20,8 +20,8 @@ type Disk struct {
 	folder  *node
 	open    map[int]*descriptor // of the process; only of files that matter
 	pending []*change           // not synced, the oldest first
-	syncing map[int]syncing     // begun and not ended, by the call's ID
-	syncs   int
+	syncing map[int][]*change   // what a sync covers that has begun and not ended, by the call's ID
+	omitted map[*change]bool    // by a sync that did nothing
 	changes int
 	nodes   int
 }
@@ -61,11 +61,6 @@ type change struct {
 	removes string // a rename removes this one, too
 }
 
-type syncing struct {
-	covers []*change
-	number int
-}
-
 // A Step is what a call meant to the disk.
 type Step struct {
 	Mark    string // what the process said, or ""
@@ -75,7 +70,6 @@ type Step struct {
 
 // A Sync is one that has been done.
 type Sync struct {
-	Number int
 	Call   string // fsync, fdatasync
 	Path   string // by which the file was opened, below the root
 	Folder bool
@@ -83,7 +77,7 @@ type Sync struct {
 
 // NewDisk makes a disk that holds an empty folder at root, and hears marks.
 func NewDisk(root, marks string) *Disk {
-	d := &Disk{root: root, marks: marks, open: map[int]*descriptor{}, syncing: map[int]syncing{}}
+	d := &Disk{root: root, marks: marks, omitted: map[*change]bool{}, open: map[int]*descriptor{}, syncing: map[int][]*change{}}
 	d.folder = d.newNode(true)
 	return d
 }
@@ -97,9 +91,9 @@ func (d *Disk) newNode(folder bool) *node {
 	return n
 }
 
-// SameAs says whether as much is pending on another disk that has taken the same calls.
-func (d *Disk) SameAs(other *Disk) bool {
-	return slices.EqualFunc(d.pending, other.pending, func(a, b *change) bool { return a.number == b.number })
+// Omitted says whether anything is still pending because of Omit.
+func (d *Disk) Omitted() bool {
+	return slices.ContainsFunc(d.pending, func(p *change) bool { return d.omitted[p] })
 }
 
 // Take takes the next call.
@@ -335,28 +329,30 @@ func (d *Disk) takeSync(c *Call) (Step, error) {
 		if f == nil || f.node == nil {
 			return Step{}, nil
 		}
-		s := syncing{number: d.syncs}
-		d.syncs++
+		covers := []*change{}
 		for _, p := range d.pending {
 			if p.node == f.node && p.begun < 0 {
-				s.covers = append(s.covers, p)
+				covers = append(covers, p)
 			}
 		}
-		d.syncing[c.ID] = s
+		d.syncing[c.ID] = covers
 		return Step{}, nil
 	}
-	s, ok := d.syncing[c.ID]
+	covers, ok := d.syncing[c.ID]
 	if !ok {
 		return Step{}, nil
 	}
 	delete(d.syncing, c.ID)
 	path, _ := filepath.Rel(d.root, f.path)
-	step := Step{Changed: true, Sync: &Sync{Number: s.number, Call: c.Name, Path: path, Folder: f.node.folder}}
-	if d.Omit != nil && d.Omit(s.number) {
+	step := Step{Changed: true, Sync: &Sync{Call: c.Name, Path: path, Folder: f.node.folder}}
+	if d.Omit {
+		for _, p := range covers {
+			d.omitted[p] = true
+		}
 		return step, nil
 	}
 	done := map[*change]bool{}
-	for _, p := range s.covers {
+	for _, p := range covers {
 		if !slices.Contains(d.pending, p) {
 			continue // another sync was faster
 		}

@@ -3,17 +3,18 @@
 //
 // Killing a process proves nothing about power: the system keeps what was
 // written and not synced, and writes it out later. So here a process runs under
-// strace (Record), which shows each write, with its bytes, each sync and each
+// strace (Strace), which shows each write, with its bytes, each sync and each
 // change of a folder, in order. A Disk takes these calls one after the other and
 // knows at each point what must be on the disk and what may be; States lists
 // what a cut at that point could leave, and an Image of one is put into a folder,
 // to be opened as after the restart.
 //
-//	trace, err := powerloss.Record(cmd, root, marks)
+//	err := powerloss.Strace(cmd, trace) // and run it
+//	calls, err := powerloss.ReadTraces(trace)
 //	disk := powerloss.NewDisk(root, marks)
-//	for _, call := range trace {
-//		mark, err := disk.Take(call)
-//		for _, state := range disk.States(powerloss.Thorough, random) {
+//	for _, call := range calls {
+//		step, err := disk.Take(call)
+//		for state := range disk.States(powerloss.Effort{Random: 3}, true, random) {
 //			err := state.Image.WriteTo(folder)
 //			... open what is in folder ...
 //		}

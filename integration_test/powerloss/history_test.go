@@ -21,9 +21,14 @@ type history struct {
 	versions map[string][]version // by path; the first is that there is none
 	// promised is from which version on each file must be, by the call: the last entry that is not after it.
 	promised []promise
-	syncs    []Sync
-	named    []string // what each sync is, for people
-	main     string
+	syncs    []namedSync
+	main     string // path of the outbox
+}
+
+// namedSync is a sync with a name for people, such as "append 3: fdatasync of outbox.db, number 1".
+type namedSync struct {
+	name string
+	end  int // the call that ends it
 }
 
 type promise struct {
@@ -53,8 +58,7 @@ func recall(j job, calls []*Call, scratch string) (*history, error) {
 			path := draft.ReplaceAllString(step.Sync.Path, " (draft)")
 			name := fmt.Sprintf("%s: %s of %s", operation, step.Sync.Call, path)
 			ordinal[name]++
-			h.syncs = append(h.syncs, *step.Sync)
-			h.named = append(h.named, fmt.Sprintf("%s, number %d", name, ordinal[name]))
+			h.syncs = append(h.syncs, namedSync{fmt.Sprintf("%s, number %d", name, ordinal[name]), i})
 		}
 		if step.Mark == "" {
 			continue

@@ -72,17 +72,28 @@ type holding struct {
 }
 
 // readFile verifies a file as the command does, and more: each transaction is there whole or not at all.
-func readFile(path string) (holding, error) {
-	var h holding
-	verify := outbox.VerifyFileWith(changes.VerifyState, func(ctx context.Context, o *outbox.Outbox) (problems []string, err error) {
+func readFile(path string) (h holding, err error) {
+	err = verified(path, changes.VerifyState, func(ctx context.Context, o *outbox.Outbox) (problems []string, err error) {
 		h, problems, err = read(ctx, o)
 		return problems, err
 	})
-	report, err := verify(ctx, path)
+	return h, err
+}
+
+// sumOfFile verifies a file, and says what it holds: where that is what another file held, nothing else can be wrong.
+func sumOfFile(path string) (sum string, err error) {
+	err = verified(path, func(_ context.Context, o *outbox.Outbox) (problems []string, err error) {
+		return nil, o.View(func(tx *bolt.Tx) (err error) { sum, err = sumOf(tx); return err })
+	})
+	return sum, err
+}
+
+func verified(path string, checks ...outbox.Check) error {
+	report, err := outbox.VerifyFileWith(checks...)(ctx, path)
 	if err == nil && len(report.Problems) > 0 {
 		err = fmt.Errorf("it does not verify: %q", report.Problems)
 	}
-	return h, err
+	return err
 }
 
 func read(ctx context.Context, o *outbox.Outbox) (h holding, problems []string, err error) {

@@ -2,6 +2,7 @@ package powerloss
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io/fs"
@@ -73,12 +74,9 @@ func (im Image) Sum() uint64 {
 	return h.Sum64()
 }
 
-// FileSum is the same for the same bytes, within this process; 0 where there is no file of that path.
-func (im Image) FileSum(path string) uint64 {
-	if im[path] == nil {
-		return 0
-	}
-	return im[path].sum()
+// Leave makes a folder that holds the image and nothing else.
+func (im Image) Leave(folder string) error {
+	return errors.Join(os.RemoveAll(folder), os.Mkdir(folder, 0o700), im.WriteTo(folder))
 }
 
 // WriteTo makes the image's files in a folder.

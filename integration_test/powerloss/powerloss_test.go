@@ -20,10 +20,10 @@ import (
 
 // Set these to look at more states, or again at the same.
 const (
-	effortEnv = "POWERLOSS_EFFORT" // 1: what make test does; 50: some minutes
-	seedEnv   = "POWERLOSS_SEED"
-	replayEnv = "POWERLOSS_REPLAY" // a folder that a failed test has kept
-	stateEnv  = "POWERLOSS_STATE"  // only this one
+	effortEnv = "POWERLOSS_EFFORT" // 1: what make test does; 30: some minutes
+	seedEnv   = "POWERLOSS_SEED"   // of the states that are chosen by chance; else another each time
+	replayEnv = "POWERLOSS_REPLAY" // a recording that a failed test has kept
+	stateEnv  = "POWERLOSS_STATE"  // of that, only this state; its files are put beside the recording, into the folder state
 )
 
 func numberFrom(t *testing.T, env string, or uint64) uint64 {
@@ -60,7 +60,7 @@ func newRecording(t *testing.T) *recording {
 	r := &recording{folder: scratch(t)}
 	r.job = job{Root: filepath.Join(r.folder, "root"), Marks: filepath.Join(r.folder, "marks"), Seed: numberFrom(t, seedEnv, rand.Uint64())}
 	effort := int(numberFrom(t, effortEnv, 1))
-	r.job.Effort = Effort{Exhaustive: 3 + bits.Len(uint(effort)), Random: 2 * effort}
+	r.job.Effort = Effort{Exhaustive: 3 + bits.Len(uint(effort)), Random: 3 * effort}
 	require.NoError(t, os.Mkdir(r.job.Root, 0o700))
 	require.NoError(t, os.WriteFile(r.job.Marks, nil, 0o600))
 	return r
@@ -86,13 +86,28 @@ func (r *recording) record(t *testing.T, workload string) {
 	require.NoError(t, err, out)
 }
 
+// replay checks a recording again that was kept, if one is named.
+func replay(t *testing.T) (replayed bool) {
+	t.Helper()
+	r := recording{folder: os.Getenv(replayEnv)}
+	if r.folder == "" {
+		return false
+	}
+	b, err := os.ReadFile(filepath.Join(r.folder, jobFile))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &r.job))
+	r.job.Only = os.Getenv(stateEnv)
+	r.requireSound(t)
+	return true
+}
+
 // patience is how long one state may take: a damaged file can lead bbolt in circles.
 const patience = time.Minute
 
 // check has a process do the job, and hears what it says. It returns what the process itself failed with.
 func (r *recording) check(t *testing.T, hear func(m message)) error {
 	t.Helper()
-	file := filepath.Join(r.folder, "job.json")
+	file := filepath.Join(r.folder, jobFile)
 	b, err := json.Marshal(r.job)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file, b, 0o600))
@@ -141,24 +156,30 @@ func (r *recording) requireSound(t *testing.T) {
 		t.Errorf("the checking process has ended, the last state was %q: %v", last, err)
 	}
 	if t.Failed() {
-		kept := r.keep(t)
-		t.Fatalf("%d states fail. Check them again: %s=%s %s=%s go test -run '^%s$' ./integration_test/powerloss",
-			len(failed), replayEnv, kept, stateEnv, "'...'", t.Name())
+		t.Fatalf("%d states fail; again: %s=%s go test -count=1 -run TestPowerLoss_KeepsEvery ./integration_test/powerloss, with %s='call ...' for one of them",
+			len(failed), replayEnv, r.keep(t), stateEnv)
 	}
 	require.Positive(t, done.States)
 	t.Logf("%d states, at %d points of %d calls, in %v; seed %d", done.States, done.Points, done.Calls/2, time.Since(started).Round(time.Millisecond), r.job.Seed)
 }
 
-// keep copies the recording to where it stays.
+// keep copies the recording to where it stays, unless it is one that was kept.
 func (r *recording) keep(t *testing.T) string {
 	t.Helper()
-	kept, err := os.MkdirTemp("", "powerloss-kept-")
+	if r.folder == os.Getenv(replayEnv) {
+		return r.folder
+	}
+	parent, err := os.MkdirTemp("", "powerloss-")
 	require.NoError(t, err)
-	require.NoError(t, os.CopyFS(kept+"/x", os.DirFS(r.folder)))
-	return kept + "/x"
+	kept := filepath.Join(parent, "recording")
+	require.NoError(t, os.CopyFS(kept, os.DirFS(r.folder)))
+	return kept
 }
 
 func TestPowerLoss_KeepsEveryAcknowledgedTransaction(t *testing.T) {
+	if replay(t) {
+		return
+	}
 	for _, workload := range []string{"commits", "backup", "restore", "compact"} {
 		t.Run(workload, func(t *testing.T) {
 			r := newRecording(t)

@@ -3,7 +3,6 @@ package powerloss
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -12,7 +11,7 @@ import (
 // restart reads what a cut has left, as the next process would find it in a folder, and
 // has that process work. It returns what each file holds.
 func restart(image Image, folder, main string) (holds map[string]string, err error) {
-	if err := errors.Join(os.RemoveAll(folder), os.Mkdir(folder, 0o700), image.WriteTo(folder)); err != nil {
+	if err := image.Leave(folder); err != nil {
 		return nil, err
 	}
 	holds = map[string]string{}
@@ -20,11 +19,11 @@ func restart(image Image, folder, main string) (holds map[string]string, err err
 		if c == nil || draft.MatchString(path) {
 			continue
 		}
-		held, err := readFile(filepath.Join(folder, path))
+		sum, err := sumOfFile(filepath.Join(folder, path))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		holds[path] = held.sum
+		holds[path] = sum
 	}
 	if err := start(filepath.Join(folder, main)); err != nil {
 		return nil, fmt.Errorf("the next start: %w", err)

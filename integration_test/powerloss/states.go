@@ -45,9 +45,6 @@ func (ch *change) apply(c *content, p *part) *content {
 	return c.write(ch.offset, ch.data, p.sector)
 }
 
-// Pending is how many changes are not synced.
-func (d *Disk) Pending() int { return len(d.pending) }
-
 // Now is what processes see.
 func (d *Disk) Now() Image { return d.image(slices.Repeat([]*part{whole}, len(d.pending))) }
 
