@@ -69,7 +69,7 @@ func check(args []string) error {
 	if c.calls, err = ReadTraces(c.job.Traces...); err != nil {
 		return err
 	}
-	if c.history, err = recall(c.job, c.calls, c.job.Scratch); err != nil {
+	if c.history, err = recall(c.job, c.calls, c.say); err != nil {
 		return err
 	}
 	c.syncOf = map[int]string{}
@@ -143,8 +143,7 @@ func (c *checker) checkStates() error {
 				}
 			}
 			pool.do(func(folder string) {
-				c.say(message{Checking: s.What})
-				if problem := c.judge(s.Image, folder, b); problem != "" {
+				if problem := c.judge(s, folder, b); problem != "" {
 					c.say(message{State: s.What, Failed: problem})
 				}
 			})
@@ -159,8 +158,9 @@ func (c *checker) checkStates() error {
 }
 
 // judge says what is wrong with a state, or "".
-func (c *checker) judge(image Image, folder string, b bounds) string {
-	holds, err := restart(image, folder, c.history.main)
+func (c *checker) judge(s State, folder string, b bounds) string {
+	c.say(message{Checking: s.What})
+	holds, err := restart(s.Image, folder, c.history.main)
 	if err != nil {
 		return err.Error()
 	}
@@ -186,7 +186,6 @@ func (c *checker) checkSyncs() error {
 			without := disk.Clone()
 			pool.do(func(folder string) {
 				what := strings.Join(names, "; ")
-				c.say(message{Checking: what})
 				problem, state := c.without(names, without, i, folder)
 				c.say(message{Checking: what, State: state, Failed: problem, Done: true})
 			})
@@ -223,7 +222,7 @@ func (c *checker) without(names []string, disk *Disk, from int, folder string) (
 				continue
 			}
 			was[key] = true
-			if problem := c.judge(s.Image, folder, b); problem != "" {
+			if problem := c.judge(s, folder, b); problem != "" {
 				return problem, s.What
 			}
 		}

@@ -39,7 +39,7 @@ type promise struct {
 var draft = regexp.MustCompile(`\.new-[0-9a-f-]{36}$`)
 
 // recall follows a trace. Wherever a process could have been killed, its files must verify.
-func recall(j job, calls []*Call, scratch string) (*history, error) {
+func recall(j job, calls []*Call, say func(m message)) (*history, error) {
 	h := &history{versions: map[string][]version{}, promised: []promise{{0, map[string]int{}}}}
 	disk := NewDisk(j.Root, j.Marks)
 	heads := map[string]uint64{}
@@ -50,7 +50,8 @@ func recall(j job, calls []*Call, scratch string) (*history, error) {
 			return nil, fmt.Errorf("call %d: %w", i, err)
 		}
 		if step.Changed && step.Sync == nil {
-			if err := h.look(i, disk.Now(), heads, scratch); err != nil {
+			say(message{Checking: fmt.Sprintf("call %d (%s), as processes see it", i, call.Name)})
+			if err := h.look(i, disk.Now(), heads, j.Scratch); err != nil {
 				return nil, fmt.Errorf("call %d: %w", i, err)
 			}
 		}

@@ -102,7 +102,7 @@ func replay(t *testing.T) (replayed bool) {
 }
 
 // patience is how long one state may take: a damaged file can lead bbolt in circles.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // check has a process do the job, and hears what it says. It returns what the process itself failed with.
 func (r *recording) check(t *testing.T, hear func(m message)) error {
