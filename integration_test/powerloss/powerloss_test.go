@@ -20,7 +20,7 @@ import (
 
 // Set these to look at more states, or again at the same.
 const (
-	effortEnv = "POWERLOSS_EFFORT" // 1: what make test does; 30: some minutes
+	effortEnv = "POWERLOSS_EFFORT" // 1: what make test does; 30: a minute; 300: ten
 	seedEnv   = "POWERLOSS_SEED"   // of the states that are chosen by chance; else another each time
 	replayEnv = "POWERLOSS_REPLAY" // a recording that a failed test has kept
 	stateEnv  = "POWERLOSS_STATE"  // of that, only this state; its files are put beside the recording, into the folder state
