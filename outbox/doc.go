@@ -19,8 +19,8 @@
 // # What it promises
 //
 //   - Atomic: the events of a transaction are there if, and only if, its other changes are.
-//   - Durable: when Update has returned nil, the events survive SIGKILL, until they are delivered and older than the
-//     retention period, or an operator discards them.
+//   - Durable: when Update has returned nil, the events survive SIGKILL and a power cut, until they are delivered and older
+//     than the retention period, or an operator discards them.
 //   - Ordered: every event gets a sequence, dense over the whole outbox, that never changes and is never used again.
 //   - Bounded: memory does not grow with the backlog. The bytes on disk are capped; when only undelivered events are left,
 //     Append fails with ErrFull and the transaction of the caller rolls back whole.
@@ -34,6 +34,9 @@
 //	after commit, before publish                     published once
 //	after Redis ran the script, before the reply     sent again; Redis refuses it by its high-water mark; the cursor catches
 //	or before the cursor is stored                   up; subscribers saw it once
+//	the power is cut                                 as after a SIGKILL. What Open, Update, Restore, Compact or a backup has
+//	                                                 acknowledged is there, as far as the disk keeps what it has synced; a
+//	                                                 file that was not yet in place leaves the one before
 //	Redis dies before running the script             sent again when it is back
 //	Redis dies after running it, its answer          noticed by the new run_id: what was sent in the last 2 s, or was still
 //	received, its subscribers not yet served         in a slow subscriber's buffer, is published again with the same

@@ -88,7 +88,11 @@ func Open(path string, opts Options) (*Outbox, error) {
 	}
 	o := newOutbox(db, opts)
 	o.owned, o.identity, o.file = true, identity, file
-	if err := cmp.Or(o.checkIdentity(), o.checkFormat()); err != nil {
+	err = cmp.Or(o.checkIdentity(), o.checkFormat())
+	if err == nil && !opts.readOnly { // before anything is promised; now that it is locked, nobody puts another one in its place
+		err = syncFound(filepath.Dir(path))
+	}
+	if err != nil {
 		_ = db.Close() // nothing was written
 		return nil, fmt.Errorf("open outbox %s: %w", path, err)
 	}
@@ -165,13 +169,14 @@ func realPath(path string) (string, error) {
 	return path, nil // the folder is to be made, or cannot be looked at: who uses the path is told
 }
 
-// create makes a whole outbox file and then gives it its name: a file of that name is never half made.
+// create makes a whole outbox file and then gives it its name, which is not durable yet: a file of that name is never half
+// made.
 func create(path string) error {
 	dir := filepath.Dir(path)
 	sweepDrafts(dir)
 	temp := draftName(path)
 	defer os.Remove(temp)
-	err := os.MkdirAll(dir, 0o700)
+	err := makeFolder(dir)
 	var db *bolt.DB
 	if err == nil {
 		db, err = bolt.Open(temp, 0o600, nil)
@@ -182,22 +187,10 @@ func create(path string) error {
 	if err == nil {
 		err = os.Link(temp, path)
 	}
-	if err == nil || errors.Is(err, fs.ErrExist) { // another process was faster
-		err = syncFolder(dir)
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrExist) { // else another process was faster
 		return fmt.Errorf("create: %w", err)
 	}
 	return nil
-}
-
-// syncFolder makes a new name in the folder durable.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err == nil {
-		err = errors.Join(d.Sync(), d.Close())
-	}
-	return err
 }
 
 // bbolt's meta page, of which pages 0 and 1 hold a copy each: page header of 16 bytes, then magic, version and page size

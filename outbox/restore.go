@@ -141,7 +141,7 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 	if opts.DryRun {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(result.Path), 0o700); err != nil {
+	if err := makeFolder(filepath.Dir(result.Path)); err != nil {
 		return err
 	}
 	draft, err := newDraft(result.Path, func(f *os.File) error {
