@@ -205,6 +205,9 @@ func (d *draw) processDies() (string, Args) {
 }
 
 func (d *draw) processStops() (string, Args) {
+	if d.chance(30) {
+		return "relay-next", Args{}
+	}
 	return one(d, "process-stop", "relay-restart"), args("for", d.away())
 }
 

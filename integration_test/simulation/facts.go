@@ -53,7 +53,7 @@ type facts struct {
 // tell is an answer of Redis that reached a relay.
 type tell struct {
 	at        time.Time // when the relay had asked
-	process   int
+	relay     int
 	run       string
 	channel   string
 	receivers int
@@ -61,9 +61,9 @@ type tell struct {
 
 // look is a CLIENT LIST that reached a relay.
 type look struct {
-	at      time.Time // when the relay had asked
-	process int
-	bytes   int64
+	at    time.Time // when the relay had asked
+	relay int
+	bytes int64
 }
 
 func (w *world) initFacts() {
@@ -108,19 +108,19 @@ func (w *world) poisoned(b relay.Batch) bool {
 }
 
 // told takes note of answers that reached a relay.
-func (w *world) told(p *process, asked time.Time, channel string, replies []relay.Reply) {
+func (w *world) told(d *drain, asked time.Time, channel string, replies []relay.Reply) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, reply := range replies {
-		w.tells = append(w.tells, tell{asked, p.number, reply.Run, channel, reply.Receivers})
+		w.tells = append(w.tells, tell{asked, d.number, reply.Run, channel, reply.Receivers})
 	}
 }
 
 // looked takes note of what a relay knows of output buffers.
-func (w *world) looked(p *process, asked time.Time, list []relay.Buffer) {
+func (w *world) looked(d *drain, asked time.Time, list []relay.Buffer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l := look{at: asked, process: p.number}
+	l := look{at: asked, relay: d.number}
 	for _, b := range list {
 		l.bytes = max(l.bytes, b.Bytes)
 	}
@@ -133,7 +133,7 @@ func (w *world) obstacle(topic string) string {
 	switch {
 	case w.process == nil:
 		return "process down"
-	case w.process.restarting:
+	case w.process.waiting:
 		return "relay down"
 	case w.paused:
 		return "paused"

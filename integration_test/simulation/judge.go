@@ -28,7 +28,7 @@ func (w *world) calm() {
 	if p := w.process; p == nil {
 		w.boot()
 	} else {
-		p.relay.Resume()
+		p.relay.relay.Resume()
 		w.paused = false
 	}
 	w.note()
@@ -65,7 +65,7 @@ func pendingOf(w *world, p *process) string {
 		return err.Error()
 	}
 	for _, t := range stats.Topics {
-		if h := p.relay.Health().Topics[t.Topic]; t.Pending > 0 {
+		if h := p.relay.relay.Health().Topics[t.Topic]; t.Pending > 0 {
 			return t.Topic + " is " + string(h.State) + ": " + h.LastError
 		}
 	}
@@ -80,8 +80,8 @@ func (w *world) end() {
 	if p == nil {
 		return
 	}
-	p.stop()
-	<-p.ended
+	p.relay.stop()
+	<-p.relay.ended
 }
 
 // checkState compares the processor's state with what it knows to have committed.

@@ -84,21 +84,21 @@ func (w *world) judgeRepeat(again publication) {
 		}
 		answers := 0
 		for _, t := range w.tells {
-			if t.process == l.process && t.run == before.run && t.channel == again.key.channel && t.at.After(l.at.Add(time.Second)) && t.at.Before(again.at.Add(-time.Minute)) {
+			if t.relay == l.relay && t.run == before.run && t.channel == again.key.channel && t.at.After(l.at.Add(time.Second)) && t.at.Before(again.at.Add(-time.Minute)) {
 				answers++
 			}
 		}
-		if answers >= 3 && w.sameProcess(l.process, before.at.Add(-time.Minute), again.at) && len(w.rolledBack) == 0 {
+		if answers >= 3 && w.onlyRelay(l.relay, before.at.Add(-time.Minute), again.at) && len(w.rolledBack) == 0 {
 			w.violate("once: %s #%d was published again, and had left all buffers at %v", topic, again.sequence, l.at.Sub(w.began))
 			return
 		}
 	}
 }
 
-// sameProcess says whether one process was the only one that called Redis between two times.
-func (w *world) sameProcess(number int, from, to time.Time) bool {
+// onlyRelay says whether a relay was the only one that called Redis between two times.
+func (w *world) onlyRelay(number int, from, to time.Time) bool {
 	for _, t := range w.tells {
-		if t.process != number && t.at.After(from) && t.at.Before(to) {
+		if t.relay != number && t.at.After(from) && t.at.Before(to) {
 			return false
 		}
 	}

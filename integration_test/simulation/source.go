@@ -11,11 +11,12 @@ import (
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// source is a process's way to its outbox: a relay.Source. Each call takes a moment, so that no two of them, and nothing else, happen at
-// the same instant; and a process that has died does nothing any more.
+// source is a relay's way to its outbox: a relay.Source. Each call takes a moment, so that no two of them, and nothing else, happen at
+// the same instant; and a relay that is dead does nothing any more.
 type source struct {
-	w *world
-	p *process
+	w   *world
+	d   *drain
+	box *outbox.Outbox
 }
 
 // lanes tells the goroutines of a relay apart, which carry a topic each, where a call does not say so itself.
@@ -57,7 +58,7 @@ func (s source) begin(caller string, writes bool) error {
 	defer s.w.mu.Unlock()
 	s.w.stepped()
 	switch {
-	case s.p.isDead():
+	case s.d.isDead():
 		return errGone
 	case writes && s.w.diskFull:
 		return fmt.Errorf("%s: %w: free some space, nothing was written", caller, outbox.ErrDiskFull)
@@ -70,20 +71,20 @@ func (s source) begin(caller string, writes bool) error {
 func (s source) delay(caller string) time.Duration {
 	switch caller {
 	case "flush", "add", "origin":
-		topic := s.p.lanes.caller()
+		topic := s.d.lanes.caller()
 		if topic == "" {
 			return 3 * time.Microsecond
 		}
 		caller += " " + topic
 	}
-	return s.w.noise.between(fmt.Sprint("source ", s.p.number, " ", caller), 5*time.Microsecond, 100*time.Microsecond)
+	return s.w.noise.between(fmt.Sprint("source ", s.d.number, " ", caller), 5*time.Microsecond, 100*time.Microsecond)
 }
 
 // end gives the process the chance to die when the call has done its work.
 func (s source) end(err error) error {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	if s.w.stepped(); s.p.isDead() {
+	if s.w.stepped(); s.d.isDead() {
 		return errGone
 	}
 	return err
@@ -91,30 +92,30 @@ func (s source) end(err error) error {
 
 // Position implements relay.Source, as do all that follow.
 func (s source) Position(ctx context.Context, topic string) (p outbox.Position, err error) {
-	s.p.lanes.learn(topic)
+	s.d.lanes.learn(topic)
 	if err = s.begin(topic, false); err == nil {
-		p, err = s.p.box.Position(ctx, topic)
+		p, err = s.box.Position(ctx, topic)
 	}
 	return p, err
 }
 
 func (s source) Read(ctx context.Context, r outbox.Range) (entries []outbox.Entry, err error) {
 	if err = s.begin(r.Topic, false); err == nil {
-		entries, err = s.p.box.Read(ctx, r)
+		entries, err = s.box.Read(ctx, r)
 	}
 	return entries, err
 }
 
 func (s source) Back(ctx context.Context, topic string, through uint64, n int) (after uint64, err error) {
 	if err = s.begin(topic, false); err == nil {
-		after, err = s.p.box.Back(ctx, topic, through, n)
+		after, err = s.box.Back(ctx, topic, through, n)
 	}
 	return after, err
 }
 
 func (s source) MessageID(ctx context.Context, topic string, sequence uint64) (id string, err error) {
 	if err = s.begin(topic, false); err == nil {
-		id, err = s.p.box.MessageID(ctx, topic, sequence)
+		id, err = s.box.MessageID(ctx, topic, sequence)
 	}
 	return id, err
 }
@@ -122,7 +123,7 @@ func (s source) MessageID(ctx context.Context, topic string, sequence uint64) (i
 func (s source) Settle(ctx context.Context, r outbox.Receipt) error {
 	err := s.begin(r.Topic, false)
 	if err == nil {
-		err = s.end(s.p.box.Settle(ctx, r))
+		err = s.end(s.box.Settle(ctx, r))
 	}
 	return err
 }
@@ -130,7 +131,7 @@ func (s source) Settle(ctx context.Context, r outbox.Receipt) error {
 func (s source) Flush(ctx context.Context) error {
 	err := s.begin("flush", true)
 	if err == nil {
-		err = s.end(s.p.box.Flush(ctx))
+		err = s.end(s.box.Flush(ctx))
 	}
 	return err
 }
@@ -138,14 +139,14 @@ func (s source) Flush(ctx context.Context) error {
 func (s source) Park(ctx context.Context, topic string, sequence uint64, f outbox.Failure) error {
 	err := s.begin(topic, true)
 	if err == nil {
-		err = s.end(s.p.box.Park(ctx, topic, sequence, f))
+		err = s.end(s.box.Park(ctx, topic, sequence, f))
 	}
 	return err
 }
 
 func (s source) Add(ctx context.Context, events ...outbox.Event) (sequences []uint64, err error) {
 	if err = s.begin("add", true); err == nil {
-		sequences, err = s.p.box.Add(ctx, events...)
+		sequences, err = s.box.Add(ctx, events...)
 		err = s.end(err)
 	}
 	return sequences, err
@@ -153,7 +154,7 @@ func (s source) Add(ctx context.Context, events ...outbox.Event) (sequences []ui
 
 func (s source) NewOrigin(ctx context.Context, from string, events ...outbox.Event) (origin string, err error) {
 	if err = s.begin("origin", true); err == nil {
-		origin, err = s.p.box.NewOrigin(ctx, from, events...)
+		origin, err = s.box.NewOrigin(ctx, from, events...)
 		err = s.end(err)
 	}
 	return origin, err
@@ -161,10 +162,10 @@ func (s source) NewOrigin(ctx context.Context, from string, events ...outbox.Eve
 
 func (s source) Prune(ctx context.Context) (n int, err error) {
 	if err = s.begin("prune", true); err == nil {
-		n, err = s.p.box.Prune(ctx)
+		n, err = s.box.Prune(ctx)
 		err = s.end(err)
 	}
 	return n, err
 }
 
-func (s source) Appended() <-chan struct{} { return s.p.box.Appended() }
+func (s source) Appended() <-chan struct{} { return s.box.Appended() }

@@ -103,6 +103,7 @@ func init() {
 		"process-die-in": func(w *world, a Args) { w.dieIn, w.dieFor = a.number("calls"), a.duration("for") },
 		"process-stop":   (*world).stopProcess,
 		"relay-restart":  (*world).restartRelay,
+		"relay-next":     (*world).handOver,
 		"disk-full": func(w *world, a Args) {
 			w.diskFull = true
 			w.after(a.duration("for"), func() { w.diskFull = false })
@@ -116,21 +117,22 @@ func init() {
 
 		"pause": func(w *world, a Args) {
 			p := w.process
-			if p == nil || w.paused {
+			if p == nil || p.waiting || w.paused {
 				return
 			}
 			w.paused = true
-			p.relay.Pause()
+			d := p.relay
+			d.relay.Pause()
 			w.after(a.duration("for"), func() {
-				if w.process == p {
+				if w.process == p && p.relay == d {
 					w.paused = false
 				}
-				p.relay.Resume()
+				d.relay.Resume()
 			})
 		},
 		"retry-now": func(w *world, _ Args) {
 			if w.process != nil {
-				w.process.relay.RetryNow()
+				w.process.relay.relay.RetryNow()
 			}
 		},
 		"discard": (*world).discard,
@@ -189,9 +191,9 @@ func (w *world) stopProcess(a Args) {
 	w.process = nil
 	w.booting = true
 	w.timers++
-	p.stop()
+	p.relay.stop()
 	go func() {
-		<-p.ended
+		<-p.relay.ended
 		_ = p.box.Close() // a failure is one of the last receipts, which are sent again
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -202,27 +204,38 @@ func (w *world) stopProcess(a Args) {
 	}()
 }
 
-// restartRelay ends the relay, but not the process, and starts another one.
+// restartRelay ends the relay as SIGTERM does, but not the process that has the file, and starts another one.
 func (w *world) restartRelay(a Args) {
 	p := w.process
-	if p == nil || p.restarting {
+	if p == nil || p.waiting {
 		return
 	}
-	p.restarting = true
+	p.waiting = true
 	w.timers++
-	p.stop()
+	p.relay.stop()
 	go func() {
-		<-p.ended
+		<-p.relay.ended
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.timers--
-		w.after(a.duration("for"), func() {
-			if w.process == p {
-				w.paused = false
-				w.startRelay(p)
-			}
-		})
+		w.after(a.duration("for"), func() { w.nextRelay(p) })
 	}()
+}
+
+func (w *world) nextRelay(p *process) {
+	if w.process == p {
+		w.paused = false
+		w.startRelay(p)
+	}
+}
+
+// handOver gives the right to drain to another relay, as when nothing has been heard of the one before: that may be at anything, and what it
+// has sent to Redis may arrive when the next one is at work.
+func (w *world) handOver(Args) {
+	if p := w.process; p != nil && !p.waiting {
+		p.relay.fence()
+		w.nextRelay(p)
+	}
 }
 
 // restore puts the backup in the place of the file.

@@ -38,13 +38,13 @@ func callLimit(bytes int) time.Duration { return 5*time.Second + time.Duration(b
 var (
 	errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	errReset   = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
-	errGone    = errors.New("the process is dead") // for calls of a process that nobody will hear of any more
+	errGone    = errors.New("the relay is dead") // for calls that nobody will hear of any more
 )
 
-// target is a process's way to Redis: a relay.Target.
+// target is a relay's way to Redis: a relay.Target.
 type target struct {
 	w *world
-	p *process
+	d *drain
 }
 
 // answer is what a call brings back.
@@ -57,7 +57,7 @@ type answer[T any] struct {
 // error is not nil, as the replies of a pipeline that was cut off.
 func call[T any](t target, caller string, bytes int, run func(s *server) (T, error)) (T, error) {
 	var none T
-	if t.p.isDead() {
+	if t.d.isDead() {
 		return none, errGone
 	}
 	answers := make(chan answer[T], 1)
@@ -65,7 +65,7 @@ func call[T any](t target, caller string, bytes int, run func(s *server) (T, err
 	f := t.w.net.take()
 	t.w.calls++
 	t.w.mu.Unlock()
-	source := t.w.noise.of(fmt.Sprint("target ", t.p.number, " ", caller)) // all is drawn now: several calls may go on at one instant, when Redis thaws
+	source := t.w.noise.of(fmt.Sprint("target ", t.d.number, " ", caller)) // all is drawn now: several calls may go on at one instant, when Redis thaws
 	way := func() time.Duration {
 		return 20*time.Microsecond + time.Duration(source.Int64N(int64(280*time.Microsecond)))
 	}
@@ -82,7 +82,7 @@ func call[T any](t target, caller string, bytes int, run func(s *server) (T, err
 		return a.value, a.err
 	case <-timer.C:
 		return none, context.DeadlineExceeded
-	case <-t.p.dead:
+	case <-t.d.dead:
 		return none, errGone
 	}
 }
@@ -110,7 +110,7 @@ func travel[T any](t target, j journey, run func(s *server) (T, error)) (value T
 		done <- answer[T]{value, err}
 	}
 	w.mu.Lock()
-	stale := t.p.connection != "" && t.p.connection != w.server.run
+	stale := t.d.connection != "" && t.d.connection != w.server.run
 	switch {
 	case w.net.mode == "silent":
 		w.mu.Unlock()
@@ -125,8 +125,8 @@ func travel[T any](t target, j journey, run func(s *server) (T, error)) (value T
 	default:
 		perform()
 	}
-	if t.p.connection = w.server.run; err != nil {
-		t.p.connection = ""
+	if t.d.connection = w.server.run; err != nil {
+		t.d.connection = ""
 	}
 	w.mu.Unlock()
 	if err != nil {
@@ -152,7 +152,7 @@ func travel[T any](t target, j journey, run func(s *server) (T, error)) (value T
 
 // Load implements relay.Target, as do all that follow.
 func (t target) Load(context.Context) error {
-	_, err := call(t, "load "+t.p.lanes.caller(), 0, func(s *server) (struct{}, error) {
+	_, err := call(t, "load "+t.d.lanes.caller(), 0, func(s *server) (struct{}, error) {
 		if s.has("loading") {
 			return struct{}{}, errLoading
 		}
@@ -190,7 +190,7 @@ func (t target) Publish(_ context.Context, batches ...relay.Batch) ([]relay.Repl
 		}
 		return replies, failed
 	})
-	t.w.told(t.p, asked, batches[0].Channel, replies)
+	t.w.told(t.d, asked, batches[0].Channel, replies)
 	return replies, err
 }
 
@@ -221,9 +221,9 @@ func (t target) Lives(context.Context, string) bool { return false }
 
 func (t target) Buffers(context.Context) ([]relay.Buffer, error) {
 	asked := time.Now()
-	list, err := call(t, "buffers "+t.p.lanes.caller(), 0, (*server).buffers)
+	list, err := call(t, "buffers "+t.d.lanes.caller(), 0, (*server).buffers)
 	if err == nil {
-		t.w.looked(t.p, asked, list)
+		t.w.looked(t.d, asked, list)
 	}
 	return list, err
 }

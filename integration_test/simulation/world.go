@@ -62,6 +62,7 @@ type world struct {
 	calls    int // to Redis, ever
 	timers   int // things that are still to happen by themselves
 	number   int // of processes that were started
+	relays   int // that were
 
 	lineage
 	facts
@@ -72,26 +73,40 @@ type world struct {
 	tracing    bool
 }
 
-// process is one life of the processor, with its relay.
+// process is one life of the processor, with the file that it has open and the relay that drains it.
 type process struct {
+	number  int
+	path    string
+	box     *outbox.Outbox
+	relay   *drain // the one that has the right to drain the outbox
+	waiting bool   // that one has ended, and another one will begin
+}
+
+// drain is one life of a relay.
+type drain struct {
 	number     int
-	path       string
-	box        *outbox.Outbox
 	relay      *relay.Relay
 	stop       context.CancelFunc
 	ended      chan struct{} // closed when Relay.Run has returned
-	dead       chan struct{} // closed when the process is killed
+	dead       chan struct{} // closed when it has lost the right to drain: its process was killed, or another relay has it
 	connection string        // to which run of Redis
 	lanes      lanes
-	restarting bool // its relay has ended, and another one will begin
 }
 
-func (p *process) isDead() bool {
+func (d *drain) isDead() bool {
 	select {
-	case <-p.dead:
+	case <-d.dead:
 		return true
 	default:
 		return false
+	}
+}
+
+// fence ends what a relay does at once; what it has sent to Redis is on its way.
+func (d *drain) fence() {
+	if !d.isDead() {
+		close(d.dead)
+		d.stop()
 	}
 }
 
@@ -202,7 +217,7 @@ func (w *world) prepare() {
 // boot starts a process on the file as it is.
 func (w *world) boot() {
 	w.number++
-	p := &process{number: w.number, path: filepath.Join(w.dir, fmt.Sprint("outbox-", w.number, ".db")), ended: make(chan struct{}), dead: make(chan struct{})}
+	p := &process{number: w.number, path: filepath.Join(w.dir, fmt.Sprint("outbox-", w.number, ".db"))}
 	if w.file != nil {
 		if err := os.WriteFile(p.path, w.file, 0o600); err != nil {
 			w.violate("the simulation: %v", err)
@@ -235,18 +250,19 @@ func (w *world) startRelay(p *process) {
 		opts.Channels[topic] = channelOf(topic)
 		opts.MinReceivers[topic] = s.number("min." + topic)
 	}
-	p.relay = relay.New(source{w, p}, target{w, p}, opts)
 	ctx, stop := context.WithCancel(context.Background())
-	p.stop, p.ended, p.connection, p.restarting = stop, make(chan struct{}), "", false
-	r, ended := p.relay, p.ended
+	w.relays++
+	d := &drain{number: w.relays, stop: stop, ended: make(chan struct{}), dead: make(chan struct{})}
+	d.relay = relay.New(source{w, d, p.box}, target{w, d}, opts)
+	p.relay, p.waiting = d, false
 	go func() {
-		err := r.Run(ctx)
+		err := d.relay.Run(ctx)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if err != nil && !p.isDead() && !errors.Is(err, outbox.ErrClosed) {
+		if err != nil && !d.isDead() && !errors.Is(err, outbox.ErrClosed) {
 			w.violate("the relay has ended by itself: %v", err)
 		}
-		close(ended)
+		close(d.ended)
 	}()
 }
 
@@ -258,11 +274,10 @@ func (w *world) kill() {
 	}
 	w.trace("process %d dies", p.number)
 	w.file = w.copyFile(p)
-	close(p.dead)
-	p.stop()
+	p.relay.fence()
 	w.process = nil
 	go func() {
-		<-p.ended
+		<-p.relay.ended
 		_ = p.box.Close()
 		_ = os.Remove(p.path)
 	}()
