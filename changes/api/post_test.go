@@ -6,15 +6,17 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/changes"
+	"github.com/PitchConnect/matchrelay/integration_test/pipenet"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/schema"
 )
@@ -133,25 +135,39 @@ func TestAPreviousListIsImportedWithTheFirstOne(t *testing.T) {
 }
 
 func TestARequestThatIsCompleteHasTimeToBeDone(t *testing.T) {
-	g := start(t, outbox.Options{}, changes.Options{}, Options{Previous: func() ([]schema.Match, bool, error) {
-		<-time.After(300 * time.Millisecond) // it takes longer than a request may take to arrive
-		return nil, true, nil
-	}})
-	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := g.api.postMatches(w, r); err != nil {
-			t.Error(err)
-		}
-	}))
-	web.Config.ReadTimeout = 50 * time.Millisecond
-	web.Config.WriteTimeout = 100 * time.Millisecond
-	web.Start()
-	defer web.Close()
-	response, err := http.Post(web.URL, "", strings.NewReader(one))
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	require.Equal(t, 200, response.StatusCode)
-	require.Len(t, g.events(), 1)
-	http.DefaultClient.CloseIdleConnections()
+	warm := startPlain(t)
+	warm.ok(warm.post("/v1/matches", two)) // what is made once must not be made in the bubble
+	path := filepath.Join(t.TempDir(), "test.db")
+	synctest.Test(t, func(t *testing.T) {
+		box, err := outbox.Open(path, outbox.Options{})
+		require.NoError(t, err)
+		recorder, err := changes.NewRecorder(box, changes.Options{})
+		require.NoError(t, err)
+		g := &rig{t: t, box: box, recorder: recorder, api: New(recorder, Options{Previous: func() ([]schema.Match, bool, error) {
+			time.Sleep(time.Hour) // it takes longer than a request may take to arrive
+			return nil, true, nil
+		}})}
+		listener := pipenet.Listen()
+		web := http.Server{ReadTimeout: time.Second, WriteTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := g.api.postMatches(w, r); err != nil {
+				t.Error(err)
+			}
+		})}
+		ended := make(chan error, 1)
+		go func() { ended <- web.Serve(listener) }()
+		client := http.Client{Transport: &http.Transport{DialContext: listener.Dial}}
+		began := time.Now()
+		response, err := client.Post("http://x", "", strings.NewReader(one))
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, 200, response.StatusCode)
+		require.GreaterOrEqual(t, time.Since(began), time.Hour)
+		client.CloseIdleConnections()
+		require.NoError(t, web.Close())
+		require.ErrorIs(t, <-ended, http.ErrServerClosed)
+		require.Len(t, g.events(), 1)
+		require.NoError(t, box.Close())
+	})
 }
 
 func TestAFullOutboxIsSaidSo(t *testing.T) {
