@@ -17,7 +17,7 @@ import (
 
 func TestWhatASlowSubscriberHasStillToReadComesAgainWhenRedisDies(t *testing.T) {
 	for name, c := range map[string]struct{ events, size int }{ // more than the kernel buffers
-		"a backlog": {40, 512 << 10}, "one large event": {1, 20 << 20},
+		"a backlog": {24, 512 << 10}, "one large event": {1, 12 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -129,12 +129,15 @@ func TestPoisonAnywhereInAPipelineIsParkedAloneAndOtherTopicsGoOn(t *testing.T) 
 		r.addOversized()
 	}
 	r.addMany("alerts", 1000)
+	began := time.Now()
 	r.start(quick())
 	sub.WaitFor(1135)
 	r.waitDelivered("news")
 	r.requireComplete(sub, nil)
 	require.Equal(t, uint64(6), r.topic("news").Parked)
-	require.Equal(t, []string{"event_parked"}, r.alertKinds(), "one alert for all of them")
+	kinds := r.alertKinds()
+	require.Subset(t, []string{"event_parked"}, kinds)
+	require.LessOrEqual(t, len(kinds), 1+int(time.Since(began)/time.Minute), "one alert for all of them, in a minute")
 }
 
 func TestATimeOutIsNeverAnAttempt(t *testing.T) {

@@ -48,9 +48,12 @@ func TestAStreamThatOthersHaveFilledIsSearchedForOurOwnEvents(t *testing.T) {
 	r.add("news", 5)
 	r.waitDelivered("news")
 	r.halt()
+	fill := r.server.Client().Pipeline()
 	for i := range 450 { // more than one call looks at
-		r.do("XADD", newsStream, "*", "origin", "another", "sequence", i+1, "id", fmt.Sprint("other ", i))
+		fill.Do(context.Background(), "XADD", newsStream, "*", "origin", "another", "sequence", i+1, "id", fmt.Sprint("other ", i))
 	}
+	_, err := fill.Exec(context.Background())
+	require.NoError(t, err)
 	for range 3 {
 		r.do("XADD", newsStream, "*", "origin", "another", "sequence", 1000, "id", "large", "data", strings.Repeat("x", 1<<20))
 	}
@@ -177,10 +180,12 @@ func TestATopicTellsThatItWaitsForASlowSubscriberAndGoesOn(t *testing.T) {
 		}
 		return next()
 	}
-	for range 8 {
+	for range 5 { // more than the kernel buffers
 		r.addEvent(message("news", strings.Repeat("x", 2<<20)))
 	}
-	r.startTarget(quick(), front)
+	opts := quick()
+	opts.MaxBuffer = 1 << 20
+	r.startTarget(opts, front)
 	eventually(t, "it is told", func() bool {
 		h := r.relay.Health().Topics["news"]
 		return h.State == relay.Waiting && strings.Contains(h.LastError, "waits for the subscriber at 127.0.0.1:")

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,6 +44,7 @@ func virtually(t *testing.T, opts Options, lim limits, test func(t *testing.T, v
 		t.Cleanup(func() {
 			require.NoError(t, v.client.Close())
 			require.NoError(t, v.stop())
+			time.Sleep(time.Minute) // a connection that is closed lingers for a moment
 			require.NoError(t, box.Close())
 		})
 		test(t, v)
