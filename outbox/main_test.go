@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 
 var ctx = context.Background()
 
+// patience is how long a test waits for what must happen.
+const patience = time.Minute
+
 // clock is a clock that a test moves on.
 type clock struct {
 	mu  sync.Mutex
@@ -197,5 +200,5 @@ func requireQueued(t testing.TB, o *Outbox, n int) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		return len(o.queue) == n
-	}, 10*time.Second, time.Millisecond)
+	}, patience, time.Millisecond)
 }

@@ -250,7 +250,7 @@ func init() {
 		return o.Close()
 	}
 	children["create"] = func(args []string) error {
-		o, err := Open(args[0], Options{LockTimeout: 30 * time.Second})
+		o, err := Open(args[0], Options{LockTimeout: patience})
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package outbox
 import (
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
@@ -97,13 +96,6 @@ func TestDamagedCountersOfOneTopicFailTheirOwnCallersOnly(t *testing.T) {
 	require.NoError(t, o.db.Update(func(tx *bolt.Tx) error {
 		return tx.Bucket([]byte(metaBucket)).Put([]byte("topic/b"), []byte("x"))
 	}))
-	queued := func(n int) {
-		require.Eventually(t, func() bool {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			return len(o.queue) == n
-		}, time.Minute, time.Millisecond)
-	}
 	entered, goOn := make(chan struct{}), make(chan struct{})
 	first := make(chan error, 1)
 	go func() {
@@ -116,12 +108,12 @@ func TestDamagedCountersOfOneTopicFailTheirOwnCallersOnly(t *testing.T) {
 	<-entered
 	parked, added := make(chan error, 1), make(chan error, 1)
 	go func() { parked <- o.Park(ctx, "b", 1, Failure{}) }()
-	queued(1)
+	requireQueued(t, o, 1)
 	go func() {
 		_, err := o.Add(ctx, event("a", "two"))
 		added <- err
 	}()
-	queued(2) // both share the next commit
+	requireQueued(t, o, 2) // both share the next commit
 	close(goOn)
 	require.NoError(t, <-first)
 	require.ErrorIs(t, <-parked, ErrDamaged)

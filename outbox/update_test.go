@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
@@ -249,7 +250,7 @@ func TestCloseWhileCallersWait(t *testing.T) {
 	closed := make(chan error, 2)
 	go func() { closed <- o.Close() }()
 	go func() { closed <- o.Close() }()
-	require.Eventually(t, func() bool { return o.Err() != nil }, 10e9, 1e6)
+	require.Eventually(t, func() bool { return o.Err() != nil }, patience, time.Millisecond)
 	require.Empty(t, closed, "Close waits for the commit that is under way")
 	require.NoError(t, release())
 	wg.Wait()

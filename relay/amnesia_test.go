@@ -56,7 +56,7 @@ func TestAmnesiaWithAStream(t *testing.T) {
 				r.add("news", 5)
 				r.addMany("news", 700) // more than one chunk of the repair
 				sub.WaitFor(705)
-				eventually(t, "it is idle, the tail is safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+				r.waitOutlived()
 				forget(r)
 				if !idle {
 					r.add("news", 1)
@@ -195,7 +195,7 @@ func TestTwoRelaysRepairTogetherWithoutRepeats(t *testing.T) {
 			ctx, stop := context.WithCancel(context.Background())
 			ended := make(chan error, 2)
 			for range 2 {
-				other := relay.New(r.box, relay.NewRedis(r.client, time.Second), streaming())
+				other := relay.New(r.box, relay.NewRedis(r.client, socketTimeout), streaming())
 				go func() { ended <- other.Run(ctx) }()
 			}
 			r.addMany("news", 500)
@@ -251,7 +251,7 @@ func TestAnEventThatARestartedRedisDoesNotTakeAgainDoesNotStopTheRepair(t *testi
 	r.addEvent(message("news", strings.Repeat("x", 2<<20)))
 	r.add("news", 1)
 	sub.WaitFor(3)
-	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+	r.waitOutlived()
 	r.relay.Pause()
 	r.server.Kill()
 	r.server.Start()

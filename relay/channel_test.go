@@ -132,7 +132,10 @@ func TestFaultsOfTheChannelCostNoEventAnAttempt(t *testing.T) {
 			})
 			eventually(t, "and in the log", func() bool { return log.count(fault.says) > 0 })
 			require.Equal(t, uint64(5), r.topic("news").Pending)
+			r.relay.Pause() // until the subscriber is back, if the fault kept it away as well
 			fault.mend(conn)
+			r.waitSubscribers(conn, 1)
+			r.relay.Resume()
 			r.waitDelivered("news")
 			eventually(t, "all is well", func() bool { return r.relay.Health().State == relay.Delivering })
 			require.Zero(t, r.topic("news").Parked)
@@ -150,8 +153,8 @@ func TestFaultsOfTheChannelCostNoEventAnAttempt(t *testing.T) {
 
 func TestARedisThatLoadsItsDataIsAnOutage(t *testing.T) {
 	t.Parallel()
-	// Loading takes 2 ms a key, and Redis answers meanwhile.
-	r := newRig(t, redistest.Options{Persistence: redistest.RDB, Config: []string{"key-load-delay 2000", "loading-process-events-interval-bytes 1024"}})
+	// Loading takes 40 ms a key: a minute, unless it is hurried. Redis answers meanwhile.
+	r := newRig(t, redistest.Options{Persistence: redistest.RDB, Config: []string{"key-load-delay 40000", "loading-process-events-interval-bytes 1024"}})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
 	log := &logged{}
@@ -175,6 +178,7 @@ func TestARedisThatLoadsItsDataIsAnOutage(t *testing.T) {
 		h := r.relay.Health().Topics["news"]
 		return h.State == relay.RedisDown && strings.Contains(h.LastError, "LOADING")
 	})
+	r.do("CONFIG", "SET", "key-load-delay", "0")
 	<-loaded
 	sub.WaitSubscribed(2)
 	r.waitDelivered("news")
@@ -220,7 +224,7 @@ func TestTLSToAPlainPortAndBack(t *testing.T) {
 		{"plain to a TLS port", keys.Addr(), "must begin with rediss://", nil},
 	} {
 		client := relay.NewClient(relay.ClientOptions{Addrs: []string{c.addr}, TLS: c.tls, DialTimeout: time.Second})
-		r.startTarget(quick(), relay.NewRedis(client, time.Second))
+		r.startTarget(quick(), relay.NewRedis(client, time.Second)) // a plain port does not answer
 		r.add("news", 1)
 		eventually(t, c.name, func() bool {
 			h := r.relay.Health()

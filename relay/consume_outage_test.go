@@ -171,16 +171,17 @@ func TestAnAnswerThatComesTooLateOrNotAtAll(t *testing.T) {
 	t.Run("frozen", func(t *testing.T) {
 		t.Parallel()
 		r := startedReader(t, redistest.Options{})
-		r.opts.Timeout = 200 * time.Millisecond
+		r.opts.Timeout = time.Second
 		r.start()
 		r.add(originA, 1)
 		r.wait(1)
 		r.server.Freeze()
-		eventually(t, "it is told", func() bool { return r.log.count("cannot read the stream") == 1 })
-		require.Equal(t, 1, r.log.count("raise ConsumeOptions.Timeout"))
+		eventually(t, "it is told", func() bool { return r.log.count("raise ConsumeOptions.Timeout") > 0 })
 		r.server.Thaw()
 		r.add(originA, 2, 3, 4)
 		r.wait(1, 2, 3, 4)
+		r.halt()
+		require.Equal(t, r.log.count("cannot read the stream"), r.log.count("reading the stream again"), "each outage is told once")
 	})
 	t.Run("cut off", func(t *testing.T) {
 		t.Parallel()
@@ -299,7 +300,7 @@ func TestAReaderFollowsAStreamThroughACluster(t *testing.T) {
 
 	require.NoError(t, other.Client().Do(context.Background(), "CLUSTER", "SETSLOT", slot, "IMPORTING", id(r.server)).Err())
 	r.do("CLUSTER", "SETSLOT", slot, "MIGRATING", id(other))
-	r.do("MIGRATE", "127.0.0.1", port, newsStream, 0, 5000)
+	r.do("MIGRATE", "127.0.0.1", port, newsStream, 0, 60_000)
 	require.NoError(t, other.Client().Do(context.Background(), "CLUSTER", "SETSLOT", slot, "NODE", id(other)).Err())
 	r.do("CLUSTER", "SETSLOT", slot, "NODE", id(other))
 	args := entryOf("test:news", originA, 3, "m-3", "{}")

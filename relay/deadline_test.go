@@ -4,17 +4,20 @@ import (
 	"context"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestEventsThatTimeOutGetLonger(t *testing.T) {
+func TestEventsThatTimeOutGetLonger(t *testing.T) { synctest.Test(t, testEventsThatTimeOutGetLonger) }
+
+func testEventsThatTimeOutGetLonger(t *testing.T) {
 	r := NewRedis(nil, time.Second)
 	call := func(channel string, size int, err error) (limit time.Duration) {
 		ctx, end := r.carry(context.Background(), channel, size, 0)
 		deadline, _ := ctx.Deadline()
-		limit = time.Until(deadline).Round(500 * time.Millisecond)
+		limit = time.Until(deadline)
 		end(err)
 		return limit
 	}

@@ -25,7 +25,7 @@ func TestAProcessThatDiesTogetherWithRedisPublishesWhatSubscribersMayHaveMissed(
 	r.start(quick())
 	r.add("news", 3)
 	sub.WaitFor(3)
-	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+	r.waitOutlived()
 	r.halt()
 	r.startBetween(quick(), forgetful{r.box}, r.front()) // what it settles dies with it
 	r.add("news", 5)
@@ -76,11 +76,14 @@ func TestARedisThatDiesAgainWhileTheTailIsPublishedAgain(t *testing.T) {
 		}
 		return next()
 	}
+	fail := front.mute("test:news")
 	r.startTarget(quick(), front)
-	r.add("news", 10)
+	r.addMany("news", 10)
 	sub.WaitFor(10)
+	r.waitDelivered("news")
 	r.server.Kill()
 	r.server.Start()
+	fail()
 	r.add("news", 10)
 	r.waitDelivered("news")
 	mayRepeat := mayRepeatOf(r.appended)
@@ -101,15 +104,22 @@ func TestATailThatRedisDoesNotTakeAnyMoreIsGivenUp(t *testing.T) {
 	require.NoError(t, r.box.Close())
 	r.open()
 	r.addEvent(large())
-	r.start(quick())
+	log := &logged{}
+	opts := quick()
+	opts.Logger = log.logger()
+	front := r.front()
+	fail := front.mute("test:news")
+	r.startTarget(opts, front)
 	r.waitDelivered("news")
 	sub.WaitFor(2)
 	r.server.Kill()
 	r.server.Start()
 	require.NoError(t, r.server.Client().ConfigSet(context.Background(), "proto-max-bulk-len", "1mb").Err())
+	fail()
 	r.add("news", 3)
 	r.waitDelivered("news")
 	require.Zero(t, r.topic("news").Parked)
+	require.Equal(t, 1, log.count("gives up publishing again"))
 }
 
 // large is an event that is oversized for some, and carries its message ID.
@@ -129,7 +139,7 @@ func TestARedisThatDiesWhileItsSubscribersAreWaitedFor(t *testing.T) {
 	leaves.Close()
 	r.server.Kill()
 	opts := quick()
-	opts.RejoinWait = 2 * time.Second
+	opts.RejoinWait = time.Hour
 	r.add("news", 1)
 	r.start(opts)
 	front := func() relay.TopicHealth { return r.relay.Health().Topics["news"] }
@@ -142,6 +152,8 @@ func TestARedisThatDiesWhileItsSubscribersAreWaitedFor(t *testing.T) {
 	r.server.Freeze() // and comes back as another process between two looks
 	r.server.Kill()
 	r.server.Start()
+	r.waitSubscribers(r.server.Client(), 1)
+	r.subscribe(redistest.SubscriberOptions{}) // in place of the one that left
 	r.waitDelivered("news")
 	eventually(t, "the last one has arrived", func() bool {
 		got := r.received(stays)
@@ -165,8 +177,10 @@ func TestADamagedRecordInTheTailIsLeftOut(t *testing.T) {
 			r := newRig(t, redistest.Options{Persistence: redistest.AOF})
 			r.server.Start()
 			sub := r.subscribe(redistest.SubscriberOptions{})
-			r.start(quick())
-			r.add("news", n)
+			front := r.front()
+			front.mute("test:news")
+			r.startTarget(quick(), front)
+			r.addMany("news", n)
 			sub.WaitFor(n)
 			r.waitDelivered("news")
 			r.halt()

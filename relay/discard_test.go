@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,13 +39,24 @@ func TestEventsDiscardedUnderARunningRelayAreGoneAndTheOthersComeOnceInOrder(t *
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
 	sub := r.subscribe(redistest.SubscriberOptions{})
-	sequences := r.add("news", 4000)
-	r.start(quick())
-	chosen := sequences[len(sequences)/4:]
+	sequences := r.addMany("news", 4000)
+	chosen := slices.Clone(sequences[len(sequences)/4:])
+	front := r.front()
+	begun := make(chan struct{}) // discarding
+	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+		if events := batches[0].Events; len(events) > 0 && events[0].Sequence > sequences[len(sequences)/2] {
+			<-begun // so that not everything is delivered before
+		}
+		return next()
+	}
+	r.startTarget(quick(), front)
 	rand.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 	for i := 0; i < len(chosen)/2; i += 50 { // some are delivered before, some are in flight, most are pending
 		_, err := r.box.Discard(context.Background(), chosen[i:i+50], outbox.DiscardOptions{Reason: "test"})
 		require.NoError(t, err)
+		if i == 0 {
+			close(begun)
+		}
 	}
 	r.waitDelivered("news")
 	list, err := r.box.List(context.Background(), outbox.Filter{Topic: "news"})

@@ -2,10 +2,10 @@ package relay_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
@@ -131,10 +131,65 @@ type target struct {
 	restore   func(next func() (relay.Reply, error)) (relay.Reply, error)
 	newest    func(next func() (relay.Entry, error)) (relay.Entry, error)
 	buffers   func(next func() ([]relay.Buffer, error)) ([]relay.Buffer, error)
+
+	mu    sync.Mutex
+	muted map[string]chan struct{} // guarded by mu: by channel, closed when its guards fail; nil as long as they go through
+}
+
+// mute lets the relay know nothing of Redis any more after its next events of these channels, until the returned function is
+// called: then the guards that have been waiting fail. So a death of Redis before that can take those events, however long
+// the test takes; otherwise only what Redis had taken in the last two seconds.
+func (t *target) mute(channels ...string) (fail func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.muted = map[string]chan struct{}{}
+	for _, channel := range channels {
+		t.muted[channel] = nil
+	}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		for _, held := range t.muted {
+			if held != nil {
+				close(held)
+			}
+		}
+		t.muted = nil
+	}
+}
+
+// guarded waits while guards of the channel are held, or until the relay is to end, and says whether there was such a wait.
+func (t *target) guarded(ctx context.Context, channel string) bool {
+	t.mu.Lock()
+	held := t.muted[channel]
+	t.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+		}
+	}
+	return held != nil
+}
+
+// carried takes note that Redis was given events of a channel.
+func (t *target) carried(channel string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if held, muted := t.muted[channel]; muted && held == nil {
+		t.muted[channel] = make(chan struct{})
+	}
 }
 
 func (t *target) Publish(ctx context.Context, batches ...relay.Batch) ([]relay.Reply, error) {
-	next := func() ([]relay.Reply, error) { return t.Target.Publish(ctx, batches...) }
+	next := func() ([]relay.Reply, error) {
+		if len(batches[0].Events) > 0 {
+			defer t.carried(batches[0].Channel)
+		} else if t.guarded(ctx, batches[0].Channel) {
+			return nil, io.EOF
+		}
+		return t.Target.Publish(ctx, batches...)
+	}
 	if t.publish == nil {
 		return next()
 	}
@@ -175,7 +230,7 @@ func (t *target) Buffers(ctx context.Context) ([]relay.Buffer, error) {
 
 // front puts a target in front of the rig's Redis.
 func (r *rig) front() *target {
-	return &target{Target: relay.NewRedis(r.client, time.Second)}
+	return &target{Target: relay.NewRedis(r.client, socketTimeout)}
 }
 
 // logged collects log lines.

@@ -37,7 +37,7 @@ func TestAnExaminationFindsEverythingAndChangesNothing(t *testing.T) {
 	sub := redistest.Subscribe(t, server.Addr(), redistest.SubscriberOptions{Channels: []string{"test:news"}})
 	sub.WaitSubscribed(1)
 	before := time.Now()
-	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, time.Second).Examine(t.Context(), everything)
+	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, socketTimeout).Examine(t.Context(), everything)
 	require.NoError(t, err)
 	require.Len(t, nodes, 1)
 	n := nodes[0]
@@ -66,7 +66,7 @@ func TestAnExaminationFindsEverythingAndChangesNothing(t *testing.T) {
 func rightsOf(t *testing.T, server *redistest.Server, rights ...any) relay.Node {
 	t.Helper()
 	require.NoError(t, server.Client().Do(t.Context(), append([]any{"ACL", "SETUSER", "relay", "reset", "on", ">pw"}, rights...)...).Err())
-	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{server.Addr()}, Username: "relay", Password: "pw"}, time.Second).
+	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{server.Addr()}, Username: "relay", Password: "pw"}, socketTimeout).
 		Examine(t.Context(), everything)
 	require.NoError(t, err)
 	return nodes[0]
@@ -127,7 +127,7 @@ func TestExactlyTheRightsThatAreMissingAreFound(t *testing.T) {
 func TestACommandThatRedisHasNotIsUnknown(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{Config: []string{`rename-command EXPIRE ""`, `rename-command CONFIG ""`}})
-	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, time.Second).Examine(t.Context(), everything)
+	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, socketTimeout).Examine(t.Context(), everything)
 	require.NoError(t, err)
 	for _, r := range nodes[0].Rights {
 		require.Equal(t, r.Right == "+expire" || r.Right == "+config|get", r.Unknown, r)
@@ -139,7 +139,7 @@ func TestACommandThatRedisHasNotIsUnknown(t *testing.T) {
 func TestARedisThatCannotTellRights(t *testing.T) {
 	t.Parallel()
 	embedded := miniredis.RunT(t)
-	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{embedded.Addr()}}, time.Second).Examine(t.Context(), everything)
+	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{embedded.Addr()}}, socketTimeout).Examine(t.Context(), everything)
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
 	require.Nil(t, nodes[0].Rights)
 }
@@ -150,20 +150,22 @@ func TestWhyRedisCannotBeExamined(t *testing.T) {
 	down := redistest.New(t, redistest.Options{})
 	frozen := redistest.Start(t, redistest.Options{})
 	frozen.Freeze()
+	const short = time.Second // where no answer comes
 	for _, c := range []struct {
-		name  string
-		o     relay.ClientOptions
-		class relay.Class
-		mend  string
+		name    string
+		o       relay.ClientOptions
+		timeout time.Duration
+		class   relay.Class
+		mend    string
 	}{
-		{"a wrong password", relay.ClientOptions{Addrs: []string{locked.Addr()}, Password: "guess"}, relay.Denied, "correct REDIS_USERNAME"},
-		{"no password", relay.ClientOptions{Addrs: []string{locked.Addr()}}, relay.Denied, "set REDIS_PASSWORD"},
-		{"nobody listens", relay.ClientOptions{Addrs: []string{down.Addr()}}, relay.Outage, ""},
-		{"nobody listens in the whole Cluster", relay.ClientOptions{Addrs: []string{down.Addr(), down.Addr()}}, relay.Outage, ""},
-		{"frozen", relay.ClientOptions{Addrs: []string{frozen.Addr()}}, relay.Outage, ""},
-		{"TLS to a plain port", relay.ClientOptions{Addrs: []string{locked.Addr()}, TLS: &tls.Config{ServerName: "localhost"}}, relay.Outage, ""},
+		{"a wrong password", relay.ClientOptions{Addrs: []string{locked.Addr()}, Password: "guess"}, socketTimeout, relay.Denied, "correct REDIS_USERNAME"},
+		{"no password", relay.ClientOptions{Addrs: []string{locked.Addr()}}, socketTimeout, relay.Denied, "set REDIS_PASSWORD"},
+		{"nobody listens", relay.ClientOptions{Addrs: []string{down.Addr()}}, socketTimeout, relay.Outage, ""},
+		{"nobody listens in the whole Cluster", relay.ClientOptions{Addrs: []string{down.Addr(), down.Addr()}}, socketTimeout, relay.Outage, ""},
+		{"frozen", relay.ClientOptions{Addrs: []string{frozen.Addr()}}, short, relay.Outage, ""},
+		{"TLS to a plain port", relay.ClientOptions{Addrs: []string{locked.Addr()}, TLS: &tls.Config{ServerName: "localhost"}}, short, relay.Outage, ""},
 	} {
-		r := examinee(t, c.o, time.Second)
+		r := examinee(t, c.o, c.timeout)
 		_, err := r.Examine(t.Context(), everything)
 		require.Error(t, err, c.name)
 		class, mend := relay.Explain(err)
@@ -184,7 +186,7 @@ func TestAReplicaSaysSo(t *testing.T) {
 	eventually(t, "the replica is up to date", func() bool {
 		return strings.Contains(client.Info(t.Context(), "replication").Val(), "master_link_status:up")
 	})
-	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{replica.Addr()}}, time.Second).Examine(t.Context(), everything)
+	nodes, err := examinee(t, relay.ClientOptions{Addrs: []string{replica.Addr()}}, socketTimeout).Examine(t.Context(), everything)
 	require.NoError(t, err)
 	require.Equal(t, "replica", nodes[0].Role)
 	require.Equal(t, port, nodes[0].Info["master_port"])
@@ -193,7 +195,7 @@ func TestAReplicaSaysSo(t *testing.T) {
 func TestMarksAndStreamTypes(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
-	r := examinee(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, time.Second)
+	r := examinee(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, socketTimeout)
 	ctx, client := t.Context(), server.Client()
 	mark, err := r.Mark(ctx, "test:news", "o")
 	require.NoError(t, err)
@@ -238,7 +240,7 @@ func clusterOf(t *testing.T, n int) (servers []*redistest.Server) {
 	for i := range n {
 		_, bus, err := net.SplitHostPort(redistest.New(t, redistest.Options{}).Addr())
 		require.NoError(t, err)
-		s := redistest.Start(t, redistest.Options{Config: []string{"cluster-enabled yes", "cluster-port " + bus, "cluster-node-timeout 2000"}})
+		s := redistest.Start(t, redistest.Options{Config: []string{"cluster-enabled yes", "cluster-port " + bus, "cluster-node-timeout 30000"}})
 		servers = append(servers, s)
 		require.NoError(t, s.Client().Do(ctx, "CLUSTER", "ADDSLOTSRANGE", i*16384/n, (i+1)*16384/n-1).Err())
 		require.NoError(t, s.Client().Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
@@ -263,8 +265,8 @@ func clusterOf(t *testing.T, n int) (servers []*redistest.Server) {
 func TestEachNodeOfAClusterIsAsked(t *testing.T) {
 	t.Parallel()
 	servers := clusterOf(t, 2)
-	o := relay.ClientOptions{Addrs: []string{servers[0].Addr(), servers[1].Addr()}, DialTimeout: time.Second}
-	nodes, err := examinee(t, o, 2*time.Second).Examine(t.Context(), everything)
+	o := relay.ClientOptions{Addrs: []string{servers[0].Addr(), servers[1].Addr()}, DialTimeout: socketTimeout}
+	nodes, err := examinee(t, o, socketTimeout).Examine(t.Context(), everything)
 	require.NoError(t, err)
 	require.Len(t, nodes, 2)
 	for _, n := range nodes {
@@ -278,7 +280,7 @@ func TestEachNodeOfAClusterIsAsked(t *testing.T) {
 	}
 
 	servers[1].Kill()
-	nodes, err = examinee(t, o, time.Second).Examine(t.Context(), everything)
+	nodes, err = examinee(t, o, socketTimeout).Examine(t.Context(), everything)
 	require.NoError(t, err)
 	require.Len(t, nodes, 2)
 	for _, n := range nodes {
@@ -288,7 +290,7 @@ func TestEachNodeOfAClusterIsAsked(t *testing.T) {
 	// Without the right to find the nodes nothing else can be asked.
 	require.NoError(t, servers[0].Client().Do(t.Context(), "ACL", "SETUSER", "relay", "on", ">pw", "~*", "&*", "+@all", "-cluster").Err())
 	o.Username, o.Password = "relay", "pw"
-	_, err = examinee(t, o, time.Second).Examine(t.Context(), everything)
+	_, err = examinee(t, o, socketTimeout).Examine(t.Context(), everything)
 	require.Error(t, err)
 }
 
@@ -297,24 +299,27 @@ func TestSentinelsAreAskedForTheMaster(t *testing.T) {
 	master := redistest.Start(t, redistest.Options{})
 	addr := startSentinel(t, master)
 	down := redistest.New(t, redistest.Options{})
-	o := relay.ClientOptions{Addrs: []string{addr, down.Addr()}, SentinelMaster: "fogis", DialTimeout: time.Second}
+	o := relay.ClientOptions{Addrs: []string{addr, down.Addr()}, SentinelMaster: "fogis", DialTimeout: sentinelTimeout}
 	eventually(t, "the Sentinel knows the master", func() bool {
-		return relay.Sentinels(context.Background(), o, time.Second)[0].Master == master.Addr()
+		return relay.Sentinels(context.Background(), o, socketTimeout)[0].Master == master.Addr()
 	})
-	found := relay.Sentinels(t.Context(), o, time.Second)
+	found := relay.Sentinels(t.Context(), o, socketTimeout)
 	require.Equal(t, relay.Sentinel{Addr: addr, Master: master.Addr()}, found[0])
 	require.Error(t, found[1].Err)
 
 	o.Addrs = o.Addrs[:1]
-	nodes, err := examinee(t, o, 2*time.Second).Examine(t.Context(), everything)
+	nodes, err := examinee(t, o, socketTimeout).Examine(t.Context(), everything)
 	require.NoError(t, err)
 	require.Equal(t, "master", nodes[0].Role)
 
 	o.SentinelMaster = "nobody"
-	require.Equal(t, []relay.Sentinel{{Addr: addr}}, relay.Sentinels(t.Context(), o, time.Second))
-	_, err = examinee(t, o, time.Second).Examine(t.Context(), everything)
+	require.Equal(t, []relay.Sentinel{{Addr: addr}}, relay.Sentinels(t.Context(), o, socketTimeout))
+	_, err = examinee(t, o, socketTimeout).Examine(t.Context(), everything)
 	require.Error(t, err)
 }
+
+// sentinelTimeout leaves a Sentinel as long for an answer as Redis has: an eighth of the time that a connection may take.
+const sentinelTimeout = 8 * socketTimeout
 
 // startSentinel runs one that watches the master "fogis".
 func startSentinel(t *testing.T, master *redistest.Server) (addr string) {
@@ -337,6 +342,6 @@ func TestOnlyClientsOfNewClientAreExamined(t *testing.T) {
 	t.Parallel()
 	ring := redis.NewRing(&redis.RingOptions{})
 	defer ring.Close()
-	_, err := relay.NewRedis(ring, time.Second).Examine(context.Background(), relay.Question{})
+	_, err := relay.NewRedis(ring, socketTimeout).Examine(context.Background(), relay.Question{})
 	require.ErrorContains(t, err, "expected a client of NewClient")
 }

@@ -10,88 +10,76 @@ import (
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
-// requireQuiet checks that nothing is delivered for a while.
-func (r *rig) requireQuiet(sub *redistest.Subscriber, n int) {
-	r.t.Helper()
-	require.Never(r.t, func() bool { return len(sub.Messages()) != n }, 700*time.Millisecond, 20*time.Millisecond)
-	require.Equal(r.t, relay.Paused, r.relay.Health().State)
+// requireQuiet checks that nothing is delivered for some minutes.
+func (v virtual) requireQuiet(n int) {
+	v.t.Helper()
+	v.after(10 * time.Minute)
+	require.Len(v.t, v.redis.got("news"), n)
+	require.Equal(v.t, relay.Paused, v.relay.Health().State)
 }
 
 func TestAPausedRelaySendsNothingAndGoesOnInOrder(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	r.server.Start()
-	sub := r.subscribe(redistest.SubscriberOptions{Reconnect: 50 * time.Millisecond})
-	r.start(quick())
-	r.add("news", 3)
-	sub.WaitFor(3)
-	r.waitDelivered("news")
-	before := time.Now()
-	r.relay.Pause()
-	h := r.relay.Health()
-	require.Equal(t, relay.Paused, h.State)
-	require.WithinDuration(t, before, h.Since, time.Second)
-	require.Contains(t, h.LastError, "matchrelay resume")
-	require.Equal(t, relay.Paused, h.Topics["news"].State)
-	require.Equal(t, relay.Paused, h.Topics["alerts"].State)
-	r.add("news", 3)
-	r.addMany("news", 1000)
-	r.requireQuiet(sub, 3)
-	require.EqualValues(t, 1003, r.topic("news").Pending)
+	virtually(t, func(v virtual) {
+		v.run(quick())
+		v.add("news", 3)
+		v.after(soon)
+		require.Zero(t, v.pending())
+		paused := time.Now()
+		v.relay.Pause()
+		h := v.relay.Health()
+		require.Equal(t, relay.Paused, h.State)
+		require.Equal(t, paused, h.Since)
+		require.Contains(t, h.LastError, "matchrelay resume")
+		require.Equal(t, relay.Paused, h.Topics["news"].State)
+		require.Equal(t, relay.Paused, h.Topics["alerts"].State)
+		v.add("news", 3)
+		v.addMany("news", 1000)
+		v.requireQuiet(3)
+		require.Equal(t, 1003, v.pending())
 
-	r.relay.Pause() // twice is once
-	require.Equal(t, h.Since, r.relay.Health().Since)
-	r.relay.RetryNow()
-	r.requireQuiet(sub, 3)
-	r.relay.Resume()
-	r.relay.Resume()
-	sub.WaitFor(1006)
-	r.waitDelivered("news")
-	r.requireComplete(sub, nil)
-	require.Equal(t, relay.Delivering, r.relay.Health().State)
+		v.relay.Pause() // twice is once
+		require.Equal(t, paused, v.relay.Health().Since)
+		v.relay.RetryNow()
+		v.requireQuiet(3)
+		v.relay.Resume()
+		v.relay.Resume()
+		v.after(soon)
+		require.Zero(t, v.pending())
+		v.requireGot(nil)
+		require.Equal(t, relay.Delivering, v.relay.Health().State)
+	})
 }
 
 func TestWhatIsDiscardedDuringAPauseIsNotSentAfterIt(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	r.server.Start()
-	sub := r.subscribe(redistest.SubscriberOptions{})
-	front := r.front()
-	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
-		if len(batches[0].Events) > 0 {
-			r.relay.Pause() // in the middle of a backlog, of which the next part is being read
-		}
-		return next()
-	}
-	r.addMany("news", 8000)
-	r.startTarget(quick(), front)
-	eventually(t, "it is paused", func() bool { return r.relay.Health().State == relay.Paused })
-	arrived := 0
-	eventually(t, "what was under way has arrived", func() bool {
-		before := arrived
-		arrived = len(sub.Messages())
-		return arrived > 0 && arrived == before && r.topic("news").Delivered == uint64(arrived)
+	virtually(t, func(v virtual) {
+		v.redis.onEvents = func() { v.relay.Pause() } // in the middle of a backlog, of which the next part is being read
+		v.addMany("news", 8000)
+		v.run(quick())
+		v.after(soon)
+		arrived := len(v.redis.got("news"))
+		require.NotZero(t, arrived)
+		v.requireQuiet(arrived)
+		require.EqualValues(t, arrived, v.topic("news").Delivered)
+		require.Equal(t, 8000-arrived, v.discardPending("news"))
+		v.redis.change(func() { v.redis.onEvents = nil })
+		v.add("news", 1)
+		v.relay.Resume()
+		v.after(soon)
+		require.Zero(t, v.pending())
+		require.Equal(t, append(v.appended[:arrived:arrived], v.appended[8000]), v.redis.got("news"))
 	})
-	r.requireQuiet(sub, arrived)
-	r.discardPending("news")
-	r.add("news", 1)
-	eventually(t, "the new event has arrived", func() bool {
-		r.relay.Resume()
-		return r.topic("news").Pending == 0
-	})
-	sub.WaitFor(arrived + 1)
-	require.Equal(t, arrived+1, len(sub.Messages()))
 }
 
+// With a real Redis, and a subscriber that really loses its connection.
 func TestAPauseOutlastsARestartOfRedis(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
 	r.server.Start()
-	sub := r.subscribe(redistest.SubscriberOptions{Reconnect: 50 * time.Millisecond})
+	sub := r.subscribe(redistest.SubscriberOptions{})
 	r.start(quick())
 	r.add("news", 3)
 	sub.WaitFor(3)
-	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+	r.waitOutlived()
 	r.server.Kill()
 	eventually(t, "the relay sees the outage", func() bool {
 		r.relay.RetryNow()
@@ -101,95 +89,121 @@ func TestAPauseOutlastsARestartOfRedis(t *testing.T) {
 	r.server.Start()
 	sub.WaitSubscribed(2)
 	r.add("news", 3)
-	r.requireQuiet(sub, 3)
+	r.relay.RetryNow()
+	require.Equal(t, relay.Paused, r.relay.Health().State)
+	require.Len(t, sub.Messages(), 3)
 	r.relay.Resume()
 	sub.WaitFor(6)
 	r.waitDelivered("news")
 	r.requireComplete(sub, nil)
+}
+
+func TestAPauseOutlastsEveryOutage(t *testing.T) {
+	virtually(t, func(v virtual) {
+		v.run(quick())
+		v.add("news", 3)
+		v.after(time.Minute)
+		v.redis.kill()
+		v.after(soon)
+		require.Equal(t, relay.RedisDown, v.relay.Health().State)
+		v.relay.Pause()
+		v.redis.start()
+		v.add("news", 3)
+		v.requireQuiet(3)
+		v.redis.kill()
+		v.requireQuiet(3)
+		v.redis.start()
+		v.relay.Resume()
+		v.after(soon)
+		require.Zero(t, v.pending())
+		v.requireGot(nil)
+	})
 }
 
 func TestATopicThatWaitsForSubscribersCanBePaused(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	r.server.Start()
-	opts := quick()
-	opts.MinReceivers = map[string]int{"news": 1}
-	opts.HoldMax = 400 * time.Millisecond
-	r.start(opts)
-	r.relay.Pause()
-	r.add("news", 3)
-	require.Never(t, func() bool { return r.topic("news").Pending != 3 }, 700*time.Millisecond, 20*time.Millisecond)
-	sub := r.subscribe(redistest.SubscriberOptions{})
-	r.relay.Resume()
-	sub.WaitFor(3)
-	r.relay.Pause()
-	r.halt() // a paused relay ends at once
-	require.Equal(t, relay.NotRunning, r.relay.Health().State)
-	r.requireComplete(sub, nil)
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.MinReceivers = map[string]int{"news": 1}
+		opts.HoldMax = 400 * time.Millisecond
+		v.redis.subscribers(0)
+		v.run(opts)
+		v.relay.Pause()
+		v.add("news", 3)
+		v.requireQuiet(0)
+		require.Equal(t, 3, v.pending())
+		v.redis.subscribers(1)
+		v.relay.Resume()
+		v.after(soon)
+		v.requireGot(nil)
+		require.Zero(t, v.topic("news").Unheard)
+		v.relay.Pause()
+		ended := time.Now()
+		v.halt()
+		require.Equal(t, ended, time.Now(), "a paused relay ends at once")
+		require.Equal(t, relay.NotRunning, v.relay.Health().State)
+	})
 }
 
 func TestWhatWasDeliveredBeforeAPauseDoesNotComeAgainAfterIt(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
-	r.server.Start()
-	sub := r.subscribe(redistest.SubscriberOptions{Reconnect: 50 * time.Millisecond})
-	opts := quick()
-	opts.HealthInterval = time.Hour
-	r.start(opts)
-	r.add("news", 3)
-	sub.WaitFor(3)
-	r.relay.Pause()
-	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
-	r.server.Kill()
-	r.server.Start()
-	sub.WaitSubscribed(2)
-	r.add("news", 3)
-	r.requireQuiet(sub, 3)
-	r.relay.Resume()
-	sub.WaitFor(6)
-	r.waitDelivered("news")
-	r.requireComplete(sub, nil)
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.HealthInterval = 24 * time.Hour
+		v.run(opts)
+		v.add("news", 3)
+		v.after(0)
+		require.NotZero(t, v.topic("news").Progress.TailFrom)
+		v.relay.Pause()
+		v.after(4 * time.Second)
+		require.Zero(t, v.topic("news").Progress.TailFrom, "Redis is known to have outlived it")
+		v.redis.kill()
+		v.redis.start()
+		v.add("news", 3)
+		v.requireQuiet(3)
+		v.relay.Resume()
+		v.after(soon)
+		require.Zero(t, v.pending())
+		v.requireGot(nil)
+	})
 }
 
 func TestAnOutageThatBeginsInAPauseIsSeenWhenItEnds(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
-	r.server.Start()
-	sub := r.subscribe(redistest.SubscriberOptions{Reconnect: 50 * time.Millisecond})
-	r.start(quick())
-	r.add("news", 3)
-	sub.WaitFor(3)
-	r.waitDelivered("news")
-	mayRepeat := mayRepeatOf(r.appended)
-	r.relay.Pause()
-	r.server.Kill() // before it is known to have outlived what it was given
-	r.add("news", 3)
-	require.Never(t, func() bool { return r.relay.Health().State != relay.Paused }, 3*time.Second, 20*time.Millisecond)
-	r.relay.Resume()
-	eventually(t, "the relay sees the outage", func() bool { return r.relay.Health().State == relay.RedisDown })
-	r.server.Start()
-	sub.WaitSubscribed(2)
-	r.waitDelivered("news")
-	sub.WaitFor(9)
-	r.requireComplete(sub, mayRepeat)
+	virtually(t, func(v virtual) {
+		v.run(quick())
+		v.add("news", 3)
+		v.after(0)
+		v.relay.Pause()
+		v.redis.kill() // before it is known to have outlived what it was given
+		v.add("news", 3)
+		v.requireQuiet(3)
+		v.relay.Resume()
+		v.after(soon)
+		require.Equal(t, relay.RedisDown, v.relay.Health().State)
+		v.redis.start()
+		v.after(soon)
+		require.Zero(t, v.pending())
+		require.Len(t, v.redis.got("news"), 9, "the first three came again")
+		v.requireGot(v.appended[:3])
+	})
 }
 
 func TestAPauseDoesNotCountAsWaitingForSubscribers(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	r.server.Start()
-	opts := quick()
-	opts.MinReceivers = map[string]int{"news": 1}
-	opts.HoldMax = 3 * time.Second
-	r.start(opts)
-	r.add("news", 1)
-	eventually(t, "it is held", func() bool { return r.relay.Health().Topics["news"].State == relay.Held })
-	r.relay.Pause()
-	<-time.After(opts.HoldMax) // the operator mends the subscriber
-	r.relay.Resume()
-	eventually(t, "it is held again", func() bool { return r.relay.Health().Topics["news"].State == relay.Held })
-	sub := r.subscribe(redistest.SubscriberOptions{})
-	sub.WaitFor(1)
-	r.waitDelivered("news")
-	require.Zero(t, r.topic("news").Unheard)
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.MinReceivers = map[string]int{"news": 1}
+		opts.HoldMax = 3 * time.Second
+		v.redis.subscribers(0)
+		v.run(opts)
+		v.add("news", 1)
+		v.after(2900 * time.Millisecond)
+		require.Equal(t, relay.Held, v.state())
+		v.relay.Pause()
+		v.after(opts.HoldMax) // the operator fixes the subscriber
+		v.relay.Resume()
+		v.after(2900 * time.Millisecond)
+		require.Equal(t, relay.Held, v.state())
+		v.redis.subscribers(1)
+		v.after(soon)
+		require.Zero(t, v.pending())
+		require.Zero(t, v.topic("news").Unheard)
+	})
 }

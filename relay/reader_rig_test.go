@@ -57,6 +57,7 @@ type reader struct {
 	opts   relay.ConsumeOptions
 	store  *memory
 	log    *logged
+	cancel context.CancelFunc // what stop does first
 	stop   func() error
 
 	mu  sync.Mutex
@@ -65,7 +66,7 @@ type reader struct {
 
 func newReader(t *testing.T, opts redistest.Options) *reader {
 	r := &reader{t: t, server: redistest.New(t, opts), store: &memory{}, log: &logged{}}
-	r.opts = relay.ConsumeOptions{Channel: "test:news", Store: r.store, Handle: r.handle, Logger: r.log.logger(),
+	r.opts = relay.ConsumeOptions{Channel: "test:news", Store: r.store, Handle: r.handle, Logger: r.log.logger(), Timeout: socketTimeout,
 		RetryDelay: 10 * time.Millisecond, RetryMaxDelay: 50 * time.Millisecond}
 	t.Cleanup(r.halt)
 	return r
@@ -86,13 +87,14 @@ func (r *reader) handle(_ context.Context, e relay.StreamEvent) error {
 
 // start consumes until halt.
 func (r *reader) start() {
-	r.startAt(relay.ClientOptions{Addrs: []string{r.server.Addr()}, DialTimeout: time.Second})
+	r.startAt(relay.ClientOptions{Addrs: []string{r.server.Addr()}, DialTimeout: socketTimeout})
 }
 
 func (r *reader) startAt(o relay.ClientOptions) {
 	r.t.Helper()
 	client := relay.NewClient(o)
 	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(relay.Consume(ctx, client, r.opts), client.Close()) }()
 	r.stop = func() error {

@@ -1,130 +1,184 @@
 package relay_test
 
 import (
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
 func TestTheWaitForSubscribersGoesOnThroughHiccupsOfTheNetwork(t *testing.T) {
 	for name, away := range map[string]time.Duration{"short ones": 0, "as long as the network is well": 500 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			waitThroughHiccups(t, away)
+			virtually(t, func(v virtual) {
+				opts := quick()
+				opts.RejoinWait = time.Second
+				v.redis.subscribers(2)
+				v.run(opts)
+				v.add("news", 3)
+				v.after(0)
+				v.redis.kill()
+				v.redis.subscribers(1)
+				v.redis.start()
+				v.add("news", 1)
+				v.after(0)
+				for hiccup := 0; v.pending() > 0; hiccup++ {
+					require.Less(t, hiccup, 20, "the wait begins anew each time")
+					require.Equal(t, relay.Waiting, v.state())
+					v.after(400 * time.Millisecond) // the network is well for a while, shorter than the wait
+					if v.pending() == 0 {
+						break
+					}
+					v.redis.cut()
+					v.after(250 * time.Millisecond)
+					require.Equal(t, relay.RedisDown, v.state())
+					v.after(away)
+					v.redis.heal()
+					v.after(200 * time.Millisecond)
+				}
+				v.requireGot(v.appended[:3])
+			})
 		})
 	}
 }
 
-func waitThroughHiccups(t *testing.T, away time.Duration) {
-	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
-	r.server.Start()
-	proxy := redistest.NewProxy(t, r.server.Addr())
-	client := relay.NewClient(relay.ClientOptions{Addrs: []string{proxy.Addr()}, DialTimeout: time.Second})
-	t.Cleanup(func() { _ = client.Close() })
-	stays, leaves := r.subscribe(redistest.SubscriberOptions{}), r.subscribe(redistest.SubscriberOptions{})
-	opts := quick()
-	opts.RejoinWait = time.Second
-	r.startTarget(opts, relay.NewRedis(client, time.Second))
-	r.add("news", 3)
-	stays.WaitFor(3)
-	r.waitDelivered("news")
-	r.server.Kill()
-	leaves.Close()
-	r.server.Start()
-	stays.WaitSubscribed(2)
-	r.add("news", 1)
-	waited := func() bool { return r.topic("news").Pending == 0 }
-	for hiccup := 0; !waited(); hiccup++ {
-		require.Less(t, hiccup, 100, "the wait begins anew each time")
-		eventually(t, "it waits, or is through", func() bool { return r.relay.Health().Topics["news"].State == relay.Waiting || waited() })
-		time.Sleep(400 * time.Millisecond) // the network is well for a while, shorter than the wait
-		proxy.Reset()
-		eventually(t, "it is interrupted", func() bool { return r.relay.Health().Topics["news"].State != relay.Waiting || waited() })
-		time.Sleep(away)
-		proxy.Heal()
-	}
-	r.requireComplete(stays, mayRepeatOf(r.appended[:3]))
+func TestALongOutageGivesSubscribersTheirTimeAgain(t *testing.T) {
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.RejoinWait = 5 * time.Second
+		v.redis.subscribers(2)
+		v.run(opts)
+		v.add("news", 3)
+		v.after(time.Minute)
+		v.redis.kill()
+		v.redis.subscribers(1)
+		v.redis.start()
+		v.add("news", 1)
+		v.after(3500 * time.Millisecond) // most of the wait
+		require.Equal(t, relay.Waiting, v.state())
+		v.redis.cut()
+		v.redis.subscribers(0)
+		v.after(5 * time.Second)
+		v.redis.heal()
+		v.after(2500 * time.Millisecond) // more than was left of the wait
+		require.Equal(t, relay.Waiting, v.state())
+		require.Equal(t, 1, v.pending())
+		v.redis.subscribers(1)
+		v.after(5 * time.Second)
+		require.Zero(t, v.pending())
+		require.Zero(t, v.topic("news").Unheard, "it waited for the one that is back")
+		v.requireGot(nil)
+	})
 }
 
-func TestALongOutageGivesSubscribersTheirTimeAgain(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
-	r.server.Start()
-	front, back := redistest.NewProxy(t, r.server.Addr()), redistest.NewProxy(t, r.server.Addr())
-	client := relay.NewClient(relay.ClientOptions{Addrs: []string{front.Addr()}, DialTimeout: time.Second})
-	t.Cleanup(func() { _ = client.Close() })
-	leaves := r.subscribe(redistest.SubscriberOptions{})
-	var away atomic.Bool
-	stays := redistest.Subscribe(t, back.Addr(), redistest.SubscriberOptions{Channels: []string{"test:news", "test:alerts"}, Resolve: func() string {
-		if away.Load() {
-			return ""
+func TestASubscriberThatNeverComesBackIsWaitedForOnce(t *testing.T) {
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.RejoinWait = time.Minute
+		v.redis.subscribers(2)
+		v.run(opts)
+		v.add("news", 5)
+		v.after(0)
+		v.redis.subscribers(1)
+		v.redis.kill()
+		v.redis.start()
+		v.add("news", 5)
+		v.after(time.Minute - soon)
+		require.Equal(t, relay.Waiting, v.state())
+		require.Len(t, v.redis.got("news"), 5)
+		v.after(2 * soon)
+		require.Zero(t, v.pending())
+		require.Len(t, v.redis.got("news"), 15, "the first five came again")
+		require.Equal(t, 1, v.topic("news").Progress.Receivers)
+		v.redis.kill()
+		v.redis.start()
+		v.add("news", 5)
+		v.after(soon)
+		require.Zero(t, v.pending(), "and then no more")
+		v.requireGot(v.appended[:10])
+	})
+}
+
+func TestTheWaitForSubscribersComesOnceEvenWithAFreshOrigin(t *testing.T) {
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.RejoinWait = time.Minute
+		v.redis.subscribers(2)
+		v.run(opts)
+		v.add("news", 1)
+		v.after(0)
+		v.redis.kill()
+		v.redis.subscribers(1)
+		v.add("news", 1)
+		v.after(soon)
+		require.Equal(t, relay.RedisDown, v.state())
+		v.redis.change(func() { // the file goes on elsewhere
+			v.redis.marks[relay.MarkKey("test:news", v.origin())] = outbox.Mark{Sequence: 77, MessageID: "another"}
+		})
+		v.redis.start()
+		v.after(soon)
+		require.Equal(t, relay.Waiting, v.state())
+		v.after(time.Minute)
+		require.Zero(t, v.pending())
+		require.Contains(t, v.alertKinds(), "outbox_rolled_back")
+	})
+}
+
+func TestAHeldTopicOutlivesADeathOfRedis(t *testing.T) {
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.MinReceivers = map[string]int{"news": 1}
+		opts.HoldMax = time.Minute
+		v.redis.subscribers(0)
+		v.add("news", 5)
+		v.run(opts)
+		for range 2 {
+			v.after(time.Minute - soon)
+			require.Equal(t, relay.Held, v.state())
+			v.redis.kill()
+			v.after(soon)
+			require.Equal(t, relay.RedisDown, v.state())
+			v.redis.start()
+			v.after(soon)
+			require.Equal(t, relay.Held, v.state())
 		}
-		return back.Addr()
-	}})
-	stays.WaitSubscribed(1)
-	opts := quick()
-	opts.RejoinWait = 5 * time.Second
-	r.startTarget(opts, relay.NewRedis(client, time.Second))
-	r.add("news", 3)
-	stays.WaitFor(3)
-	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
-	r.server.Kill()
-	leaves.Close()
-	r.server.Start()
-	stays.WaitSubscribed(2)
-	waiting := func() bool { return r.relay.Health().Topics["news"].State == relay.Waiting }
-	eventually(t, "it waits for the one that left", waiting)
-	began := time.Now()
-	eventually(t, "most of the wait is over", func() bool { return time.Since(began) > 3500*time.Millisecond })
-	r.add("news", 1)
-	require.EqualValues(t, 1, r.topic("news").Pending)
-	away.Store(true)
-	front.Reset()
-	back.Reset()
-	began = time.Now()
-	eventually(t, "the outage lasts as long as the wait", func() bool { return time.Since(began) > 5*time.Second })
-	front.Heal()
-	back.Heal()
-	eventually(t, "it waits again", waiting)
-	began = time.Now()
-	eventually(t, "what was left of the wait is over", func() bool { return time.Since(began) > 2500*time.Millisecond })
-	require.EqualValues(t, 1, r.topic("news").Pending)
-	away.Store(false)
-	r.waitDelivered("news")
-	require.Zero(t, r.topic("news").Unheard, "it waited for the one that is back")
-	stays.WaitFor(4)
-	r.requireComplete(stays, nil)
+		v.after(time.Minute - 2*soon)
+		require.Equal(t, 5, v.pending(), "HoldMax counts on a reachable Redis")
+		v.after(2 * soon)
+		require.Zero(t, v.pending())
+		require.Equal(t, uint64(5), v.topic("news").Unheard)
+		v.redis.subscribers(1)
+		v.add("news", 5)
+		v.after(soon)
+		v.requireGot(nil)
+	})
 }
 
 func TestWhatWasDeliveredBeforeATopicIsHeldDoesNotComeAgain(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
-	r.server.Start()
-	first := r.subscribe(redistest.SubscriberOptions{})
-	opts := quick()
-	opts.MinReceivers = map[string]int{"news": 1}
-	opts.RejoinWait = time.Millisecond
-	r.start(opts)
-	r.add("news", 3)
-	first.WaitFor(3)
-	first.Close()
-	r.add("news", 1)
-	eventually(t, "it is held", func() bool { return r.relay.Health().Topics["news"].State == relay.Held })
-	held := time.Now()
-	eventually(t, "Redis has outlived what it was given", func() bool { return time.Since(held) > 4*time.Second })
-	require.Zero(t, r.topic("news").Progress.TailFrom, "and the file knows")
-	r.halt()
-	r.server.Kill()
-	r.server.Start()
-	r.start(opts)
-	second := r.subscribe(redistest.SubscriberOptions{})
-	r.waitDelivered("news")
-	second.WaitFor(1)
-	require.Len(t, r.received(second), 1)
-	require.Equal(t, r.appended[3].MessageID, r.received(second)[0].MessageID)
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.MinReceivers = map[string]int{"news": 1}
+		opts.RejoinWait = time.Millisecond
+		v.run(opts)
+		v.add("news", 3)
+		v.after(0)
+		require.NotZero(t, v.topic("news").Progress.TailFrom)
+		v.redis.subscribers(0)
+		v.add("news", 1)
+		v.after(0)
+		require.Equal(t, relay.Held, v.state())
+		v.after(4 * time.Second)
+		require.Zero(t, v.topic("news").Progress.TailFrom, "Redis has outlived what it was given, and the file knows")
+		v.halt()
+		v.redis.kill()
+		v.redis.start()
+		v.run(opts)
+		v.redis.subscribers(1)
+		v.after(soon)
+		require.Zero(t, v.pending())
+		v.requireGot(nil)
+	})
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -49,9 +48,12 @@ func TestAStreamThatOthersHaveFilledIsSearchedForOurOwnEvents(t *testing.T) {
 	r.add("news", 5)
 	r.waitDelivered("news")
 	r.halt()
+	fill := r.server.Client().Pipeline()
 	for i := range 450 { // more than one call looks at
-		r.do("XADD", newsStream, "*", "origin", "another", "sequence", i+1, "id", fmt.Sprint("other ", i))
+		fill.Do(context.Background(), "XADD", newsStream, "*", "origin", "another", "sequence", i+1, "id", fmt.Sprint("other ", i))
 	}
+	_, err := fill.Exec(context.Background())
+	require.NoError(t, err)
 	for range 3 {
 		r.do("XADD", newsStream, "*", "origin", "another", "sequence", 1000, "id", "large", "data", strings.Repeat("x", 1<<20))
 	}
@@ -147,16 +149,18 @@ func TestRedisForgetsAgainWhileItsSubscribersAreWaitedFor(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
 	r.server.Start()
-	sub := r.subscribe(redistest.SubscriberOptions{Reconnect: 2 * time.Second})
+	sub, away := r.subscribeAbsent()
 	r.start(streaming())
 	r.add("news", 5)
 	sub.WaitFor(5)
-	eventually(t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
+	r.waitOutlived()
+	away.Store(true)
 	r.server.Kill()
 	r.server.Start()
 	eventually(t, "it waits", func() bool { return r.relay.Health().Topics["news"].State == relay.Waiting })
 	r.do("FLUSHALL")
 	r.add("news", 5)
+	away.Store(false)
 	sub.WaitSubscribed(2)
 	r.waitDelivered("news")
 	r.requireStream(r.news())
@@ -165,9 +169,9 @@ func TestRedisForgetsAgainWhileItsSubscribersAreWaitedFor(t *testing.T) {
 
 func TestATopicTellsThatItWaitsForASlowSubscriberAndGoesOn(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, redistest.Options{})
+	r := newRig(t, redistest.Options{Config: []string{patientBuffers}})
 	r.server.Start()
-	sub := r.subscribe(redistest.SubscriberOptions{BytesPerSecond: 1 << 20, Keep: redistest.KeepMessageID})
+	sub, read := r.subscribeStuck()
 	front := r.front()
 	var looks atomic.Int64
 	front.buffers = func(next func() ([]relay.Buffer, error)) ([]relay.Buffer, error) {
@@ -176,14 +180,17 @@ func TestATopicTellsThatItWaitsForASlowSubscriberAndGoesOn(t *testing.T) {
 		}
 		return next()
 	}
-	for range 6 {
+	for range 5 { // more than the kernel buffers
 		r.addEvent(message("news", strings.Repeat("x", 2<<20)))
 	}
-	r.startTarget(quick(), front)
+	opts := quick()
+	opts.MaxBuffer = 1 << 20
+	r.startTarget(opts, front)
 	eventually(t, "it is told", func() bool {
 		h := r.relay.Health().Topics["news"]
 		return h.State == relay.Waiting && strings.Contains(h.LastError, "waits for the subscriber at 127.0.0.1:")
 	})
+	read()
 	r.waitDelivered("news")
 	require.Equal(t, relay.Delivering, r.relay.Health().State)
 	r.requireComplete(sub, nil)

@@ -3,7 +3,6 @@ package relay_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,7 +21,7 @@ func TestRedisItselfSkipsWhatItHasSeenOfABatch(t *testing.T) {
 	r.add("news", 10)
 	entries, err := r.box.Read(context.Background(), outbox.Range{Topic: "news", Events: 10, Bytes: 1 << 20})
 	require.NoError(t, err)
-	target := relay.NewRedis(r.client, time.Second)
+	target := relay.NewRedis(r.client, socketTimeout)
 	require.NoError(t, target.Load(context.Background()))
 	publish := func(events []outbox.Entry) relay.Reply {
 		t.Helper()

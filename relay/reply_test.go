@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -53,11 +54,13 @@ func FuzzAnswersOfTheScript(f *testing.F) {
 
 func TestATargetHasATimeLimitEvenIfNoneIsGiven(t *testing.T) {
 	require.Equal(t, defaultTimeout, NewRedis(nil, 0).timeout)
-	ctx, cancel := NewRedis(nil, -1).deadline(context.Background(), 3<<20, time.Second)
-	defer cancel()
-	deadline, ok := ctx.Deadline()
-	require.True(t, ok)
-	require.WithinDuration(t, time.Now().Add(defaultTimeout+4*time.Second), deadline, time.Second, "a second more for each megabyte, and what it waits for")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := NewRedis(nil, -1).deadline(context.Background(), 3<<20, time.Second)
+		defer cancel()
+		deadline, ok := ctx.Deadline()
+		require.True(t, ok)
+		require.Equal(t, defaultTimeout+4*time.Second, time.Until(deadline), "a second more for each megabyte, and what it waits for")
+	})
 }
 
 func TestOptionsThatAreNotSet(t *testing.T) {

@@ -27,12 +27,14 @@ func TestATailIsNotGivenUpBecauseRedisDiesWhileItIsPublishedAgain(t *testing.T) 
 		}
 		return next()
 	}
+	fail := front.mute("test:news")
 	r.startTarget(quick(), front)
-	r.add("news", 3)
+	r.addMany("news", 3)
 	sub.WaitFor(3)
 	r.waitDelivered("news")
 	r.server.Kill()
 	r.server.Start()
+	fail()
 	r.add("news", 1)
 	r.waitDelivered("news")
 	sub.WaitFor(7)
@@ -54,11 +56,13 @@ func TestALargeTailWhoseAnswerIsCutOffComesAgainOnce(t *testing.T) {
 		}
 		return reply, err
 	}
+	fail := front.mute("test:news")
 	r.startTarget(quick(), front)
 	r.addMany("news", 600)
 	sub.WaitFor(600)
 	r.server.Kill()
 	r.server.Start()
+	fail()
 	r.add("news", 1)
 	r.waitDelivered("news")
 	sub.WaitFor(1201)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 var channels = map[string]string{"news": "test:news", "alerts": "test:alerts"}
 
 var topicOf = map[string]string{"test:news": "news", "test:alerts": "alerts"}
+
+// socketTimeout is that of a Redis that no test freezes: it is long, so that a machine that is slow is not taken for an outage.
+const socketTimeout = 30 * time.Second
 
 // rig is an outbox, a redis-server, and a relay between them.
 type rig struct {
@@ -42,7 +46,7 @@ type rig struct {
 func newRig(t *testing.T, opts redistest.Options) *rig {
 	r := &rig{t: t, path: filepath.Join(t.TempDir(), "outbox.db"), server: redistest.New(t, opts)}
 	r.open()
-	r.client = relay.NewClient(relay.ClientOptions{Addrs: []string{r.server.Addr()}, DialTimeout: time.Second})
+	r.client = relay.NewClient(relay.ClientOptions{Addrs: []string{r.server.Addr()}, DialTimeout: socketTimeout})
 	t.Cleanup(func() {
 		r.halt()
 		report, err := r.box.Verify(context.Background())
@@ -63,12 +67,12 @@ func (r *rig) open() {
 // quick are options for tests: short waits, otherwise the defaults.
 func quick() relay.Options {
 	return relay.Options{Channels: channels, RetryDelay: 20 * time.Millisecond, RetryMaxDelay: 200 * time.Millisecond,
-		RejoinWait: 20 * time.Second, HealthInterval: 500 * time.Millisecond}
+		RejoinWait: redistest.Patience, HealthInterval: 500 * time.Millisecond}
 }
 
 // start runs a relay until halt.
 func (r *rig) start(opts relay.Options) {
-	r.startTarget(opts, relay.NewRedis(r.client, time.Second))
+	r.startTarget(opts, relay.NewRedis(r.client, socketTimeout))
 }
 
 func (r *rig) startTarget(opts relay.Options, target relay.Target) {
@@ -130,15 +134,16 @@ func (r *rig) add(topic string, n int) (sequences []uint64) {
 }
 
 // addMany appends n events in one commit.
-func (r *rig) addMany(topic string, n int) {
+func (r *rig) addMany(topic string, n int) (sequences []uint64) {
 	r.t.Helper()
 	events := make([]outbox.Event, n)
 	for i := range events {
 		events[i] = message(topic, fmt.Sprint(topic, " ", i))
 		r.appended = append(r.appended, redistest.Event{Topic: topic, MessageID: events[i].MessageID})
 	}
-	_, err := r.box.Add(context.Background(), events...)
+	sequences, err := r.box.Add(context.Background(), events...)
 	require.NoError(r.t, err)
+	return sequences
 }
 
 func (r *rig) addEvent(e outbox.Event) uint64 {
@@ -156,6 +161,51 @@ func (r *rig) subscribe(opts redistest.SubscriberOptions) *redistest.Subscriber 
 	sub := redistest.Subscribe(r.t, r.server.Addr(), opts)
 	sub.WaitSubscribed(1)
 	return sub
+}
+
+// subscribeAbsent is subscribe for one that stays away, once it is told to go and its connection has broken, until it is let
+// come back.
+func (r *rig) subscribeAbsent() (sub *redistest.Subscriber, away *atomic.Bool) {
+	away = &atomic.Bool{}
+	sub = r.subscribe(redistest.SubscriberOptions{Resolve: func() string {
+		if away.Load() {
+			return "" // nobody is there
+		}
+		return r.server.Addr()
+	}})
+	return sub, away
+}
+
+// patientBuffers keeps Redis from disconnecting a subscriber that is far behind, however long the test takes.
+const patientBuffers = "client-output-buffer-limit pubsub 0 0 0"
+
+// subscribeStuck is subscribe for one that reads nothing after its first message until it is let. The kernel buffers little for
+// it, so that Redis feels it.
+func (r *rig) subscribeStuck() (sub *redistest.Subscriber, read func()) {
+	stuck := make(chan struct{})
+	read = sync.OnceFunc(func() { close(stuck) })
+	sub = r.subscribe(redistest.SubscriberOptions{BytesPerSecond: 1 << 30, Keep: func(payload []byte) []byte {
+		<-stuck
+		return redistest.KeepMessageID(payload)
+	}})
+	r.t.Cleanup(read) // before it is closed
+	return sub, read
+}
+
+// waitSubscribers waits until Redis counts n subscribers of news: it notices a moment later that one has gone.
+func (r *rig) waitSubscribers(client redis.Cmdable, n int64) {
+	r.t.Helper()
+	eventually(r.t, fmt.Sprint(n, " subscribers are there"), func() bool {
+		counts, err := client.PubSubNumSub(context.Background(), "test:news").Result()
+		return err == nil && counts["test:news"] == n
+	})
+}
+
+// waitOutlived waits until everything of news is settled, and Redis is known to have outlived it, so that none of it comes
+// again when Redis dies.
+func (r *rig) waitOutlived() {
+	r.t.Helper()
+	eventually(r.t, "the tail is known to be safe", func() bool { return r.topic("news").Pending == 0 && r.topic("news").Progress.TailFrom == 0 })
 }
 
 // requireComplete checks what a subscriber got against all that was appended by the test itself.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -35,8 +34,8 @@ func TestWhatRedisRepeatsOfACommandIsToldNobody(t *testing.T) {
 			opts := quick()
 			opts.Logger = log.logger()
 			opts.Alert = func(a relay.Alert) (outbox.Event, error) { return message("alerts", a.Message), nil }
-			o := relay.ClientOptions{Addrs: []string{r.server.Addr()}, Password: password, DialTimeout: time.Second}
-			target := examinee(t, o, time.Second)
+			o := relay.ClientOptions{Addrs: []string{r.server.Addr()}, Password: password, DialTimeout: socketTimeout}
+			target := examinee(t, o, socketTimeout)
 			r.startTarget(opts, target)
 			r.add("news", 1)
 			eventually(t, "the topic waits", func() bool { return r.relay.Health().Topics["news"].State == relay.Blocked })
@@ -61,8 +60,8 @@ func TestTheErrorsOfAnExaminationRepeatNoPassword(t *testing.T) {
 	t.Parallel()
 	const password = "s3cret-password"
 	server := redistest.Start(t, redistest.Options{Config: []string{`rename-command AUTH ""`, `rename-command HELLO ""`}})
-	o := relay.ClientOptions{Addrs: []string{server.Addr()}, Username: "relay", Password: password, DialTimeout: time.Second}
-	r := examinee(t, o, time.Second)
+	o := relay.ClientOptions{Addrs: []string{server.Addr()}, Username: "relay", Password: password, DialTimeout: socketTimeout}
+	r := examinee(t, o, socketTimeout)
 	_, examined := r.Examine(t.Context(), everything)
 	_, marked := r.Mark(t.Context(), "test:news", "o")
 	_, typed := r.StreamType(t.Context(), "test:news")
@@ -82,11 +81,12 @@ func TestTheErrorsOfAnExaminationRepeatNoPassword(t *testing.T) {
 
 	clustered := o
 	clustered.Addrs = []string{server.Addr(), server.Addr()}
-	_, spread := examinee(t, clustered, time.Second).Examine(t.Context(), everything)
+	_, spread := examinee(t, clustered, socketTimeout).Examine(t.Context(), everything)
 	sentinels := o
+	sentinels.DialTimeout = sentinelTimeout
 	sentinels.SentinelMaster, sentinels.SentinelUsername, sentinels.SentinelPassword = "fogis", "relay", password
-	_, behind := examinee(t, sentinels, time.Second).Examine(t.Context(), everything)
-	asked := relay.Sentinels(t.Context(), sentinels, time.Second)[0].Err
+	_, behind := examinee(t, sentinels, socketTimeout).Examine(t.Context(), everything)
+	asked := relay.Sentinels(t.Context(), sentinels, socketTimeout)[0].Err
 	for name, err := range map[string]error{"Examine": examined, "Mark": marked, "StreamType": typed, "a Cluster": spread,
 		"behind Sentinels": behind, "a Sentinel": asked} {
 		require.ErrorContains(t, err, "unknown command 'auth'", name)

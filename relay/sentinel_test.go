@@ -18,7 +18,7 @@ func TestACallInFlightOutlivesTheSentinelThatNamedTheMaster(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t, redistest.Options{})
 	sentinels := redistest.StartSentinels(t, master, 3)
-	client := relay.NewClient(relay.ClientOptions{Addrs: sentinels.Addrs(), SentinelMaster: redistest.MasterName, DialTimeout: 4 * time.Second})
+	client := relay.NewClient(relay.ClientOptions{Addrs: sentinels.Addrs(), SentinelMaster: redistest.MasterName, DialTimeout: sentinelTimeout})
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), redistest.Patience)
 	defer cancel()

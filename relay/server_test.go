@@ -34,7 +34,7 @@ func (r *rig) as(rights ...any) relay.Target {
 	require.NoError(r.t, admin.Do(context.Background(), append([]any{"ACL", "SETUSER", "relay"}, rights...)...).Err())
 	client := relay.NewClient(relay.ClientOptions{Addrs: []string{r.server.Addr()}, Username: "relay", Password: "pw"})
 	r.t.Cleanup(func() { require.NoError(r.t, client.Close()) })
-	return relay.NewRedis(client, time.Second)
+	return relay.NewRedis(client, socketTimeout)
 }
 
 func TestAUserWithTheLeastRights(t *testing.T) {
@@ -79,6 +79,7 @@ func TestAUserWithTheLeastRights(t *testing.T) {
 		require.Equal(t, 1, log.count("sending at a fixed pace"), "nobody tells how far behind subscribers are")
 		require.Equal(t, -1, r.relay.Health().Topics["news"].Receivers)
 		sub.Close()
+		r.waitSubscribers(r.server.Client(), 0)
 		r.add("news", 1)
 		r.waitDelivered("news")
 		require.Equal(t, uint64(1), r.topic("news").Unheard, "PUBLISH itself tells that nobody heard")
@@ -96,6 +97,7 @@ func TestTheRightToSeeTheRunIsGivenWhileTheRelayRuns(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
+	began := time.Now()
 	target := &target{Target: r.as(least...)}
 	var guards atomic.Int64
 	target.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
@@ -112,7 +114,7 @@ func TestTheRightToSeeTheRunIsGivenWhileTheRelayRuns(t *testing.T) {
 		p := r.topic("news").Progress
 		return p.Run != "" && p.TailFrom == 0 && r.topic("news").Pending == 0
 	})
-	require.Less(t, guards.Load(), int64(100), "it does not spin")
+	require.Less(t, guards.Load(), 100+time.Since(began).Milliseconds()/50, "it does not spin")
 }
 
 func TestEachRightOfTheLeastIsNeeded(t *testing.T) {
@@ -211,7 +213,7 @@ func TestLoginsThatAreRefused(t *testing.T) {
 			opts := quick()
 			opts.Logger = log.logger()
 			r.add("news", 1)
-			r.startTarget(opts, relay.NewRedis(client, time.Second))
+			r.startTarget(opts, relay.NewRedis(client, socketTimeout))
 			defer r.halt()
 			eventually(t, "it is told", func() bool {
 				h := r.relay.Health().Topics["news"]
@@ -241,7 +243,7 @@ func TestTLS(t *testing.T) {
 		{"no certificate of our own", &tls.Config{ServerName: "localhost", RootCAs: keys.Pool}},
 	} {
 		client := relay.NewClient(relay.ClientOptions{Addrs: []string{addr}, TLS: c.tls})
-		r.startTarget(quick(), relay.NewRedis(client, time.Second))
+		r.startTarget(quick(), relay.NewRedis(client, socketTimeout))
 		eventually(t, c.name, func() bool {
 			h := r.relay.Health()
 			return h.State == relay.Blocked && strings.Contains(h.LastError, "REDIS_TLS_CA")
@@ -251,7 +253,7 @@ func TestTLS(t *testing.T) {
 	}
 	client := relay.NewClient(relay.ClientOptions{Addrs: []string{addr}, TLS: &tls.Config{ServerName: "localhost", RootCAs: keys.Pool, Certificates: keys.Pair}})
 	defer client.Close()
-	r.startTarget(quick(), relay.NewRedis(client, time.Second))
+	r.startTarget(quick(), relay.NewRedis(client, socketTimeout))
 	r.add("news", 5)
 	sub.WaitFor(5)
 	r.waitDelivered("news")
@@ -262,7 +264,7 @@ func TestAnEmbeddedRedisThatKnowsNoRunID(t *testing.T) {
 	t.Parallel()
 	embedded := miniredis.RunT(t)
 	r := newRig(t, redistest.Options{})
-	client := relay.NewClient(relay.ClientOptions{Addrs: []string{embedded.Addr()}, DialTimeout: time.Second})
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{embedded.Addr()}, DialTimeout: socketTimeout})
 	defer client.Close()
 	listen := func() (*redis.PubSub, <-chan *redis.Message) {
 		sub := redis.NewClient(&redis.Options{Addr: embedded.Addr(), Protocol: 2}).Subscribe(context.Background(), "test:news")
@@ -274,7 +276,7 @@ func TestAnEmbeddedRedisThatKnowsNoRunID(t *testing.T) {
 	defer func() { _ = sub.Close() }()
 	opts := quick()
 	opts.MinReceivers = map[string]int{"news": 1}
-	r.startTarget(opts, relay.NewRedis(client, time.Second))
+	r.startTarget(opts, relay.NewRedis(client, socketTimeout))
 	defer r.halt()
 	expect := func(from, n int) {
 		for i := range n {

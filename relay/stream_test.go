@@ -90,7 +90,7 @@ func TestAStreamHoldsEveryEventOnceBesideTheChannel(t *testing.T) {
 	first := r.entries()[0].Values
 	at, err := time.Parse(time.RFC3339Nano, first["time"].(string))
 	require.NoError(t, err)
-	require.WithinDuration(t, before, at, 10*time.Second)
+	require.WithinRange(t, at, before, time.Now())
 	delete(first, "time")
 	require.Equal(t, map[string]any{"specversion": "1.0", "id": "one", "source": "a processor", "type": "news", "subject": "test:news",
 		"dataschema": "https://example.org/news.json", "sequence": "1", "origin": r.origin(), "data": "{\"message_id\":\"one\" , \"a\":1.0}\r\n"}, first)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -79,15 +78,17 @@ func TestListsThatAreRefused(t *testing.T) {
 	require.Equal(t, 405, g.do("DELETE", "/v1/matches", "").status)
 }
 
+// In virtual time, for so much takes a slow machine longer than a request may take to arrive.
 func TestAListThatIsTooLargeIsRefused(t *testing.T) {
-	g := startPlain(t)
-	a := g.post("/v1/matches", strings.Repeat(" ", schema.MaxListBytes)+one)
-	require.Equal(t, 413, a.status)
-	require.Equal(t, "too_large", a.code())
-	require.Empty(t, g.events())
-	a = g.post("/v1/events", strings.Repeat(" ", 1<<20)+status, "Idempotency-Key: 1")
-	require.Equal(t, 413, a.status)
-	require.Equal(t, "too_large", a.code())
+	virtually(t, Options{}, func(t *testing.T, g *rig) {
+		a := g.post("/v1/matches", strings.Repeat(" ", schema.MaxListBytes)+one)
+		require.Equal(t, 413, a.status)
+		require.Equal(t, "too_large", a.code())
+		require.Empty(t, g.events())
+		a = g.post("/v1/events", strings.Repeat(" ", 1<<20)+status, "Idempotency-Key: 1")
+		require.Equal(t, 413, a.status)
+		require.Equal(t, "too_large", a.code())
+	})
 }
 
 func TestARequestThatBreaksOffRecordsNothing(t *testing.T) {
@@ -133,25 +134,16 @@ func TestAPreviousListIsImportedWithTheFirstOne(t *testing.T) {
 }
 
 func TestARequestThatIsCompleteHasTimeToBeDone(t *testing.T) {
-	g := start(t, outbox.Options{}, changes.Options{}, Options{Previous: func() ([]schema.Match, bool, error) {
-		<-time.After(300 * time.Millisecond) // it takes longer than a request may take to arrive
+	previous := func() ([]schema.Match, bool, error) {
+		time.Sleep(20 * time.Second) // it takes longer than a request may take to arrive
 		return nil, true, nil
-	}})
-	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := g.api.postMatches(w, r); err != nil {
-			t.Error(err)
-		}
-	}))
-	web.Config.ReadTimeout = 50 * time.Millisecond
-	web.Config.WriteTimeout = 100 * time.Millisecond
-	web.Start()
-	defer web.Close()
-	response, err := http.Post(web.URL, "", strings.NewReader(one))
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	require.Equal(t, 200, response.StatusCode)
-	require.Len(t, g.events(), 1)
-	http.DefaultClient.CloseIdleConnections()
+	}
+	virtually(t, Options{Previous: previous}, func(t *testing.T, g *rig) {
+		began := time.Now()
+		g.ok(g.post("/v1/matches", one))
+		require.Equal(t, 20*time.Second, time.Since(began))
+		require.Len(t, g.events(), 1)
+	})
 }
 
 func TestAFullOutboxIsSaidSo(t *testing.T) {

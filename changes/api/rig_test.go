@@ -63,7 +63,7 @@ func start(t *testing.T, limits outbox.Options, recording changes.Options, opts 
 	require.Eventually(t, func() bool {
 		g.control, err = control.Dial(socket)
 		return err == nil
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	g.web = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)

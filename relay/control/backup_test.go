@@ -58,7 +58,7 @@ type slow struct {
 }
 
 func (s *slow) Write(b []byte) (int, error) {
-	<-time.After(s.pause)
+	time.Sleep(s.pause)
 	return s.Buffer.Write(b)
 }
 
@@ -73,37 +73,34 @@ func incompressible(n int) []byte {
 }
 
 func TestASlowClientGetsTheWholeBackup(t *testing.T) {
-	box := openBox(t)
-	_, err := box.Add(t.Context(), outbox.Event{Topic: "t", MessageID: "1", Payload: incompressible(2 << 20)})
-	require.NoError(t, err)
-	lim := standard
-	lim.arrive, lim.stall = 20*time.Millisecond, 300*time.Millisecond
-	g := start(t, box, nil, lim)
-	client := &slow{pause: 10 * time.Millisecond} // of at most 32 KiB: longer than the limits, all in all
-	n, err := g.client.Backup(t.Context(), struct{ io.Writer }{client})
-	require.NoError(t, err)
-	require.EqualValues(t, client.Len(), n)
-	require.Greater(t, n, int64(2<<20))
+	virtually(t, Options{}, standard, func(t *testing.T, v virtual) {
+		_, err := v.box.Add(t.Context(), outbox.Event{Topic: "t", MessageID: "1", Payload: incompressible(2 << 20)})
+		require.NoError(t, err)
+		client := &slow{pause: time.Second} // for at most 32 KiB: longer than the limits, all in all
+		began := time.Now()
+		n, err := v.client.Backup(t.Context(), struct{ io.Writer }{client})
+		require.NoError(t, err)
+		require.EqualValues(t, client.Len(), n)
+		require.Greater(t, n, int64(2<<20))
+		require.Greater(t, time.Since(began), standard.arrive+standard.stall)
+	})
 }
 
 func TestABackupThatEndsEarlyIsAnError(t *testing.T) {
 	box := openBox(t)
 	_, err := box.Add(t.Context(), outbox.Event{Topic: "t", MessageID: "1", Payload: incompressible(8 << 20)})
 	require.NoError(t, err)
-	g := start(t, box, nil, standard)
-	var stopping sync.WaitGroup
+	g := start(t, box, nil, patient)
 	var once sync.Once
 	_, err = g.client.Backup(t.Context(), writer(func(b []byte) (int, error) {
-		once.Do(func() { stopping.Go(func() { _ = g.stop() }) })
-		<-time.After(5 * time.Millisecond) // for a piece: much longer than the process takes to end
+		once.Do(func() { require.NoError(t, g.stop()) }) // most of it is still to be sent
 		return len(b), nil
 	}))
-	stopping.Wait()
 	require.ErrorIs(t, err, ErrNotRunning)
 	require.Contains(t, err.Error(), "ends early")
 
 	closed := openBox(t)
-	g = start(t, closed, nil, standard)
+	g = start(t, closed, nil, patient)
 	require.NoError(t, closed.Close())
 	_, err = g.client.Backup(t.Context(), io.Discard)
 	require.ErrorIs(t, err, outbox.ErrClosed)

@@ -44,7 +44,7 @@ func TestTheFolderOfAKilledProcessIsRemovedByTheNextOne(t *testing.T) {
 	require.NoError(t, os.Mkdir(named, 0o700))
 	age(t, named)
 
-	g := start(t, box, nil, standard)
+	g := start(t, box, nil, patient)
 	require.NoError(t, g.stop())
 	require.NoDirExists(t, old)
 	require.DirExists(t, fresh, "its process may still be about to lock it")

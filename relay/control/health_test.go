@@ -38,9 +38,9 @@ func TestHealth(t *testing.T) {
 		client := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}})
 		defer client.Close()
 		box := openBox(t)
-		r := relay.New(box, relay.NewRedis(client, time.Second), relay.Options{Channels: map[string]string{"system_alert": "alerts"},
+		r := relay.New(box, relay.NewRedis(client, redistest.Patience), relay.Options{Channels: map[string]string{"system_alert": "alerts"},
 			RejoinWait: -1, RetryDelay: 10 * time.Millisecond, RetryMaxDelay: 20 * time.Millisecond, HealthInterval: 20 * time.Millisecond})
-		g := start(t, box, r, standard)
+		g := start(t, box, r, patient)
 		require.Equal(t, Health{Status: Unhealthy, Reason: "the relay does not run", Relay: relay.NotRunning}, g.health(Unhealthy))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -62,7 +62,7 @@ func TestHealth(t *testing.T) {
 	})
 	t.Run("of a relay in a process of its own", func(t *testing.T) {
 		server := redistest.Start(t, redistest.Options{})
-		g := start(t, openBox(t), nil, standard)
+		g := start(t, openBox(t), nil, patient)
 		client, err := Dial(g.path)
 		require.NoError(t, err)
 		defer client.Close()
@@ -77,7 +77,7 @@ func TestHealth(t *testing.T) {
 	t.Run("of an outbox that has failed", func(t *testing.T) {
 		box, err := outbox.Open(folder(t)+"/test.db", outbox.Options{})
 		require.NoError(t, err)
-		g := start(t, box, nil, standard)
+		g := start(t, box, nil, patient)
 		require.NoError(t, os.Rename(box.Path(), box.Path()+".away"))
 		_, err = box.Add(t.Context(), outbox.Event{Topic: "t", MessageID: "1", Payload: []byte("x")})
 		require.ErrorIs(t, err, outbox.ErrFailed)
@@ -88,7 +88,7 @@ func TestHealth(t *testing.T) {
 	t.Run("reads nothing from the file, which may be damaged", func(t *testing.T) {
 		box, err := outbox.Open(folder(t)+"/test.db", outbox.Options{})
 		require.NoError(t, err)
-		g := start(t, box, nil, standard)
+		g := start(t, box, nil, patient)
 		require.NoError(t, os.Truncate(box.Path(), 8192))
 		require.Equal(t, Health{Status: Healthy}, g.health(Healthy))
 		_, err = g.client.Status(t.Context())

@@ -17,9 +17,6 @@ import (
 // DefaultLease is how long a relay that is not heard of keeps the lease.
 const DefaultLease = 5 * time.Second
 
-// reportTime is how long a relay may take to tell how it does.
-const reportTime = time.Second
-
 // What the process that has the file asks of the relay that drains it from elsewhere.
 const (
 	askHealth = "health"
@@ -67,6 +64,7 @@ type holder struct {
 	heardOf atomic.Int64 // when it last called, in nanoseconds since granted
 	woken   atomic.Bool  // it has been told of events, and has not read since
 	asks    chan leaseLine
+	gone    chan struct{} // closed when it has the lease no more
 
 	mu      sync.Mutex
 	health  relay.Health             // guarded by mu: the latest that it told
@@ -91,7 +89,7 @@ func (d *drains) acquire(name string) (h *holder, by string, freed <-chan struct
 		d.last = rand.Uint64N(1 << 52)
 	}
 	d.last++
-	h = &holder{number: d.last, name: name, granted: time.Now(), asks: make(chan leaseLine, 16), answers: map[uint64]chan struct{}{},
+	h = &holder{number: d.last, name: name, granted: time.Now(), asks: make(chan leaseLine, 16), gone: make(chan struct{}), answers: map[uint64]chan struct{}{},
 		health: relay.Health{State: relay.Waiting, Since: time.Now(), Topics: map[string]relay.TopicHealth{}}}
 	d.freed = make(chan struct{})
 	d.holder.Store(h)
@@ -102,7 +100,7 @@ func (d *drains) acquire(name string) (h *holder, by string, freed <-chan struct
 func (d *drains) release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.holder.Store(nil)
+	close(d.holder.Swap(nil).gone)
 	close(d.freed)
 }
 
@@ -133,14 +131,15 @@ func (d *drains) steer(what string) (h *holder, resumed bool) {
 	return h, resumed
 }
 
-// ask has the relay do something and tell how it does. A relay that does not answer in time is as it was when it last told.
-func (h *holder) ask(ctx context.Context, what string) (health relay.Health, answered bool) {
+// ask has the relay do something and tell how it does. A relay that does not answer in time, or has gone, is as it was when it
+// last told.
+func (h *holder) ask(ctx context.Context, what string, within time.Duration) (health relay.Health, answered bool) {
 	h.mu.Lock()
 	h.asked++
 	number, answer := h.asked, make(chan struct{})
 	h.answers[number] = answer
 	h.mu.Unlock()
-	timer := time.NewTimer(reportTime)
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	sent := h.asks
 	for waiting := true; waiting; {
@@ -150,6 +149,8 @@ func (h *holder) ask(ctx context.Context, what string) (health relay.Health, ans
 		case <-answer:
 			waiting, answered = false, true
 		case <-timer.C:
+			waiting = false
+		case <-h.gone:
 			waiting = false
 		case <-ctx.Done():
 			waiting = false
@@ -267,7 +268,7 @@ func (s *server) steer(what string) func(http.ResponseWriter, *http.Request) err
 		case h == nil:
 			return fmt.Errorf("%w, and no other process drains its outbox now", ErrNoRelay)
 		}
-		health, answered := h.ask(r.Context(), what)
+		health, answered := h.ask(r.Context(), what, s.limits.report)
 		if !answered {
 			return errors.New("the relay that drains the outbox over the control socket has not answered; look at it, or try again")
 		}
@@ -298,6 +299,6 @@ func (s *server) health(ctx context.Context) (health *relay.Health, name string)
 	if h == nil {
 		return nil, ""
 	}
-	told, _ := h.ask(ctx, askHealth)
+	told, _ := h.ask(ctx, askHealth, s.limits.report)
 	return &told, h.name
 }

@@ -27,7 +27,7 @@ func (d deliverer) build(opts relay.Options) func(relay.Source) *relay.Relay {
 	opts.Channels = map[string]string{"news": "test:news"}
 	opts.RetryDelay, opts.RetryMaxDelay = 20*time.Millisecond, 100*time.Millisecond
 	return func(source relay.Source) *relay.Relay {
-		return relay.New(source, relay.NewRedis(client, time.Second), opts)
+		return relay.New(source, relay.NewRedis(client, redistest.Patience), opts)
 	}
 }
 
@@ -42,9 +42,12 @@ type remote struct {
 
 // attend runs a relay over the socket until stop is called.
 func (d deliverer) attend(client *Client, opts relay.Options) *remote {
+	return attend(d.t, client, d.build(opts))
+}
+
+func attend(t *testing.T, client *Client, build func(relay.Source) *relay.Relay) *remote {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &remote{d.t, make(chan string, 10), make(chan *relay.Relay, 1), make(chan error, 1), cancel}
-	build := d.build(opts)
+	r := &remote{t, make(chan string, 10), make(chan *relay.Relay, 1), make(chan error, 1), cancel}
 	go func() {
 		r.ended <- client.Relay(ctx, func(source relay.Source) *relay.Relay {
 			built := build(source)
@@ -52,7 +55,7 @@ func (d deliverer) attend(client *Client, opts relay.Options) *remote {
 			return built
 		}, func(by string) { r.waiting <- by })
 	}()
-	d.t.Cleanup(func() { cancel(); <-r.ended })
+	t.Cleanup(func() { cancel(); <-r.ended })
 	return r
 }
 
@@ -112,17 +115,4 @@ func (g *rig) silent() (lines *bufio.Scanner, number string, hangUp func() error
 	require.NoError(g.t, json.Unmarshal(lines.Bytes(), &granted))
 	require.NotZero(g.t, granted.Lease, lines.Text())
 	return lines, strconv.FormatUint(granted.Lease, 10), response.Body.Close
-}
-
-func startLease(t *testing.T, lease time.Duration) *rig {
-	g := &rig{t: t, box: openBox(t)}
-	g.stop = serving(t, Options{Outbox: g.box, Lease: lease}, standard)
-	var err error
-	g.client, err = Dial(g.box.Path() + ".sock")
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		require.NoError(t, g.client.Close())
-		require.NoError(t, g.stop())
-	})
-	return g
 }

@@ -21,7 +21,7 @@ func TestASeparateRelayDeliversOverTheSocket(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
 	sub := redistest.Subscribe(t, d.server.Addr(), redistest.SubscriberOptions{Channels: []string{"test:news"}})
 	sub.WaitSubscribed(1)
-	g := start(t, openBox(t), nil, standard)
+	g := start(t, openBox(t), nil, patient)
 	addNews(t, g.box, "before")
 	r := d.attend(g.client, relay.Options{})
 	within(t, r.started)
@@ -32,7 +32,7 @@ func TestASeparateRelayDeliversOverTheSocket(t *testing.T) {
 	sub.WaitFor(2)
 	s, err := g.client.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, relay.Delivering, s.Relay.State)
+	require.Equal(t, relay.Delivering, s.Relay.State, "it was asked just now")
 	require.Equal(t, 1, s.Relay.Topics["news"].Receivers)
 	require.Equal(t, processName(), s.DrainedBy)
 
@@ -62,7 +62,7 @@ func TestASeparateRelayDeliversOverTheSocket(t *testing.T) {
 
 func TestUntilEmptyOverTheSocket(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
-	g := start(t, openBox(t), nil, standard)
+	g := start(t, openBox(t), nil, patient)
 	addNews(t, g.box, "one")
 	require.NoError(t, d.attend(g.client, relay.Options{UntilEmpty: true}).wait())
 	g.waitDelivered()
@@ -70,7 +70,7 @@ func TestUntilEmptyOverTheSocket(t *testing.T) {
 
 func TestOneRelayDrainsAtATime(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
-	g := start(t, openBox(t), nil, standard)
+	g := start(t, openBox(t), nil, patient)
 	first := d.attend(g.client, relay.Options{})
 	within(t, first.started)
 	_, err := g.client.Pause(t.Context())
@@ -94,7 +94,7 @@ func TestAProcessThatDeliversItselfLendsNothing(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
 	box := openBox(t)
 	own := d.build(relay.Options{})(box)
-	g := start(t, box, own, standard)
+	g := start(t, box, own, patient)
 	r := d.attend(g.client, relay.Options{})
 	require.Equal(t, "the process that has the file delivers itself", within(t, r.waiting))
 	require.NoError(t, g.stop())
@@ -104,7 +104,7 @@ func TestAProcessThatDeliversItselfLendsNothing(t *testing.T) {
 
 func TestARelayNoticesThatTheProcessHasGone(t *testing.T) {
 	d := deliverer{t, redistest.Start(t, redistest.Options{})}
-	g := start(t, openBox(t), nil, standard)
+	g := start(t, openBox(t), nil, patient)
 	r := d.attend(g.client, relay.Options{})
 	within(t, r.started)
 	require.NoError(t, g.stop())
@@ -112,33 +112,37 @@ func TestARelayNoticesThatTheProcessHasGone(t *testing.T) {
 }
 
 func TestARelayThatIsNotHeardOfLosesTheLeaseAndIsFencedOff(t *testing.T) {
-	g := startLease(t, 200*time.Millisecond)
-	sequence := addNews(t, g.box, "one")
-	lines, number, hangUp := g.silent()
-	defer func() { _ = hangUp() }()
-	position, err := g.box.Position(t.Context(), "news")
-	require.NoError(t, err)
-	settle, err := json.Marshal(outbox.Receipt{Topic: "news", Through: sequence, Origin: position.Origin})
-	require.NoError(t, err)
+	virtually(t, Options{Lease: 5 * time.Second}, standard, func(t *testing.T, v virtual) {
+		sequence := addNews(t, v.box, "one")
+		lines, number, hangUp := v.silent()
+		defer func() { _ = hangUp() }()
+		position, err := v.box.Position(t.Context(), "news")
+		require.NoError(t, err)
+		settle, err := json.Marshal(outbox.Receipt{Topic: "news", Through: sequence, Origin: position.Origin})
+		require.NoError(t, err)
 
-	status, text := g.ask("POST", "/v1/relay/"+number+"/position", `{"topic":"news"}`)
-	require.Equal(t, http.StatusOK, status, text)
-	for lines.Scan() { // until the server hangs up
-	}
-	status, text = g.ask("POST", "/v1/relay/"+number+"/settle", string(settle))
-	require.Equal(t, http.StatusConflict, status)
-	require.Contains(t, text, "lease_lost")
-	require.NoError(t, g.box.Flush(t.Context()))
-	stats, err := g.box.Stats(t.Context())
-	require.NoError(t, err)
-	require.EqualValues(t, 1, stats.Topics[0].Pending, "it has settled nothing")
+		time.Sleep(3 * time.Second)
+		heardOf := time.Now()
+		status, text := v.ask("POST", "/v1/relay/"+number+"/position", `{"topic":"news"}`)
+		require.Equal(t, http.StatusOK, status, text)
+		for lines.Scan() { // until the server hangs up
+		}
+		require.Equal(t, 5*time.Second, time.Since(heardOf))
+		status, text = v.ask("POST", "/v1/relay/"+number+"/settle", string(settle))
+		require.Equal(t, http.StatusConflict, status)
+		require.Contains(t, text, "lease_lost")
+		require.NoError(t, v.box.Flush(t.Context()))
+		stats, err := v.box.Stats(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, 1, stats.Topics[0].Pending, "it has settled nothing")
 
-	_, next, hangUpNext := g.silent()
-	defer func() { _ = hangUpNext() }()
-	status, _ = g.ask("POST", "/v1/relay/"+number+"/settle", string(settle))
-	require.Equal(t, http.StatusConflict, status, "nor does it with the lease of another one")
-	status, text = g.ask("POST", "/v1/relay/"+next+"/settle", string(settle))
-	require.Equal(t, http.StatusOK, status, text)
+		_, next, hangUpNext := v.silent()
+		defer func() { _ = hangUpNext() }()
+		status, _ = v.ask("POST", "/v1/relay/"+number+"/settle", string(settle))
+		require.Equal(t, http.StatusConflict, status, "nor does it with the lease of another one")
+		status, text = v.ask("POST", "/v1/relay/"+next+"/settle", string(settle))
+		require.Equal(t, http.StatusOK, status, text)
+	})
 }
 
 func TestALeaseOfAnEarlierProcessIsFencedOff(t *testing.T) {
@@ -147,7 +151,7 @@ func TestALeaseOfAnEarlierProcessIsFencedOff(t *testing.T) {
 	var numbers []string
 	for range 2 { // two processes, one after the other
 		g := &rig{t: t, box: box}
-		g.stop = serving(t, Options{Outbox: box}, standard)
+		g.stop = serving(t, Options{Outbox: box}, patient)
 		var err error
 		g.client, err = Dial(box.Path() + ".sock")
 		require.NoError(t, err)
@@ -164,7 +168,7 @@ func TestALeaseOfAnEarlierProcessIsFencedOff(t *testing.T) {
 }
 
 func TestACallThatTheEndOfTheProcessCutsShortIsNoAnswer(t *testing.T) {
-	g := startLease(t, 0)
+	g := start(t, openBox(t), nil, patient)
 	_, number, hangUp := g.silent()
 	defer func() { _ = hangUp() }()
 	holding, free := make(chan bool), make(chan bool)
@@ -196,7 +200,7 @@ func TestACallThatTheEndOfTheProcessCutsShortIsNoAnswer(t *testing.T) {
 }
 
 func TestAReportOfANewerRelayKeepsTheLease(t *testing.T) {
-	g := startLease(t, 0)
+	g := start(t, openBox(t), nil, patient)
 	_, number, hangUp := g.silent()
 	defer func() { _ = hangUp() }()
 	status, text := g.ask("POST", "/v1/relay/"+number+"/report", `{"health":{"state":"delivering","mood":"good"},"news":1}`)
@@ -204,7 +208,7 @@ func TestAReportOfANewerRelayKeepsTheLease(t *testing.T) {
 }
 
 func TestAPauseCanBeEndedWithoutARelay(t *testing.T) {
-	g := startLease(t, 0)
+	g := start(t, openBox(t), nil, patient)
 	_, number, hangUp := g.silent()
 	status, _ := g.ask("POST", "/v1/relay/"+number+"/report", `{"health":{"state":"not_running"},"paused":true}`)
 	require.Equal(t, http.StatusOK, status)
@@ -228,16 +232,20 @@ func TestAPauseCanBeEndedWithoutARelay(t *testing.T) {
 }
 
 func TestARelayThatIsHeardOfKeepsTheLease(t *testing.T) {
-	g := startLease(t, 300*time.Millisecond)
-	d := deliverer{t, redistest.Start(t, redistest.Options{})}
-	r := d.attend(g.client, relay.Options{})
-	within(t, r.started)
-	second := d.attend(g.client, relay.Options{})
-	within(t, second.waiting)
-	<-time.After(time.Second) // several times the lease, with nothing to do
-	require.Empty(t, second.started)
-	require.NoError(t, r.end())
-	within(t, second.started)
+	virtually(t, Options{Lease: 5 * time.Second}, standard, func(t *testing.T, v virtual) {
+		attend := func() *remote { // without topics there is nothing to do
+			return attend(t, v.client, func(source relay.Source) *relay.Relay { return relay.New(source, nil, relay.Options{}) })
+		}
+		first := attend()
+		<-first.started
+		second := attend()
+		<-second.waiting
+		time.Sleep(time.Minute) // many times the lease
+		require.Empty(t, second.started)
+		require.NoError(t, first.end())
+		<-second.started
+		require.NoError(t, second.end())
+	})
 }
 
 func TestTheLeaseChangesHandsOnlyWhenNoCallIsUnderWay(t *testing.T) {
@@ -258,10 +266,17 @@ func TestTheLeaseChangesHandsOnlyWhenNoCallIsUnderWay(t *testing.T) {
 		d.release()
 		close(released)
 	}()
+	require.Eventually(t, func() bool { // the release waits for the call
+		if d.mu.TryRLock() {
+			d.mu.RUnlock()
+			return false
+		}
+		return true
+	}, redistest.Patience, time.Millisecond)
 	select {
 	case <-freed:
 		require.Fail(t, "free while a call is under way")
-	case <-time.After(20 * time.Millisecond):
+	default:
 	}
 	close(proceed)
 	<-released
@@ -293,7 +308,9 @@ func TestWhoWaitsForTheLeaseKeepsItsHolderFromNothing(t *testing.T) {
 }
 
 func TestARelayThatDoesNotAnswerIsAsItWas(t *testing.T) {
-	g := startLease(t, 0)
+	lim := patient
+	lim.report = 50 * time.Millisecond
+	g := start(t, openBox(t), nil, lim)
 	lines, number, hangUp := g.silent()
 	defer func() { _ = hangUp() }()
 	s, err := g.client.Status(t.Context())
@@ -315,7 +332,7 @@ func TestARelayThatDoesNotAnswerIsAsItWas(t *testing.T) {
 }
 
 func TestCallsThatAreRefused(t *testing.T) {
-	g := startLease(t, 0)
+	g := start(t, openBox(t), nil, patient)
 	_, number, hangUp := g.silent()
 	defer func() { _ = hangUp() }()
 	for _, tt := range []struct {

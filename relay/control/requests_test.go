@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -96,21 +95,23 @@ func mustList(t *testing.T, c *Client, f outbox.Filter) []outbox.Info {
 }
 
 func TestARequestThatDoesNotArriveIsGivenUp(t *testing.T) {
-	lim := standard
-	lim.arrive = 100 * time.Millisecond
-	g := start(t, openBox(t), nil, lim)
-	for _, sent := range []string{"", "GET /v1/status HTTP/1.1\r\n", "POST /v1/events/replay HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"} {
-		conn, err := net.Dial("unix", g.path)
-		require.NoError(t, err)
-		_, err = conn.Write([]byte(sent))
-		require.NoError(t, err)
-		require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
-		_, err = io.Copy(io.Discard, conn)
-		require.NoError(t, err, "the other side has closed it")
-		require.NoError(t, conn.Close())
-	}
-	status, text := g.ask("GET", "/v1/status", strings.Repeat("x", 100))
-	require.Equal(t, 200, status, text)
+	virtually(t, Options{}, standard, func(t *testing.T, v virtual) {
+		for _, sent := range []string{"", "GET /v1/status HTTP/1.1\r\n", "POST /v1/events/replay HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"} {
+			conn, err := v.socket.Dial(t.Context(), "", "")
+			require.NoError(t, err)
+			began := time.Now()
+			if sent != "" {
+				_, err = conn.Write([]byte(sent))
+				require.NoError(t, err)
+			}
+			_, err = io.Copy(io.Discard, conn)
+			require.NoError(t, err, "the other side has closed it")
+			require.Less(t, time.Since(began), 2*standard.arrive)
+			require.NoError(t, conn.Close())
+		}
+		status, text := v.ask("GET", "/v1/status", strings.Repeat("x", 100))
+		require.Equal(t, 200, status, text)
+	})
 }
 
 // many appends n events.
@@ -124,45 +125,44 @@ func many(t *testing.T, box *outbox.Outbox, n int) {
 }
 
 func TestAClientThatReadsNothingIsGivenUpAndStopsNobody(t *testing.T) {
-	lim := standard
-	lim.stall = 2 * time.Second
-	box := openBox(t)
-	many(t, box, 20_000)
-	g := start(t, box, nil, lim)
-	conn, err := net.Dial("unix", g.path)
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = fmt.Fprint(conn, "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
-	require.NoError(t, err)
-	require.Len(t, mustList(t, g.client, outbox.Filter{}), 20_000)
-	<-time.After(2 * lim.stall)
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	_, err = io.Copy(io.Discard, response.Body)
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF, "a client sees that this is not the end of the list")
+	virtually(t, Options{}, standard, func(t *testing.T, v virtual) {
+		many(t, v.box, 2000)
+		conn, err := v.socket.Dial(t.Context(), "", "")
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprint(conn, "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		require.Len(t, mustList(t, v.client, outbox.Filter{}), 2000)
+		time.Sleep(2 * standard.stall)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil { // the first piece was on its way
+			_, err = io.Copy(io.Discard, response.Body)
+			require.NoError(t, response.Body.Close())
+		}
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "a client sees that this is not the end of the list")
+	})
 }
 
 func TestALongAnswerOutlastsTheTimeThatARequestHasToArrive(t *testing.T) {
 	lim := standard
-	lim.arrive, lim.page = 100*time.Millisecond, 2000
-	box := openBox(t)
-	many(t, box, 20_000)
-	g := start(t, box, nil, lim)
-	n := 0
-	require.NoError(t, g.client.Each(t.Context(), outbox.Filter{}, func(outbox.Info) error {
-		if n++; n%5000 == 0 {
-			<-time.After(80 * time.Millisecond)
-		}
-		return nil
-	}))
-	require.Equal(t, 20_000, n)
+	lim.page = 200
+	virtually(t, Options{}, lim, func(t *testing.T, v virtual) {
+		many(t, v.box, 2000)
+		n := 0
+		require.NoError(t, v.client.Each(t.Context(), outbox.Filter{}, func(outbox.Info) error {
+			if n++; n%500 == 0 {
+				time.Sleep(lim.arrive)
+			}
+			return nil
+		}))
+		require.Equal(t, 2000, n)
+	})
 }
 
 func TestAListThatIsCutShortIsAnError(t *testing.T) {
 	box := openBox(t)
 	many(t, box, 20_000)
-	g := start(t, box, nil, standard)
+	g := start(t, box, nil, patient)
 	n := 0
 	err := g.client.Each(t.Context(), outbox.Filter{}, func(outbox.Info) error {
 		if n++; n == 1 {

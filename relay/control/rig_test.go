@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, redistest.Leaks()...)
 }
 
+// patient are limits that a slow machine does not meet either.
+var patient = limits{arrive: redistest.Patience, stall: redistest.Patience, idle: time.Minute, body: standard.body, page: standard.page,
+	report: redistest.Patience}
+
 const secret = `{"secret":"070-1740605"}`
 
 // rig is an outbox whose socket is served.
@@ -64,9 +68,11 @@ func start(t *testing.T, box *outbox.Outbox, r *relay.Relay, lim limits) *rig {
 	return g
 }
 
-// serving serves until the returned function is called, which may be done twice.
+// serving serves until the returned function is called, which may be done twice. A relay loses its lease with its connection,
+// and not because it is slow.
 func serving(t *testing.T, opts Options, lim limits) (stop func() error) {
 	t.Helper()
+	opts.Lease = redistest.Patience
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	ended := make(chan struct{})
@@ -120,5 +126,5 @@ func fill(t *testing.T, box *outbox.Outbox) {
 func startFull(t *testing.T) *rig {
 	box := openBox(t)
 	fill(t, box)
-	return start(t, box, nil, standard)
+	return start(t, box, nil, patient)
 }

@@ -30,7 +30,7 @@ func TestAProcessorAddsEndpointsOfItsOwn(t *testing.T) {
 	stop := serving(t, Options{Outbox: box, Routes: []Route{
 		{Method: "POST", Path: "/v1/echo/{what}", MaxBody: 3 << 20, Handle: echo},
 		{Method: "POST", Path: "/v1/events", Handle: echo}, // beside GET, which lists them
-	}}, standard)
+	}}, patient)
 	defer func() { require.NoError(t, stop()) }()
 	client, err := Dial(box.Path() + ".sock")
 	require.NoError(t, err)

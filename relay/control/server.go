@@ -56,9 +56,10 @@ type limits struct {
 	idle   time.Duration // between two requests of a connection
 	body   int64         // bytes of a request
 	page   int           // events that are read at once
+	report time.Duration // for a relay that drains over the socket to tell how it does
 }
 
-var standard = limits{arrive: 10 * time.Second, stall: 30 * time.Second, idle: time.Minute, body: 1 << 20, page: 1000}
+var standard = limits{arrive: 10 * time.Second, stall: 30 * time.Second, idle: time.Minute, body: 1 << 20, page: 1000, report: time.Second}
 
 // grace is how long answers that are under way may take when the server ends.
 const grace = 250 * time.Millisecond

@@ -19,7 +19,7 @@ func TestTheSocketHasMode0600AndLeavesNothingBehind(t *testing.T) {
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
 	box := openBox(t)
-	g := start(t, box, nil, standard)
+	g := start(t, box, nil, patient)
 	info, err := os.Lstat(g.path)
 	require.NoError(t, err)
 	require.Equal(t, os.ModeSocket|0o600, info.Mode())
@@ -42,13 +42,13 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 	require.NoError(t, dead.Close())
 	_, err = Dial(box.Path() + ".sock")
 	require.ErrorIs(t, err, ErrNotRunning)
-	g := start(t, box, nil, standard)
+	g := start(t, box, nil, patient)
 	_, err = g.client.Status(t.Context())
 	require.NoError(t, err)
 }
 
 func TestALiveSocketIsRefusedAndGoesOn(t *testing.T) {
-	g := start(t, openBox(t), nil, standard)
+	g := start(t, openBox(t), nil, patient)
 	err := Serve(t.Context(), Options{Outbox: openBox(t), Path: g.path})
 	require.ErrorIs(t, err, ErrInUse)
 	require.ErrorContains(t, err, "serve control socket "+g.path)
@@ -61,9 +61,9 @@ func TestALiveSocketIsRefusedAndGoesOn(t *testing.T) {
 func TestOnlyItsOwnSocketFileIsRemoved(t *testing.T) {
 	first, second := openBox(t), openBox(t)
 	path := filepath.Join(folder(t), "s")
-	stopFirst := serving(t, Options{Outbox: first, Path: path}, standard)
+	stopFirst := serving(t, Options{Outbox: first, Path: path}, patient)
 	require.NoError(t, os.Remove(path)) // somebody cleans up, and another owner takes the name
-	stopSecond := serving(t, Options{Outbox: second, Path: path}, standard)
+	stopSecond := serving(t, Options{Outbox: second, Path: path}, patient)
 	require.NoError(t, stopFirst())
 	c, err := Dial(path)
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestOnlyItsOwnSocketFileIsRemoved(t *testing.T) {
 func TestOwnersInTurn(t *testing.T) {
 	box := openBox(t)
 	for range 20 {
-		stop := serving(t, Options{Outbox: box}, standard)
+		stop := serving(t, Options{Outbox: box}, patient)
 		require.NoError(t, stop())
 		require.NoFileExists(t, box.Path()+".sock")
 	}
@@ -111,7 +111,9 @@ func TestPathsThatNoSocketCanHave(t *testing.T) {
 
 func TestTheEndIsPromptAndCutsSlowClientsShort(t *testing.T) {
 	box := openBox(t)
-	g := start(t, box, nil, standard)
+	lim := patient
+	lim.arrive, lim.stall = time.Hour, time.Hour
+	g := start(t, box, nil, lim)
 	silent, err := net.Dial("unix", g.path)
 	require.NoError(t, err)
 	defer silent.Close()
@@ -120,9 +122,7 @@ func TestTheEndIsPromptAndCutsSlowClientsShort(t *testing.T) {
 	defer half.Close()
 	_, err = half.Write([]byte("POST /v1/events/replay HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"))
 	require.NoError(t, err)
-	began := time.Now()
-	require.NoError(t, g.stop())
-	require.Less(t, time.Since(began), 2*time.Second)
+	require.NoError(t, g.stop()) // otherwise it would take the hour that a request has to arrive
 	require.NoError(t, box.Close(), "nobody uses it any more")
 	_, err = box.Stats(t.Context())
 	require.True(t, errors.Is(err, outbox.ErrClosed))

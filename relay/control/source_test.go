@@ -34,7 +34,7 @@ func TestTheOutboxOverTheSocketIsTheOutbox(t *testing.T) {
 		return box
 	}
 	here, there := open(), open()
-	g := start(t, there, nil, standard)
+	g := start(t, there, nil, patient)
 	remote := g.lend()
 	origin := func(s relay.Source) string {
 		p, err := s.Position(ctx, "news")
@@ -124,7 +124,7 @@ func TestADamagedEventOverTheSocketIsDamaged(t *testing.T) {
 		spoilt[len(spoilt)-1] ^= 1
 		return b.Put(append([]byte(nil), k...), spoilt)
 	}))
-	g := start(t, box, nil, standard)
+	g := start(t, box, nil, patient)
 	entries, err := g.lend().Read(t.Context(), outbox.Range{Topic: "news", Events: 10, Bytes: 1 << 20})
 	require.NoError(t, err)
 	require.Len(t, entries, 2)

@@ -11,10 +11,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/PitchConnect/matchrelay/integration_test/pipenet"
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 )
@@ -29,26 +31,27 @@ type port struct {
 	stop func() error
 }
 
+// echoRoute answers with what it was sent, and by whom.
+var echoRoute = Route{Method: "POST", Path: "/v1/echo", Handle: func(w http.ResponseWriter, r *http.Request) error {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return &Error{Code: "broken", Message: "broken", Status: http.StatusBadRequest}
+	}
+	respond(w, http.StatusOK, string(body)+" from "+Actor(r.Context()))
+	return nil
+}}
+
 // startTCP serves an echo, and one that is for the socket only.
 func startTCP(t *testing.T, lim limits) *port {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	echo := func(w http.ResponseWriter, r *http.Request) error {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return &Error{Code: "broken", Message: "broken", Status: http.StatusBadRequest}
-		}
-		respond(w, http.StatusOK, string(body)+" from "+Actor(r.Context()))
-		return nil
-	}
 	p := &port{t: t, addr: listener.Addr().String(), log: &bytes.Buffer{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
 		ended <- serveTCP(ctx, TCPOptions{Listener: listener, Token: token, Logger: slog.New(slog.NewTextHandler(p.log, nil)), Routes: []Route{
-			{Method: "POST", Path: "/v1/echo", Handle: echo},
-			{Method: "POST", Path: "/v1/own", SocketOnly: true, Handle: echo},
+			echoRoute, {Method: "POST", Path: "/v1/own", SocketOnly: true, Handle: echoRoute.Handle},
 		}}, lim)
 	}()
 	p.stop = func() error {
@@ -88,7 +91,7 @@ func (p *port) do(request, head string) (*http.Response, string) {
 }
 
 func TestOnlyTheTokenLetsIn(t *testing.T) {
-	p := startTCP(t, standard)
+	p := startTCP(t, patient)
 	response, body := p.do("POST /v1/echo", "")
 	require.Equal(t, 200, response.StatusCode)
 	require.Equal(t, "\"hi from unknown\"\n", body)
@@ -122,7 +125,7 @@ func TestOnlyTheTokenLetsIn(t *testing.T) {
 }
 
 func TestTheSocketsOwnEndpointsAreNotServedOnAPort(t *testing.T) {
-	p := startTCP(t, standard)
+	p := startTCP(t, patient)
 	for _, request := range []string{"POST /v1/own", "GET /v1/status", "POST /v1/pause", "POST /v1/events/replay", "POST /v1/events/discard", "GET /v1/events", "GET /v1/audit"} {
 		response, body := p.do(request, "")
 		require.Equal(t, 404, response.StatusCode, request)
@@ -133,7 +136,7 @@ func TestTheSocketsOwnEndpointsAreNotServedOnAPort(t *testing.T) {
 }
 
 func TestAnotherHostIsAWebPages(t *testing.T) {
-	p := startTCP(t, standard)
+	p := startTCP(t, patient)
 	for host, status := range map[string]int{"localhost": 200, "LOCALHOST:80": 200, "127.0.0.1": 200, "127.9.9.9:1": 200, "[::1]:80": 200, "[::1]": 200,
 		"evil.example": 421, "evil.example:8000": 421, "localhost.evil.example": 421, "192.168.1.2": 421, "": 421, "127.0.0.1.evil.example": 421} {
 		response, body := p.do("POST /v1/echo", "Host: "+host+"\r\n")
@@ -161,17 +164,24 @@ func TestOnlyALoopbackAddressWithATokenIsServed(t *testing.T) {
 }
 
 func TestAPortHasTheLimitsOfTheSocket(t *testing.T) {
-	lim := standard
-	lim.arrive = 50 * time.Millisecond
-	p := startTCP(t, lim)
-	conn, err := net.Dial("tcp", p.addr)
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = conn.Write([]byte("POST /v1/echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + token + "\r\nContent-Length: 10\r\n\r\nhi"))
-	require.NoError(t, err)
-	require.NoError(t, conn.SetReadDeadline(time.Now().Add(redistest.Patience)))
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	require.Equal(t, 400, response.StatusCode, "it does not wait for the rest")
+	synctest.Test(t, func(t *testing.T) {
+		listener := pipenet.Listen()
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- serveTCP(ctx, TCPOptions{Listener: listener, Token: token, Routes: []Route{echoRoute}}, standard)
+		}()
+		conn, err := listener.Dial(ctx, "", "")
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = conn.Write([]byte("POST /v1/echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + token + "\r\nContent-Length: 10\r\n\r\nhi"))
+		require.NoError(t, err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.Equal(t, 400, response.StatusCode, "it does not wait for the rest")
+		require.Equal(t, standard.arrive, time.Since(began))
+		require.NoError(t, errors.Join(response.Body.Close(), conn.Close()))
+		cancel()
+		require.NoError(t, <-ended)
+	})
 }
