@@ -129,7 +129,7 @@ type target struct {
 	publish   func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error)
 	republish func(next func() (relay.Reply, error)) (relay.Reply, error)
 	restore   func(next func() (relay.Reply, error)) (relay.Reply, error)
-	newest    func(next func() (relay.Entry, error)) (relay.Entry, error)
+	newest    func(next func() ([]relay.Entry, error)) ([]relay.Entry, error)
 	buffers   func(next func() ([]relay.Buffer, error)) ([]relay.Buffer, error)
 
 	mu    sync.Mutex
@@ -212,8 +212,8 @@ func (t *target) Restore(ctx context.Context, r relay.Repair) (relay.Reply, erro
 	return t.restore(next)
 }
 
-func (t *target) Newest(ctx context.Context, channel string, origins []string, before string) (relay.Entry, error) {
-	next := func() (relay.Entry, error) { return t.Target.Newest(ctx, channel, origins, before) }
+func (t *target) Newest(ctx context.Context, channel, before string) ([]relay.Entry, error) {
+	next := func() ([]relay.Entry, error) { return t.Target.Newest(ctx, channel, before) }
 	if t.newest == nil {
 		return next()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -254,30 +255,27 @@ func (r *Redis) Restore(ctx context.Context, p Repair) (Reply, error) {
 }
 
 // Newest implements Target.
-func (r *Redis) Newest(ctx context.Context, channel string, origins []string, before string) (Entry, error) {
-	for {
-		from := "+"
-		if before != "" {
-			from = "(" + before
-		}
-		args := []any{from, batchEvents, batchBytes}
-		for _, origin := range origins {
-			args = append(args, origin)
-		}
-		callCtx, cancel := r.deadline(ctx, batchBytes, 0)
-		found, err := newestScript.EvalSha(callCtx, r.client, []string{StreamKey(channel)}, args...).StringSlice()
-		cancel()
-		switch {
-		case err != nil:
-			return Entry{}, err
-		case found[0] == "FOUND":
-			sequence, err := strconv.ParseUint(found[3], 10, 64)
-			return Entry{ID: found[1], Origin: found[2], Mark: outbox.Mark{Sequence: sequence, MessageID: found[4]}}, err
-		case found[0] == "END":
-			return Entry{}, nil
-		case ctx.Err() != nil:
-			return Entry{}, ctx.Err()
-		}
-		before = found[1]
+func (r *Redis) Newest(ctx context.Context, channel string, before string) ([]Entry, error) {
+	from := "+"
+	if before != "" {
+		from = "(" + before
 	}
+	ctx, cancel := r.deadline(ctx, batchBytes, 0)
+	defer cancel()
+	values, err := newestScript.EvalSha(ctx, r.client, []string{StreamKey(channel)}, from, batchEvents, batchBytes).StringSlice()
+	if err != nil {
+		return nil, err
+	}
+	var list []Entry
+	for v := range slices.Chunk(values, 4) {
+		if len(v) < 4 {
+			return nil, fmt.Errorf("script answered %d values, expected four for each entry", len(values))
+		}
+		e := Entry{ID: v[0], Origin: v[1]}
+		if sequence, err := strconv.ParseUint(v[2], 10, 64); err == nil {
+			e.Mark = outbox.Mark{Sequence: sequence, MessageID: v[3]}
+		}
+		list = append(list, e)
+	}
+	return list, nil
 }

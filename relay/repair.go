@@ -103,31 +103,45 @@ func (l *lane) suspectMisfit(ctx context.Context, run string, first, last uint64
 	l.misfits[first] = true
 }
 
-// held is the last event of this file that the stream was given, under any of the file's origins: as its entries tell, or its
-// mark when the stream was cut by hand. When it was given something by the present origin that this file does not know,
-// that comes back, as not known.
+// held is the last event of this file that the stream was given, under whatever origin: as its entries tell, or its mark when the
+// stream was cut by hand. When it was given something by the present origin that this file does not know, that comes back, as not
+// known. Other outboxes may share the stream.
 func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) (m outbox.Mark, known bool, err error) {
 	if known, err := l.knows(ctx, marked, p); err != nil || !known {
 		return marked, false, err
 	}
-	origins := append([]string{l.origin}, p.Previous...)
-	for before := ""; ; {
-		if err := ctx.Err(); err != nil {
-			return m, false, err
-		}
-		e, err := l.r.target.Newest(ctx, l.channel, origins, before)
+	own := append([]string{l.origin}, p.Previous...)
+	for before := ""; ctx.Err() == nil; {
+		entries, err := l.r.target.Newest(ctx, l.channel, before)
 		if err != nil {
 			return m, false, classify(err)
 		}
-		if e.Mark.Sequence <= marked.Sequence { // or there is none
+		for _, e := range entries {
+			ours := slices.Contains(own, e.Origin)
+			if ours && e.Mark.Sequence <= marked.Sequence {
+				return marked, true, nil
+			}
+			known, err := l.gave(ctx, e, ours, p)
+			if err != nil || known || e.Origin == l.origin {
+				return e.Mark, known, err
+			}
+			before = e.ID
+		}
+		if len(entries) == 0 {
 			return marked, true, nil
 		}
-		known, err := l.knows(ctx, e.Mark, p)
-		if err != nil || known || e.Origin == l.origin {
-			return e.Mark, known, err
-		}
-		before = e.ID
 	}
+	return m, false, ctx.Err()
+}
+
+// gave says whether an entry is an event of this file. An origin that the file does not know may be one that it took once, before an older
+// copy was put back: then the event itself tells.
+func (l *lane) gave(ctx context.Context, e Entry, ours bool, p outbox.Position) (bool, error) {
+	if ours {
+		return l.knows(ctx, e.Mark, p)
+	}
+	id, err := l.r.source.MessageID(ctx, l.topic, e.Mark.Sequence)
+	return id != "" && id == e.Mark.MessageID, err
 }
 
 // missing reads the next events up to the last accepted one, as many as one call takes, without damaged ones and those

@@ -22,9 +22,9 @@ func TestFailuresWhileRedisIsAskedWhatTheStreamHolds(t *testing.T) {
 	sub := r.subscribe(redistest.SubscriberOptions{})
 	front := r.front()
 	var asked atomic.Int64
-	front.newest = func(next func() (relay.Entry, error)) (relay.Entry, error) {
+	front.newest = func(next func() ([]relay.Entry, error)) ([]relay.Entry, error) {
 		if asked.Add(1) <= 3 {
-			return relay.Entry{}, errors.New("cut off")
+			return nil, errors.New("cut off")
 		}
 		return next()
 	}
@@ -105,13 +105,13 @@ func TestAnOutboxThatFailsWhileAStreamIsRepaired(t *testing.T) {
 		hook    func(front *target, fail func())
 	}{
 		"when the newest entry is looked up": {"MessageID", (*rig).amnesia, func(front *target, fail func()) {
-			front.newest = func(func() (relay.Entry, error)) (relay.Entry, error) {
+			front.newest = func(func() ([]relay.Entry, error)) ([]relay.Entry, error) {
 				fail()
-				return relay.Entry{ID: "1-1", Origin: "any", Mark: outbox.Mark{Sequence: 77, MessageID: "x"}}, nil
+				return []relay.Entry{{ID: "1-1", Origin: "any", Mark: outbox.Mark{Sequence: 77, MessageID: "x"}}}, nil
 			}
 		}},
 		"when what is missing is read": {"Read", (*rig).amnesia, func(front *target, fail func()) {
-			front.newest = func(next func() (relay.Entry, error)) (relay.Entry, error) {
+			front.newest = func(next func() ([]relay.Entry, error)) ([]relay.Entry, error) {
 				fail()
 				return next()
 			}

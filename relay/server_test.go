@@ -142,7 +142,7 @@ func TestEachRightOfTheLeastIsNeeded(t *testing.T) {
 				}
 			}
 			if err == nil {
-				_, err = target.Newest(ctx, "test:news", []string{name}, "")
+				_, err = target.Newest(ctx, "test:news", "")
 			}
 			require.Error(t, err, right)
 		}

@@ -21,9 +21,9 @@ type Target interface {
 	Republish(ctx context.Context, b Batch) (Reply, error)
 	// Restore replaces a mark that Redis has lost, and adds events to the stream, if it still is what was reported.
 	Restore(ctx context.Context, r Repair) (Reply, error)
-	// Newest finds the newest entry of any of the origins in the channel's stream, going back from the entry with the ID before,
-	// or from the end if that is "". The zero Entry means that there is none.
-	Newest(ctx context.Context, channel string, origins []string, before string) (Entry, error)
+	// Newest lists some of the newest entries of the channel's stream, whoever added them, the latest first: from the end, or from
+	// before the entry with an ID on. None means that there are no more.
+	Newest(ctx context.Context, channel string, before string) ([]Entry, error)
 	// Lives says whether the Redis process of a run is alive as a master of the Cluster: then its slots have moved to another
 	// one, and nothing has died with it.
 	Lives(ctx context.Context, run string) bool
@@ -73,7 +73,7 @@ type Repair struct {
 type Entry struct {
 	ID     string
 	Origin string
-	Mark   outbox.Mark
+	Mark   outbox.Mark // zero when it is not an event's
 }
 
 // Buffer is the output buffer of one subscriber's connection.

@@ -137,8 +137,8 @@ func (m *memoryRedis) Restore(_ context.Context, p relay.Repair) (relay.Reply, e
 	return relay.Reply{Outcome: relay.OK}, nil
 }
 
-func (m *memoryRedis) Newest(context.Context, string, []string, string) (relay.Entry, error) {
-	return relay.Entry{}, nil
+func (m *memoryRedis) Newest(context.Context, string, string) ([]relay.Entry, error) {
+	return nil, nil
 }
 
 func (m *memoryRedis) Lives(context.Context, string) bool { return false }

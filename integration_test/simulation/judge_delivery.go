@@ -233,11 +233,6 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 // judgeStreams: each event once, in order, none missing.
 func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 	for _, d := range w.server.doubles {
-		// When a copy is put back for the second time, the file does not know the origin that it took after the first time; the mark does,
-		// unless Redis has lost it.
-		if d.first != d.then && len(w.rolledBack) > 1 && w.lostBetween(markKey{d.channel, d.then}, w.began, time.Now()) {
-			continue
-		}
 		w.violate("stream: %s holds #%d %s twice", d.channel, d.event.Sequence, d.event.MessageID)
 	}
 	s := w.schedule.Settings

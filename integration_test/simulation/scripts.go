@@ -225,20 +225,23 @@ func (s *server) restore(r relay.Repair) (relay.Reply, error) {
 	return reply, nil
 }
 
-// newest is what Redis.Newest finds with newest.lua.
-func (s *server) newest(channel string, origins []string, before string) (relay.Entry, error) {
+// page is how many entries newest lists at once.
+const page = 200
+
+// newest is newest.lua, but for its limit of bytes.
+func (s *server) newest(channel, before string) (list []relay.Entry, err error) {
 	if err := s.runnable(); err != nil {
-		return relay.Entry{}, err
+		return nil, err
 	}
 	for _, e := range slices.Backward(s.store.streams[channel].entries) {
-		if before != "" && e.id >= parseEntryID(before) {
-			continue
+		if before == "" || e.id < parseEntryID(before) {
+			list = append(list, relay.Entry{ID: entryID(e.id), Origin: e.origin, Mark: e.event})
 		}
-		if slices.Contains(origins, e.origin) {
-			return relay.Entry{ID: entryID(e.id), Origin: e.origin, Mark: e.event}, nil
+		if len(list) == page {
+			break
 		}
 	}
-	return relay.Entry{}, nil
+	return list, nil
 }
 
 func eventMark(e outbox.Entry) outbox.Mark {

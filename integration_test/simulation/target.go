@@ -212,8 +212,8 @@ func (t target) Restore(_ context.Context, r relay.Repair) (relay.Reply, error) 
 	})
 }
 
-func (t target) Newest(_ context.Context, channel string, origins []string, before string) (relay.Entry, error) {
-	return call(t, channel, 0, func(s *server) (relay.Entry, error) { return s.newest(channel, origins, before) })
+func (t target) Newest(_ context.Context, channel, before string) ([]relay.Entry, error) {
+	return call(t, channel, 0, func(s *server) ([]relay.Entry, error) { return s.newest(channel, before) })
 }
 
 // Lives says that no other process of a Cluster has the run: the model has no Cluster.
