@@ -8,13 +8,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/PitchConnect/matchrelay/integration_test/program"
 	"github.com/PitchConnect/matchrelay/schema"
 )
 
@@ -123,7 +123,7 @@ func (p *place) environ(more ...string) []string {
 
 // startRelay runs `matchrelay relay`, the real program, until stopRelay.
 func (p *place) startRelay(environ []string) {
-	path, err := program()
+	path, err := program.Path()
 	check(err)
 	p.relay = exec.Command(path, "relay")
 	p.relay.Dir = p.folder // no .env of yours
@@ -135,15 +135,3 @@ func (p *place) stopRelay() {
 	check(errors.Join(p.relay.Process.Signal(syscall.SIGTERM), p.relay.Wait()))
 	p.relay = nil
 }
-
-// programFolder is where the program is built, removed when the tests end.
-var programFolder = filepath.Join(os.TempDir(), fmt.Sprint("matchrelay-changes-", os.Getpid()))
-
-// program builds the program, once.
-var program = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(programFolder, "matchrelay")
-	if out, err := exec.Command("go", "build", "-o", path, "../cmd/matchrelay").CombinedOutput(); err != nil {
-		return "", errors.New(string(out))
-	}
-	return path, nil
-})
