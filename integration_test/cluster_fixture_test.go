@@ -137,23 +137,9 @@ func (r *clusterRig) flows(topic string, n int) {
 func (r *clusterRig) load() (stop func()) {
 	r.t.Helper()
 	done := make(chan struct{})
-	var group sync.WaitGroup
-	for range writers {
-		group.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				case <-time.After(pace):
-				}
-				if err := commitStep(r.box, nil); err != nil {
-					r.t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	stop = sync.OnceFunc(func() { close(done); group.Wait() })
+	var writing sync.WaitGroup
+	writing.Go(func() { appendDuring(r.t, r.box, func() { <-done }) })
+	stop = sync.OnceFunc(func() { close(done); writing.Wait() })
 	r.t.Cleanup(stop)
 	return stop
 }

