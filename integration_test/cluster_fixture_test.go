@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -123,6 +124,12 @@ func (r *clusterRig) health(topic string) relay.TopicHealth { return r.relay.Hea
 func (r *clusterRig) state(topic string, want relay.State) {
 	r.t.Helper()
 	eventually(r.t, topic+" is "+string(want), func() bool { return r.health(topic).State == want })
+}
+
+// receivers waits until the relay knows of so many subscribers of a topic.
+func (r *clusterRig) receivers(topic string, want int) {
+	r.t.Helper()
+	eventually(r.t, fmt.Sprintf("%s has %d subscribers", topic, want), func() bool { return r.health(topic).Receivers == want })
 }
 
 // flows waits until so many more events of a topic have come out of the Cluster.

@@ -18,12 +18,12 @@ import (
 	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
-// TestEverythingAtOnceForAMinute has a Go processor that holds the file and appends all the time, a separate relay that is
+// TestEverythingAtOnce has a Go processor that holds the file and appends all the time, a separate relay that is
 // killed five times, a Redis that is killed twice, a Python program that posts match lists, and an operator who replays what
 // was parked. Every committed event comes once, in order, but for what a Redis that died had not pushed.
-func TestEverythingAtOnceForAMinute(t *testing.T) {
+func TestEverythingAtOnce(t *testing.T) {
 	t.Parallel()
-	const minute = time.Minute
+	const while = 30 * time.Second // for the faults; the rest goes on until there is enough of it
 	server := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
 	subs := map[string]*redistest.Subscriber{"prompt": subscribe(t, server, 0), "late": subscribe(t, server, time.Second)}
 	box := openBox(t, filepath.Join(shortFolder(t), "test.db"))
@@ -36,7 +36,7 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 	env := separateEnv(box.Path(), server)
 	relays := startSeparate(t, env)
 
-	ctx, cancel := context.WithTimeout(t.Context(), minute)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	every := func(pace time.Duration, do func()) func() {
 		return func() {
@@ -49,32 +49,32 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 			}
 		}
 	}
-	var all sync.WaitGroup
-	all.Go(every(5*time.Millisecond, func() { // the Go processor
+	var load, faults sync.WaitGroup
+	load.Go(every(5*time.Millisecond, func() { // the Go processor
 		if err := commitStep(box, nil); err != nil {
 			t.Error(err)
 		}
 	}))
 	var posted atomic.Int64
 	client := &daemon{t: t, db: box.Path()}
-	all.Go(every(200*time.Millisecond, func() { // the Python program
+	load.Go(every(200*time.Millisecond, func() { // the Python program
 		list := fmt.Sprintf(`[{"matchid": 1, "tavlingnamn": "round %d"}]`, posted.Load())
 		if r := client.python(list, nil, "-"); r.code != 0 {
 			t.Error(r.stderr)
 		}
 		posted.Add(1)
 	}))
-	all.Go(func() {
+	faults.Go(func() {
 		for range 5 {
-			<-time.After(minute / 6)
+			<-time.After(while / 6)
 			relays.kill()
 			relays.start()
 		}
 	})
 	var mayRepeat sync.Map
-	all.Go(func() {
+	faults.Go(func() {
 		for range 2 {
-			<-time.After(minute * 7 / 24) // never together with the relay
+			<-time.After(while * 7 / 24) // never together with the relay
 			tail := tailsOf(t, box)
 			server.Kill()
 			for id := range tail.mayRepeat(t, box, logged(t, box)) {
@@ -84,14 +84,17 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 			server.Start()
 		}
 	})
-	all.Go(func() { // the operator
-		<-time.After(minute / 5)
+	faults.Go(func() { // the operator
+		<-time.After(while / 5)
 		r := run(t, env, "events", "replay", "--seq", fmt.Sprint(parked[0]), "--yes", "--reason", "mended")
 		if r.code != 0 {
 			t.Error(r.stderr)
 		}
 	})
-	all.Wait()
+	faults.Wait()
+	eventually(t, "enough is done", func() bool { return posted.Load() > 20 && len(committed(t, box)) > 1000 })
+	cancel()
+	load.Wait()
 
 	waitEmpty(t, box)
 	var appended []redistest.Event
@@ -103,8 +106,6 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 			appended = append(appended, redistest.Event{Topic: info.Topic, MessageID: info.MessageID})
 		}
 	}
-	require.Greater(t, len(appended), 1000)
-	require.Greater(t, posted.Load(), int64(20))
 	repeats := map[string]bool{}
 	mayRepeat.Range(func(id, _ any) bool {
 		repeats[id.(string)] = true

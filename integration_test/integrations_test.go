@@ -132,11 +132,11 @@ func (p *integrated) open() {
 	p.t.Helper()
 	var err error
 	if p.ownDB {
-		p.db, err = control.OpenDB(p.t.Context(), p.path, "", nil)
+		p.db, err = control.OpenDB(p.t.Context(), p.path, "", &bolt.Options{Timeout: redistest.Patience})
 		require.NoError(p.t, err)
 		p.box, err = outbox.New(p.db, outbox.Options{})
 	} else {
-		p.box, err = control.Open(p.t.Context(), p.path, "", outbox.Options{})
+		p.box, err = control.Open(p.t.Context(), p.path, "", outbox.Options{LockTimeout: redistest.Patience})
 	}
 	require.NoError(p.t, err)
 	if p.apart {

@@ -144,7 +144,7 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 		require.Contains(t, relayPIDs, pids[0])
 
 		began := time.Now()
-		box, err := control.Open(t.Context(), path, "", outbox.Options{})
+		box, err := control.Open(t.Context(), path, "", outbox.Options{LockTimeout: redistest.Patience})
 		require.NoError(t, err, "turn %d", turn)
 		waits = append(waits, time.Since(began))
 		require.Equal(t, []int{os.Getpid()}, holders(t, path))
@@ -166,7 +166,7 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 	t.Logf("a processor waits for the file for %v, and %v at most", waits[len(waits)/2], waits[len(waits)-1])
 	require.Less(t, waits[len(waits)-1], redistest.Patience)
 
-	box, err := control.Open(t.Context(), path, "", outbox.Options{})
+	box, err := control.Open(t.Context(), path, "", outbox.Options{LockTimeout: redistest.Patience})
 	require.NoError(t, err)
 	stop := serve(t, control.Options{Outbox: box})
 	waitEmpty(t, box)
