@@ -95,7 +95,7 @@ func TestANetworkThatFailsAcquitsTheEventThatWasSuspected(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
 	proxy := redistest.NewProxy(t, server.Addr())
 	opts := relayOptions()
-	opts.RetryDelay, opts.RetryMaxDelay, opts.MaxRetries = 200*time.Millisecond, 200*time.Millisecond, 10 // not to be parked before the network fails
+	opts.RetryDelay, opts.RetryMaxDelay, opts.MaxRetries = 200*time.Millisecond, 200*time.Millisecond, 5 // not to be parked before the network fails
 	l := startLoad(t, relay.ClientOptions{Addrs: []string{proxy.Addr()}}, opts,
 		map[string]*redistest.Subscriber{"direct": subscribe(t, server, 0)})
 	_, err := l.box.Add(t.Context(), newEvent(updates, strings.Repeat("too large for this Redis ", 1<<16)))
