@@ -3,6 +3,7 @@ package integration_test
 import (
 	"maps"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,11 +95,23 @@ func TestRejoin_WaitsByDefaultForASubscriberThatComesBackLate(t *testing.T) {
 	opts.RejoinWait = 0 // the default
 	require.Greater(t, relay.DefaultRejoinWait, time.Minute)
 	opts.MinReceivers = map[string]int{statuses: 1}
-	soon, late := subscribe(t, server, time.Second), subscribe(t, server, 15*time.Second)
+	soon := subscribe(t, server, time.Second)
+	var away atomic.Bool
+	late := follow(t, func() string {
+		if away.Load() {
+			return ""
+		}
+		return server.Addr()
+	}, 0)
 	l := startLoad(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, opts, map[string]*redistest.Subscriber{"soon": soon, "late": late})
 	var mayRepeat map[string]bool
 	l.during(25*pace, func() {
+		away.Store(true)
 		mayRepeat = l.bounce(server)
+		l.waitTopics("waiting for its subscribers")
+		<-time.After(15 * time.Second) // longer than all others take
+		require.Empty(t, l.log.with("delivering again"), "nothing is published meanwhile")
+		away.Store(false)
 		for topic, waits := range l.rejoins(1) {
 			require.Equal(t, "2", waits[0].before, topic)
 			require.Equal(t, "2", waits[0].receivers, topic)
