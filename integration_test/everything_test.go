@@ -37,7 +37,6 @@ func TestEverythingAtOnce(t *testing.T) {
 	relays := startSeparate(t, env)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	every := func(pace time.Duration, do func()) func() {
 		return func() {
 			for ctx.Err() == nil {
@@ -50,6 +49,8 @@ func TestEverythingAtOnce(t *testing.T) {
 		}
 	}
 	var load, faults sync.WaitGroup
+	defer load.Wait()
+	defer cancel()
 	load.Go(every(5*time.Millisecond, func() { // the Go processor
 		if err := commitStep(box, nil); err != nil {
 			t.Error(err)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -31,19 +32,17 @@ type process struct {
 }
 
 // takeHangups lets processes that are started from now on take SIGHUP as usual, also when the tests run under nohup: what a
-// process ignores its children ignore, too, but not what it handles.
-func takeHangups(t *testing.T) {
+// process ignores its children ignore, too, but not what it handles, be it by doing nothing.
+var takeHangups = sync.OnceFunc(func() {
 	if signal.Ignored(syscall.SIGHUP) {
-		hangups := make(chan os.Signal, 1)
-		signal.Notify(hangups, syscall.SIGHUP)
-		t.Cleanup(func() { signal.Stop(hangups) })
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
-}
+})
 
 // startProcess starts a command line of the shell, so that it may say how signals are taken.
 func startProcess(t *testing.T, line string) *process {
 	t.Helper()
-	takeHangups(t)
+	takeHangups()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = r.Close() })
