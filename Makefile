@@ -3,15 +3,17 @@
 VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PACKAGES  := ./schema/...,./changes/...,./outbox/...,./relay/...,./config/...
 FUZZTIME  ?= 10s
-# Most tests wait for a redis-server of their own, not for a processor.
-TEST      := go test -parallel 8 -timeout 10m
+# Most tests wait for a redis-server of their own, not for a processor. The
+# program that they run is built before they begin, once for all packages.
+TESTED    := $(CURDIR)/bin/matchrelay-under-test
+TEST       = MATCHRELAY_TEST_PROGRAM='$(TESTED)' bin/verdict "make $@" go test -json -parallel 8 -timeout 10m
 PKG       ?= ./...
 BENCH     ?= .
 BENCHTIME ?= 5x
 COUNT     ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test race lint fuzz cover bench redis-server strace python3 c-compiler
+.PHONY: help demo run build test race lint fuzz cover bench programs redis-server strace python3 c-compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,10 +30,10 @@ run: build ## a processor that stays up; SOURCE=my-list.json REDIS_URL=redis://.
 build: ## bin/matchrelay
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/matchrelay ./cmd/matchrelay
 
-test: redis-server strace python3 c-compiler ## all tests, against a real redis-server, with the race detector
+test: programs redis-server strace python3 c-compiler ## all tests, against a real redis-server, with the race detector
 	CGO_ENABLED=1 $(TEST) -race ./...
 
-race: redis-server strace python3 c-compiler ## the tests of PKG twice, shuffled, with the race detector
+race: programs redis-server strace python3 c-compiler ## the tests of PKG twice, shuffled, with the race detector
 	CGO_ENABLED=1 $(TEST) -race -shuffle=on -count=2 $(PKG)
 
 lint: ## gofmt, vet, staticcheck, goimports; shellcheck if it is there
@@ -49,13 +51,18 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-cover: redis-server strace python3 ## statement coverage of the five packages, by all tests
+cover: programs redis-server strace python3 ## statement coverage of the five packages, by all tests
 	$(TEST) -coverpkg=$(PACKAGES) -coverprofile=coverage.out ./...
 	@go tool cover -func=coverage.out | grep -v '100.0%$$' || true
 	@echo "lines not covered: go tool cover -html=coverage.out"
 
-bench: redis-server ## Go benchmarks, in benchstat's format; BENCH, PKG, BENCHTIME, COUNT choose
-	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -benchmem -timeout 60m -p 1 $(PKG)
+bench: programs redis-server ## Go benchmarks, in benchstat's format; BENCH, PKG, BENCHTIME, COUNT choose
+	MATCHRELAY_TEST_PROGRAM='$(TESTED)' go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -benchmem -timeout 60m -p 1 $(PKG)
+
+# What tests run, and what runs the tests.
+programs:
+	@go build -buildvcs=false -o '$(TESTED)' ./cmd/matchrelay
+	@go build -buildvcs=false -o bin/verdict ./integration_test/verdict
 
 redis-server:
 	@.ci/need redis-server redis-server

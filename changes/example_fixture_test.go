@@ -14,6 +14,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/PitchConnect/matchrelay/integration_test/program"
 	"github.com/PitchConnect/matchrelay/schema"
 )
 
@@ -122,7 +123,7 @@ func (p *place) environ(more ...string) []string {
 
 // startRelay runs `matchrelay relay`, the real program, until stopRelay.
 func (p *place) startRelay(environ []string) {
-	path, err := programPath()
+	path, err := program.Path()
 	check(err)
 	p.relay = exec.Command(path, "relay")
 	p.relay.Dir = p.folder // no .env of yours

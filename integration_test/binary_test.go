@@ -3,29 +3,15 @@ package integration_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	matchrelay "github.com/PitchConnect/matchrelay/integration_test/program"
 )
-
-// programDir is where buildProgram puts the program, removed when the tests end.
-var programDir = filepath.Join(os.TempDir(), fmt.Sprint("matchrelay-test-", os.Getpid()))
-
-// buildProgram builds the program once.
-var buildProgram = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(programDir, "matchrelay")
-	out, err := exec.Command("go", "build", "-o", path, "../cmd/matchrelay").CombinedOutput()
-	if err != nil {
-		return "", errors.New(string(out))
-	}
-	return path, nil
-})
 
 // result is what a run of the program left behind.
 type result struct {
@@ -37,7 +23,7 @@ type result struct {
 // program is a command of the real binary with an environment of its own.
 func program(t testing.TB, env []string, args ...string) *exec.Cmd {
 	t.Helper()
-	path, err := buildProgram()
+	path, err := matchrelay.Path()
 	require.NoError(t, err)
 	cmd := exec.Command(path, args...)
 	cmd.Dir = t.TempDir() // no .env of ours

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -125,6 +126,12 @@ func (r *clusterRig) state(topic string, want relay.State) {
 	eventually(r.t, topic+" is "+string(want), func() bool { return r.health(topic).State == want })
 }
 
+// receivers waits until the relay knows of so many subscribers of a topic.
+func (r *clusterRig) receivers(topic string, want int) {
+	r.t.Helper()
+	eventually(r.t, fmt.Sprintf("%s has %d subscribers", topic, want), func() bool { return r.health(topic).Receivers == want })
+}
+
 // flows waits until so many more events of a topic have come out of the Cluster.
 func (r *clusterRig) flows(topic string, n int) {
 	r.t.Helper()
@@ -137,23 +144,9 @@ func (r *clusterRig) flows(topic string, n int) {
 func (r *clusterRig) load() (stop func()) {
 	r.t.Helper()
 	done := make(chan struct{})
-	var group sync.WaitGroup
-	for range writers {
-		group.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				case <-time.After(pace):
-				}
-				if err := commitStep(r.box, nil); err != nil {
-					r.t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	stop = sync.OnceFunc(func() { close(done); group.Wait() })
+	var writing sync.WaitGroup
+	writing.Go(func() { appendDuring(r.t, r.box, func() { <-done }) })
+	stop = sync.OnceFunc(func() { close(done); writing.Wait() })
 	r.t.Cleanup(stop)
 	return stop
 }

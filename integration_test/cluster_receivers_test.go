@@ -58,7 +58,7 @@ func subscribersCountAnywhere(t *testing.T, cluster *redistest.Cluster) {
 		sub := redistest.Subscribe(t, at.server.Addr(), redistest.SubscriberOptions{Channels: []string{channels[updates]}})
 		sub.WaitFor(3)
 		waitEmpty(t, r.box)
-		require.Equal(t, 1, r.health(updates).Receivers, at.name)
+		r.receivers(updates, 1)
 		require.Equal(t, uint64(1), r.topic(updates).Unheard, at.name)
 		sub.Close()
 		eventually(t, "nobody is subscribed", func() bool {
@@ -74,7 +74,8 @@ func aNodeHangs(t *testing.T, cluster *redistest.Cluster) {
 			require.NoError(t, s.Client().ConfigSet(ctx, "cluster-node-timeout", milliseconds).Err())
 		}
 	}
-	setTimeout("60000")
+	usual := cluster.Servers[0].Client().ConfigGet(ctx, "cluster-node-timeout").Val()["cluster-node-timeout"]
+	setTimeout("600000")
 	r := newClusterRig(t, cluster)
 	opts := relayOptions()
 	opts.MinReceivers = map[string]int{updates: 1}
@@ -94,7 +95,7 @@ func aNodeHangs(t *testing.T, cluster *redistest.Cluster) {
 	before = asked(r.master(updates))
 	eventually(t, "the nodes are asked several times", func() bool { return asked(r.master(updates)) >= before+8 })
 	require.Equal(t, uint64(3), r.topic(updates).Pending)
-	require.Equal(t, relay.Held, r.health(updates).State)
+	r.state(updates, relay.Held)
 
 	sub := r.subscribe("at the master", r.master(updates))
 	sub.WaitFor(3)
@@ -103,13 +104,12 @@ func aNodeHangs(t *testing.T, cluster *redistest.Cluster) {
 		r.add(updates, 1)
 		sub.WaitFor(n)
 	}
-	took := time.Since(began)
-	t.Logf("three events one by one past a node that hangs took %v", took)
-	require.Less(t, took, ample)
+	t.Logf("three events one by one past a node that hangs took %v", time.Since(began))
+	require.Less(t, time.Since(began), redistest.Patience)
 	waitEmpty(t, r.box)
 	require.Zero(t, r.topic(updates).Unheard)
 	hangs.Thaw()
-	setTimeout("1000")
+	setTimeout(usual)
 }
 
 func theReplicaHasIt(t *testing.T, cluster *redistest.Cluster) {
@@ -152,6 +152,9 @@ func theReplicaHasIt(t *testing.T, cluster *redistest.Cluster) {
 	waitEmpty(t, r.box)
 }
 
+// refusals are what the log says when a right is missing, whichever.
+const refusals = `NOPERM|client\|list`
+
 func leastRights(t *testing.T, cluster *redistest.Cluster) {
 	r := newClusterRig(t, cluster)
 	require.NoError(t, r.client.Del(context.Background(), relay.StreamKey(channels[updates])).Err())
@@ -186,7 +189,7 @@ func leastRights(t *testing.T, cluster *redistest.Cluster) {
 	r.add(updates, 3000)
 	sub.WaitFor(3000)
 	waitEmpty(t, r.box)
-	require.Equal(t, 1, r.health(updates).Receivers)
+	r.receivers(updates, 1)
 	move := cluster.BeginMigration(redistest.SlotOf(channels[updates]), r.others(updates)[0])
 	for move.MoveKeys(10) {
 	}
@@ -194,7 +197,7 @@ func leastRights(t *testing.T, cluster *redistest.Cluster) {
 	sub.WaitFor(3010)
 	waitEmpty(t, r.box)
 	move.Finish()
-	require.Empty(t, log.String(), "nothing is refused")
+	require.NotRegexp(t, refusals, log.String())
 	r.halt()
 
 	t.Log("and waiting for replicas")
@@ -203,7 +206,7 @@ func leastRights(t *testing.T, cluster *redistest.Cluster) {
 	r.add(updates, 10)
 	sub.WaitFor(3020)
 	waitEmpty(t, r.box)
-	require.Empty(t, log.String(), "nothing is refused")
+	require.NotRegexp(t, refusals, log.String())
 	r.halt()
 
 	t.Log("without the optional ones it still delivers")
@@ -211,7 +214,7 @@ func leastRights(t *testing.T, cluster *redistest.Cluster) {
 	r.add(updates, 3000)
 	sub.WaitFor(6020)
 	waitEmpty(t, r.box)
-	require.Equal(t, -1, r.health(updates).Receivers)
+	r.receivers(updates, -1)
 	require.Contains(t, log.String(), "+client|list")
 	require.Equal(t, 6020, sub.Count(), "nothing twice")
 	require.Len(t, redistest.ReadStream(t, r.client, relay.StreamKey(channels[updates])), 6020)

@@ -44,7 +44,7 @@ func aSlotMoves(t *testing.T, cluster *redistest.Cluster) {
 	require.True(t, move.MoveKeys(1))
 	r.state(updates, relay.RedisDown)
 	r.flows(statuses, 100)
-	require.Equal(t, relay.Delivering, r.health(statuses).State)
+	r.state(statuses, relay.Delivering)
 
 	t.Log("both are at the new master, which nobody but the old one knows (ASK)")
 	for move.MoveKeys(10) {
@@ -73,6 +73,7 @@ func TestAMasterThatIsKilledUnderLoadAndItsReplicaPromoted(t *testing.T) {
 	r.read(statuses)
 	stop := r.load()
 	r.flows(updates, 200)
+	waitSafe(t, r.box, updates, statuses)
 
 	// The replica gets no more of what the master accepts: it will have forgotten that.
 	// (It is not frozen, for then the others would soon cut it off, with what they had for its subscriber.)
@@ -80,9 +81,10 @@ func TestAMasterThatIsKilledUnderLoadAndItsReplicaPromoted(t *testing.T) {
 	require.NoError(t, master.Do(ctx, "ACL", "SETUSER", "default", "-psync", "-sync").Err())
 	require.NoError(t, master.Do(ctx, "CLIENT", "KILL", "TYPE", "replica").Err())
 	r.flows(updates, 30)
-	died := time.Now()
+	tail := tailsOf(t, r.box)
 	killed.Kill()
-	r.requireRecovery(updates, died, killed, replica)
+	given := committed(t, r.box)
+	r.requireRecovery(updates, killed, replica)
 	stop()
 	waitEmpty(t, r.box)
 
@@ -90,7 +92,7 @@ func TestAMasterThatIsKilledUnderLoadAndItsReplicaPromoted(t *testing.T) {
 	require.Equal(t, 1, forgot.Amnesias, "the replica had forgotten")
 	require.GreaterOrEqual(t, forgot.Readded, 10, "and its stream is whole again")
 	require.Equal(t, uint64(1), r.topic(alerts).Appended, "which an alert tells")
-	r.requireKept(r.tail(died))
+	r.requireKept(tail.mayRepeat(t, r.box, given))
 }
 
 func aMasterHangs(t *testing.T, cluster *redistest.Cluster) {
@@ -109,19 +111,22 @@ func aMasterHangs(t *testing.T, cluster *redistest.Cluster) {
 	r.read(statuses)
 	stop := r.load()
 	r.flows(updates, 200)
-	died := time.Now()
+	waitSafe(t, r.box, updates, statuses)
+	tail := tailsOf(t, r.box)
 	hangs.Freeze()
-	r.requireRecovery(updates, died, hangs, replica)
-	hangs.Thaw()
+	r.requireRecovery(updates, hangs, replica)
+	hangs.Thaw() // and does what it was asked before
+	given := committed(t, r.box)
 	cluster.WaitHealthy()
 	r.flows(updates, 100)
 	stop()
-	r.requireKept(r.tail(died))
+	r.requireKept(tail.mayRepeat(t, r.box, given))
 }
 
-// requireRecovery waits for the replica that takes over, and for events that flow again: soon after.
-func (r *clusterRig) requireRecovery(topic string, died time.Time, dead, replica *redistest.Server) {
+// requireRecovery waits for the replica that takes over, for events that flow again, and for the reader of the stream.
+func (r *clusterRig) requireRecovery(topic string, dead, replica *redistest.Server) {
 	r.t.Helper()
+	died := time.Now()
 	require.Same(r.t, replica, r.cluster.WaitPromoted(dead))
 	promoted := time.Since(died)
 	r.flows(topic, 1)
@@ -129,24 +134,6 @@ func (r *clusterRig) requireRecovery(topic string, died time.Time, dead, replica
 	reader := r.readers[topic]
 	before := reader.count()
 	eventually(r.t, "the reader goes on", func() bool { return reader.count() > before })
-	read := time.Since(died)
-	r.t.Logf("promoted after %v, events flow after %v, the stream is read after %v", promoted, recovered, read)
-	require.Less(r.t, recovered-promoted, 2*ample)
-	require.Less(r.t, read-promoted, 2*ample)
+	r.t.Logf("promoted after %v, events flow after %v, the stream is read after %v", promoted, recovered, time.Since(died))
 	r.flows(topic, 100)
-}
-
-// tail is what may come again after a death: not what arrived anywhere more than two seconds before it.
-func (r *clusterRig) tail(died time.Time) map[string]bool {
-	r.t.Helper()
-	waitEmpty(r.t, r.box)
-	mayRepeat := distinct(committed(r.t, r.box))
-	for _, sub := range r.subs {
-		for _, m := range sub.Messages() {
-			if m.At.Before(died.Add(-2*time.Second - 100*time.Millisecond)) {
-				delete(mayRepeat, redistest.EnvelopeID(m.Payload))
-			}
-		}
-	}
-	return mayRepeat
 }

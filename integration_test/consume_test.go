@@ -46,7 +46,7 @@ func init() {
 func consumeTo(mode, path, addr string, dies int, last uint64) error {
 	client := relay.NewClient(relay.ClientOptions{Addrs: []string{addr}})
 	defer client.Close()
-	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	ctx, stop := context.WithTimeout(context.Background(), redistest.Patience)
 	defer stop()
 	opts := relay.ConsumeOptions{Channel: channels[updates], RetryDelay: 10 * time.Millisecond}
 	var handle func(e relay.StreamEvent) error
@@ -54,7 +54,7 @@ func consumeTo(mode, path, addr string, dies int, last uint64) error {
 		opts.Store = relay.PositionFile(path + ".position")
 		handle = func(e relay.StreamEvent) error { return appendLine(path, e) }
 	} else {
-		db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 10 * time.Second})
+		db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: redistest.Patience})
 		if err != nil {
 			return err
 		}

@@ -72,7 +72,7 @@ func (d *daemon) python(stdin string, env []string, args ...string) result {
 	require.NoError(d.t, err, "python3 is needed: apt-get install python3")
 	script, err := filepath.Abs("../docs/sidecar/post_matches.py")
 	require.NoError(d.t, err)
-	cmd := exec.Command(python, append([]string{script, "--socket", d.socket(), "--give-up-after", "60"}, args...)...)
+	cmd := exec.Command(python, append([]string{script, "--socket", d.socket(), "--give-up-after", "300"}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr

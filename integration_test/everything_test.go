@@ -18,12 +18,12 @@ import (
 	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
-// TestEverythingAtOnceForAMinute has a Go processor that holds the file and appends all the time, a separate relay that is
+// TestEverythingAtOnce has a Go processor that holds the file and appends all the time, a separate relay that is
 // killed five times, a Redis that is killed twice, a Python program that posts match lists, and an operator who replays what
 // was parked. Every committed event comes once, in order, but for what a Redis that died had not pushed.
-func TestEverythingAtOnceForAMinute(t *testing.T) {
+func TestEverythingAtOnce(t *testing.T) {
 	t.Parallel()
-	const minute = time.Minute
+	const while = 30 * time.Second // for the faults; the rest goes on until there is enough of it
 	server := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
 	subs := map[string]*redistest.Subscriber{"prompt": subscribe(t, server, 0), "late": subscribe(t, server, time.Second)}
 	box := openBox(t, filepath.Join(shortFolder(t), "test.db"))
@@ -36,8 +36,7 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 	env := separateEnv(box.Path(), server)
 	relays := startSeparate(t, env)
 
-	ctx, cancel := context.WithTimeout(t.Context(), minute)
-	defer cancel()
+	ctx, cancel := context.WithCancel(t.Context())
 	every := func(pace time.Duration, do func()) func() {
 		return func() {
 			for ctx.Err() == nil {
@@ -49,49 +48,54 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 			}
 		}
 	}
-	var all sync.WaitGroup
-	all.Go(every(5*time.Millisecond, func() { // the Go processor
+	var load, faults sync.WaitGroup
+	defer load.Wait()
+	defer cancel()
+	load.Go(every(5*time.Millisecond, func() { // the Go processor
 		if err := commitStep(box, nil); err != nil {
 			t.Error(err)
 		}
 	}))
 	var posted atomic.Int64
 	client := &daemon{t: t, db: box.Path()}
-	all.Go(every(200*time.Millisecond, func() { // the Python program
+	load.Go(every(200*time.Millisecond, func() { // the Python program
 		list := fmt.Sprintf(`[{"matchid": 1, "tavlingnamn": "round %d"}]`, posted.Load())
 		if r := client.python(list, nil, "-"); r.code != 0 {
 			t.Error(r.stderr)
 		}
 		posted.Add(1)
 	}))
-	all.Go(func() {
+	faults.Go(func() {
 		for range 5 {
-			<-time.After(minute / 6)
+			<-time.After(while / 6)
 			relays.kill()
 			relays.start()
 		}
 	})
 	var mayRepeat sync.Map
-	all.Go(func() {
+	faults.Go(func() {
 		for range 2 {
-			<-time.After(minute * 7 / 24) // never together with the relay
-			died := time.Now()
+			<-time.After(while * 7 / 24) // never together with the relay
+			tail := tailsOf(t, box)
 			server.Kill()
-			for id := range notYetSafe(logged(t, box), subs, died) {
+			for id := range tail.mayRepeat(t, box, logged(t, box)) {
 				mayRepeat.Store(id, true)
 			}
 			<-time.After(time.Second)
 			server.Start()
 		}
 	})
-	all.Go(func() { // the operator
-		<-time.After(minute / 5)
+	faults.Go(func() { // the operator
+		<-time.After(while / 5)
 		r := run(t, env, "events", "replay", "--seq", fmt.Sprint(parked[0]), "--yes", "--reason", "mended")
 		if r.code != 0 {
 			t.Error(r.stderr)
 		}
 	})
-	all.Wait()
+	faults.Wait()
+	eventually(t, "enough is done", func() bool { return posted.Load() > 10 && len(committed(t, box)) > 300 })
+	cancel()
+	load.Wait()
 
 	waitEmpty(t, box)
 	var appended []redistest.Event
@@ -103,8 +107,6 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 			appended = append(appended, redistest.Event{Topic: info.Topic, MessageID: info.MessageID})
 		}
 	}
-	require.Greater(t, len(appended), 1000)
-	require.Greater(t, posted.Load(), int64(20))
 	repeats := map[string]bool{}
 	mayRepeat.Range(func(id, _ any) bool {
 		repeats[id.(string)] = true
@@ -120,24 +122,4 @@ func TestEverythingAtOnceForAMinute(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, audit, 1)
 	requireSound(t, box)
-}
-
-// notYetSafe are the events that a Redis which died may have kept from its subscribers: all but those that each of them had
-// two seconds before.
-func notYetSafe(given []redistest.Event, subs map[string]*redistest.Subscriber, died time.Time) map[string]bool {
-	ids := distinct(given)
-	safe := map[string]int{}
-	for _, sub := range subs {
-		for _, m := range sub.Messages() {
-			if m.At.Before(died.Add(-2*time.Second - slack)) {
-				safe[redistest.EnvelopeID(m.Payload)]++
-			}
-		}
-	}
-	for id, n := range safe {
-		if n >= len(subs) {
-			delete(ids, id)
-		}
-	}
-	return ids
 }

@@ -107,7 +107,7 @@ func logged(t *testing.T, box *outbox.Outbox) (events []redistest.Event) {
 
 func openBox(t *testing.T, path string) *outbox.Outbox {
 	t.Helper()
-	box, err := outbox.Open(path, outbox.Options{LockTimeout: 10 * time.Second})
+	box, err := outbox.Open(path, outbox.Options{LockTimeout: redistest.Patience})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, box.Close()) })
 	return box
@@ -127,14 +127,14 @@ func drain(t *testing.T, box *outbox.Outbox, addr string) {
 	defer client.Close()
 	opts := relayOptions()
 	opts.UntilEmpty = true
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), redistest.Patience)
 	defer cancel()
 	require.NoError(t, relay.New(box, relay.NewRedis(client, time.Second), opts).Run(ctx))
 	require.NoError(t, ctx.Err(), "the outbox did not become empty in time")
 }
 
-// callTimeout is that of the relays' calls.
-const callTimeout = time.Second
+// callTimeout is that of the relays' calls: a busy machine rarely takes longer, and if it does, that is one more outage.
+const callTimeout = 3 * time.Second
 
 // startRelay runs a relay until the returned function is called, or the test ends.
 func startRelay(t *testing.T, box *outbox.Outbox, addr string, opts relay.Options) (r *relay.Relay, stop func()) {
@@ -184,7 +184,7 @@ func subscribe(t *testing.T, server *redistest.Server, reconnect time.Duration) 
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, condition, 60*time.Second, 5*time.Millisecond, what)
+	require.Eventually(t, condition, redistest.Patience, 5*time.Millisecond, what)
 }
 
 func waitEmpty(t *testing.T, box *outbox.Outbox) {

@@ -120,7 +120,7 @@ func TestTheServiceFollowsItsSourceThroughAnOutageAndEndsCleanly(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
 	sub := redistest.Subscribe(t, server.Addr(), redistest.SubscriberOptions{Channels: fogisChannels, Reconnect: time.Second})
 	sub.WaitSubscribed(1)
-	dir := t.TempDir()
+	dir := shortFolder(t)
 	db, file := filepath.Join(dir, "outbox.db"), filepath.Join(dir, "list.json")
 	env := []string{"MATCHRELAY_DB=" + db, "REDIS_URL=" + server.URL(), "REDIS_RETRY_MAX_DELAY=1"}
 	feed := fogistest.New(2, 15, time.Now())
@@ -156,7 +156,11 @@ func TestTheServiceFollowsItsSourceThroughAnOutageAndEndsCleanly(t *testing.T) {
 		}
 		feed.Apply(fogistest.NewReferee)
 		write()
-		<-time.After(1500 * time.Millisecond) // longer than the source is looked at
+		eventually(t, "the list is recorded", func() bool {
+			var infos bytes.Buffer
+			infos.WriteString(runOK(t, env, "events", "list", "--topic", "match_updates", "-o", "jsonl"))
+			return bytes.Count(infos.Bytes(), []byte("\n")) == i+2
+		})
 	}
 	eventually(t, "every list arrives", func() bool { return updates() == 4 })
 	require.NoError(t, service.Process.Signal(syscall.SIGTERM))

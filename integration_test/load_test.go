@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,30 +50,13 @@ func follow(t *testing.T, resolve func() string, reconnect time.Duration) *redis
 // during has the writers append to all three topics, each at a pace, for as long as the fault takes.
 func (l *load) during(pace time.Duration, fault func()) {
 	l.t.Helper()
-	over := make(chan struct{})
-	var group sync.WaitGroup
-	for range writers {
-		group.Go(func() {
-			for i := 0; ; i++ {
-				err := commitStep(l.box, nil)
-				if err == nil && i%4 == 0 {
-					_, err = l.box.Add(context.Background(), newEvent(alerts, "alert"))
-				}
-				if err != nil {
-					l.t.Error(err)
-					return
-				}
-				select {
-				case <-over:
-					return
-				case <-time.After(pace):
-				}
-			}
-		})
-	}
-	defer group.Wait()
-	defer close(over)
-	fault()
+	whileWriting(l.t, pace, fault, func(n int) error {
+		err := commitStep(l.box, nil)
+		if err == nil && n%4 == 0 {
+			_, err = l.box.Add(context.Background(), newEvent(alerts, "alert"))
+		}
+		return err
+	})
 }
 
 // appended is what the processor has done, and the alerts.
@@ -88,10 +72,19 @@ func (l *load) appended() []redistest.Event {
 }
 
 // waitDown returns when the relay has noticed on every topic that Redis is away, with what had been appended by then:
-// whatever it sent before is among that.
+// whatever it sent before is among that. On one topic it may have found another Redis when it notices on the next.
 func (l *load) waitDown() (given []redistest.Event) {
 	l.t.Helper()
-	l.waitState("Redis is known to be down", relay.RedisDown)
+	down := map[string]bool{}
+	eventually(l.t, "Redis is known to be down", func() bool {
+		for name, topic := range l.relay.Health().Topics {
+			down[name] = down[name] || topic.State == relay.RedisDown
+			if !down[name] {
+				return false
+			}
+		}
+		return true
+	})
 	return l.appended()
 }
 
@@ -112,25 +105,11 @@ func (l *load) waitState(what string, state relay.State) {
 	})
 }
 
-// taken are the events that a master that died may have kept from its subscribers: what it was given at all, but for what
-// any of them had for two seconds by then.
-func (l *load) taken(given []redistest.Event, died time.Time) map[string]bool {
-	ids := distinct(given)
-	for _, sub := range l.subs {
-		for _, m := range sub.Messages() {
-			if m.At.Before(died.Add(-2*time.Second - slack)) {
-				delete(ids, redistest.EnvelopeID(m.Payload))
-			}
-		}
-	}
-	return ids
+// waitSafe waits until some events of each topic must not come again when Redis dies.
+func (l *load) waitSafe() {
+	l.t.Helper()
+	waitSafe(l.t, l.box, updates, statuses, alerts)
 }
-
-// slack is what a machine that is busy with other tests may delay.
-const slack = 2 * time.Second
-
-// ample is what it may delay where being late is no fault, and being a minute late is one.
-const ample = 10 * time.Second
 
 // requireWhole waits until everything is delivered and compares all that was appended with what every subscriber has
 // received, what the streams of the server hold, and what is counted. No event may be parked, unheard or lost; only those
@@ -170,7 +149,7 @@ func (l *load) alerted() []string { return l.log.values("alert") }
 // recorder is a slog.Handler that keeps what is logged.
 type recorder struct {
 	mu      sync.Mutex
-	records []slog.Record // guarded by mu
+	records []slog.Record // guarded by mu, with the attributes of their loggers
 }
 
 // Enabled implements slog.Handler.
@@ -185,34 +164,65 @@ func (r *recorder) Handle(_ context.Context, record slog.Record) error {
 }
 
 // WithAttrs implements slog.Handler.
-func (r *recorder) WithAttrs([]slog.Attr) slog.Handler { return r }
+func (r *recorder) WithAttrs(attrs []slog.Attr) slog.Handler { return &labelled{r, attrs} }
+
+// labelled is the recorder of a logger with attributes.
+type labelled struct {
+	*recorder
+	attrs []slog.Attr
+}
+
+// Handle implements slog.Handler.
+func (l *labelled) Handle(ctx context.Context, record slog.Record) error {
+	record = record.Clone()
+	record.AddAttrs(l.attrs...)
+	return l.recorder.Handle(ctx, record)
+}
 
 // WithGroup implements slog.Handler.
 func (r *recorder) WithGroup(string) slog.Handler { return r }
 
-// with returns the messages that contain a text.
-func (r *recorder) with(text string) (messages []string) {
+// with returns the records whose message contains one of the texts.
+func (r *recorder) with(texts ...string) (records []slog.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, record := range r.records {
-		if strings.Contains(record.Message, text) {
-			messages = append(messages, record.Message)
+		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(record.Message, text) }) {
+			records = append(records, record)
 		}
 	}
-	return messages
+	return records
+}
+
+// waitTopics waits until one of the texts was logged of each topic.
+func (l *load) waitTopics(texts ...string) {
+	l.t.Helper()
+	eventually(l.t, strings.Join(texts, ", or "), func() bool {
+		topics := map[string]bool{}
+		for _, topic := range valuesOf(l.log.with(texts...), "topic") {
+			topics[topic] = true
+		}
+		return len(topics) == len(channels)
+	})
 }
 
 // values returns those of an attribute.
-func (r *recorder) values(key string) (values []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, record := range r.records {
-		record.Attrs(func(a slog.Attr) bool {
-			if a.Key == key {
-				values = append(values, a.Value.String())
-			}
-			return true
-		})
+func (r *recorder) values(key string) []string { return valuesOf(r.with(""), key) }
+
+func valuesOf(records []slog.Record, key string) (values []string) {
+	for _, record := range records {
+		if value, ok := attrsOf(record)[key]; ok {
+			values = append(values, value)
+		}
 	}
 	return values
+}
+
+func attrsOf(record slog.Record) map[string]string {
+	attrs := map[string]string{}
+	record.Attrs(func(a slog.Attr) bool {
+		attrs[a.Key] = a.Value.String()
+		return true
+	})
+	return attrs
 }

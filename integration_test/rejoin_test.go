@@ -2,6 +2,8 @@ package integration_test
 
 import (
 	"maps"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,61 +14,116 @@ import (
 )
 
 // bounce kills Redis and starts it again at once. It returns what Redis may have taken with it.
-func (l *load) bounce(server *redistest.Server) (taken map[string]bool) {
-	killed := time.Now()
+func (l *load) bounce(server *redistest.Server) (mayRepeat map[string]bool) {
+	l.t.Helper()
+	l.waitSafe()
+	tail := tailsOf(l.t, l.box)
 	server.Kill()
 	given := l.appended()
 	server.Start()
-	return l.taken(given, killed)
+	return tail.mayRepeat(l.t, l.box, given)
 }
 
-// firstOn is when a subscriber's connection received its first message on any of the channels.
-func firstOn(sub *redistest.Subscriber, connection int, channels ...string) (at time.Time) {
-	for _, m := range sub.Messages(channels...) {
-		if m.Connection == connection {
-			return m.At
+// rejoins is what the relay says of its waits for subscribers, by topic: one for each death of Redis.
+type rejoins map[string][]rejoin
+
+type rejoin struct {
+	before    string        // how many subscribers it waits for, "" if all are there at once
+	receivers string        // how many are there when it goes on
+	waited    time.Duration // by its own clock
+}
+
+// rejoins returns them when there are n of each topic.
+func (l *load) rejoins(n int) (found rejoins) {
+	l.t.Helper()
+	eventually(l.t, "each topic has rejoined "+strconv.Itoa(n)+" times", func() bool {
+		found = rejoins{}
+		began := map[string]time.Time{}
+		now := map[string]rejoin{}
+		for _, record := range l.log.with("waiting for its subscribers", "delivering again") {
+			attrs := attrsOf(record)
+			topic := attrs["topic"]
+			if before, waits := attrs["before"]; waits {
+				if began[topic].IsZero() {
+					began[topic], now[topic] = record.Time, rejoin{before: before}
+				}
+				continue
+			}
+			r := now[topic]
+			if r.receivers = attrs["receivers"]; r.before != "" {
+				r.waited = record.Time.Sub(began[topic])
+			}
+			found[topic] = append(found[topic], r)
+			delete(began, topic)
+			delete(now, topic)
 		}
-	}
-	return at
+		for topic := range channels {
+			if len(found[topic]) < n {
+				return false
+			}
+		}
+		return true
+	})
+	return found
 }
 
-// waitFirst waits for that on each channel, and returns all the times.
-func waitFirst(t *testing.T, sub *redistest.Subscriber, connection int) (times []time.Time) {
+// requireSameFirst wants two subscribers to have the same first message of a connection on each channel: nothing was
+// published before both were there.
+func requireSameFirst(t *testing.T, a, b *redistest.Subscriber, connection int) {
 	t.Helper()
-	for _, channel := range channels {
-		eventually(t, "the first message on "+channel, func() bool { return !firstOn(sub, connection, channel).IsZero() })
-		times = append(times, firstOn(sub, connection, channel))
+	first := func(sub *redistest.Subscriber, channel string) (id string) {
+		eventually(t, "the first message on "+channel, func() bool {
+			for _, m := range sub.Messages(channel) {
+				if m.Connection == connection {
+					id = redistest.EnvelopeID(m.Payload)
+					return true
+				}
+			}
+			return false
+		})
+		return id
 	}
-	return times
+	for _, channel := range channels {
+		require.Equal(t, first(a, channel), first(b, channel), channel)
+	}
 }
 
-// notice is how long it may take from something that Redis could tell to its effect: the relay asks a waiting Redis four times a second.
-const notice = 250*time.Millisecond + ample/2
-
-func TestASubscriberThatComesBackAMinuteLateMissesNothing(t *testing.T) {
+func TestRejoin_WaitsByDefaultForASubscriberThatComesBackLate(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
 	opts := relayOptions()
-	opts.RejoinWait = 0 // the default: 90 s
+	opts.RejoinWait = 0 // the default
+	require.Greater(t, relay.DefaultRejoinWait, time.Minute)
 	opts.MinReceivers = map[string]int{statuses: 1}
-	soon, late := subscribe(t, server, time.Second), subscribe(t, server, time.Minute)
-	l := startLoad(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, opts, map[string]*redistest.Subscriber{"soon": soon, "late": late})
-	var taken map[string]bool
-	l.during(2*time.Second, func() {
-		<-time.After(beforehand)
-		taken = l.bounce(server)
-		soon.WaitSubscribed(2)
-		require.Eventually(t, func() bool { return late.Connections() == 2 }, 80*time.Second, time.Millisecond)
-		back := time.Now()
-		for _, at := range waitFirst(t, soon, 2) {
-			require.WithinRange(t, at, back.Add(-10*time.Millisecond), back.Add(notice))
+	soon := subscribe(t, server, time.Second)
+	var away atomic.Bool
+	late := follow(t, func() string {
+		if away.Load() {
+			return ""
 		}
+		return server.Addr()
+	}, 0)
+	l := startLoad(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, opts, map[string]*redistest.Subscriber{"soon": soon, "late": late})
+	var mayRepeat map[string]bool
+	l.during(25*pace, func() {
+		away.Store(true)
+		mayRepeat = l.bounce(server)
+		l.waitTopics("waiting for its subscribers")
+		<-time.After(15 * time.Second) // longer than all others take
+		require.Empty(t, l.log.with("delivering again"), "nothing is published meanwhile")
+		away.Store(false)
+		for topic, waits := range l.rejoins(1) {
+			require.Equal(t, "2", waits[0].before, topic)
+			require.Equal(t, "2", waits[0].receivers, topic)
+			require.Less(t, waits[0].waited, relay.DefaultRejoinWait, "%s: it notices", topic)
+		}
+		requireSameFirst(t, soon, late, 2)
 	})
-	l.requireWhole(server.Client(), taken)
+	l.requireWhole(server.Client(), mayRepeat)
 	require.Empty(t, l.alerted())
 }
 
-func TestASubscriberThatNeverComesBackIsWaitedForOnce(t *testing.T) {
+func TestRejoin_WaitsOnceForASubscriberThatNeverComesBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
 	opts := relayOptions()
@@ -77,25 +134,20 @@ func TestASubscriberThatNeverComesBackIsWaitedForOnce(t *testing.T) {
 	l := startLoad(t, relay.ClientOptions{Addrs: []string{server.Addr()}}, opts, map[string]*redistest.Subscriber{"soon": soon, "later": later})
 	var first, second map[string]bool
 	l.during(5*pace, func() {
-		<-time.After(beforehand)
-		died := time.Now() // Redis answers again after this, and before bounce returns
 		first = l.bounce(server)
-		answers := time.Now()
-		for _, sub := range l.subs {
-			for _, at := range waitFirst(t, sub, 2) {
-				require.WithinRange(t, at, died.Add(opts.RejoinWait), answers.Add(opts.RejoinWait+opts.RetryMaxDelay+notice))
-			}
+		for topic, waits := range l.rejoins(1) {
+			require.Equal(t, "3", waits[0].before, topic)
+			require.Equal(t, "2", waits[0].receivers, topic)
+			require.GreaterOrEqual(t, waits[0].waited, opts.RejoinWait, topic)
 		}
+		requireSameFirst(t, soon, later, 2)
 
-		<-time.After(beforehand)
 		second = l.bounce(server)
-		later.WaitSubscribed(3)
-		back := time.Now()
-		for _, sub := range l.subs {
-			for _, at := range waitFirst(t, sub, 3) {
-				require.WithinRange(t, at, back.Add(-10*time.Millisecond), back.Add(opts.RetryMaxDelay+notice))
-			}
+		for topic, waits := range l.rejoins(2) {
+			require.Contains(t, []string{"2", ""}, waits[1].before, "%s: not for the third", topic)
+			require.Equal(t, "2", waits[1].receivers, topic)
 		}
+		requireSameFirst(t, soon, later, 3)
 	})
 	maps.Copy(first, second)
 	l.requireWhole(server.Client(), first)

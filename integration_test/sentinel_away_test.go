@@ -15,19 +15,19 @@ import (
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
-// patient is a connection time-out that one Sentinel must not use up.
-const patient = 4 * time.Second
-
 func TestASentinelThatDiesWithTheMasterBesideItIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	g := startGroup(t)
 	client := g.client()
-	client.DialTimeout = patient
+	client.DialTimeout = 16 * time.Second // one Sentinel must not use it up
 	l := startLoad(t, client, relayOptions(), map[string]*redistest.Subscriber{"prompt": follow(t, g.Master, 0)})
 	require.NoError(t, commitStep(l.box, nil))
 	waitEmpty(t, l.box)
 	var given []redistest.Event
+	var tail tails
 	l.during(5*pace, func() {
+		l.waitSafe()
+		tail = tailsOf(t, l.box)
 		g.asked(l.t).Freeze()
 		g.master.Freeze()
 		given = l.waitDown()
@@ -35,10 +35,11 @@ func TestASentinelThatDiesWithTheMasterBesideItIsNotWaitedFor(t *testing.T) {
 		at := time.Now()
 		l.subs["prompt"].Cut()
 		l.waitDelivering()
-		require.Less(t, time.Since(at), 2*patient, "without a limit it takes some twenty seconds")
+		t.Logf("delivering again after %v", time.Since(at))
+		require.Less(t, time.Since(at), 4*client.DialTimeout, "without a limit it takes six times as long as a connection may")
 		require.True(t, promoted.IsMaster())
 	})
-	l.requireWhole(g.waitPromoted().Client(), distinct(given))
+	l.requireWhole(g.waitPromoted().Client(), tail.mayRepeat(t, l.box, given))
 }
 
 // asked is the Sentinel that the relay listens to.
@@ -78,12 +79,14 @@ func TestAFrozenSentinelKeepsNoRelayFromStarting(t *testing.T) {
 	for _, s := range sentinels.Servers[:2] {
 		s.Freeze()
 	}
+	const patient = 32 * time.Second // a connection time-out; one question to a Sentinel may take an eighth of it
 	l := startLoad(t, relay.ClientOptions{Addrs: sentinels.Addrs(), SentinelMaster: redistest.MasterName, DialTimeout: patient}, relayOptions(),
 		map[string]*redistest.Subscriber{"": subscribe(t, master, 0)})
 	require.NoError(t, commitStep(l.box, nil))
 	began := time.Now()
 	l.requireWhole(master.Client(), nil)
-	require.Less(t, time.Since(began), patient/2)
+	t.Logf("delivered after %v", time.Since(began))
+	require.Less(t, time.Since(began), patient)
 }
 
 // wrongs are what is wrong with how the relay asks the Sentinels, and how it is mended. The Sentinels have a login, and the master has none.

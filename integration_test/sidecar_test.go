@@ -162,7 +162,7 @@ func TestEachKeyCountsOnceHoweverOftenTheProgramIsKilled(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	d.start()
-	web := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	web := &http.Client{Timeout: redistest.Patience, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", d.socket())
 		}}}

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 )
 
 // terminal is a pseudo-terminal whose screen a test reads.
@@ -62,7 +64,7 @@ func openTerminal(t *testing.T) *terminal {
 // shows waits until the screen has a text, while the program runs.
 func (term *terminal) shows(text string) {
 	term.t.Helper()
-	require.Eventually(term.t, func() bool { return strings.Contains(term.text(), text) }, time.Minute, time.Millisecond,
+	require.Eventually(term.t, func() bool { return strings.Contains(term.text(), text) }, redistest.Patience, time.Millisecond,
 		"the terminal never shows %q", text)
 }
 

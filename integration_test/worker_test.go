@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 )
@@ -53,7 +54,7 @@ func suicide() {
 // work is the worker's main function.
 func work() int {
 	point := os.Getenv(workerEnv)
-	box, err := outbox.Open(os.Getenv(workerDB), outbox.Options{LockTimeout: 10 * time.Second})
+	box, err := outbox.Open(os.Getenv(workerDB), outbox.Options{LockTimeout: redistest.Patience})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -26,10 +26,17 @@
 //
 // What Redis had accepted and not yet pushed to its subscribers dies with it. Every call insists on the run_id of the
 // Redis that it knows. When another one answers, the relay waits until as many subscribers are there as before (at most
-// Options.RejoinWait, of the time in which Redis answers), publishes what it had sent in the last 2 s of the old one again, in
-// order and with the same message IDs, and goes on. So it does with what was sent up to a minute before and was still in the
-// output buffer of a slow subscriber when the relay last looked (CLIENT LIST: of any subscriber, for Redis does not tell who
-// reads which channel). Those are the only repeats. Where Redis does not tell, the last 2 s are all that comes again.
+// Options.RejoinWait, of the time in which Redis answers), publishes the tail again, in order and with the same message IDs, and
+// goes on. Those are the only repeats.
+//
+// The tail is what Redis took in the 2 s before it was last heard of, and what it took up to a minute before and was still in
+// the output buffer of a slow subscriber when the relay last looked (CLIENT LIST: of any subscriber, because Redis does not tell
+// who reads which channel; where it does not tell at all, no one counts as slow). It was last heard of when the relay sent the
+// last call but one that was answered. Under load that is moments before the death: 2 s of events come again. A topic that has
+// nothing to send, or is paused, asks about 2 s after its last event, so that events up to 4 s old may come again. While calls
+// hang, and while no relay runs, Redis is not heard of, and the tail stays what it was: it does not grow, but its events become
+// older. A Redis that dies once more, within 2 s after the tail was published again, makes it come again together with what was
+// sent since. The outbox stores where each tail begins (outbox.Progress.TailFrom), so that the next relay knows.
 //
 // # What an outage costs
 //
@@ -82,7 +89,7 @@
 // its old master lives on, and nothing is published again; all nodes have answered before the new one publishes, so that the
 // order stays. While the slot's keys are at both nodes, the topic waits; with Options.WaitReplicas it waits until the slot
 // has moved. When the master dies or hangs, the replica that is promoted is another run, and what it had not been given yet
-// is restored. So it is after a failover by hand, too: the last 2 s come twice on Pub/Sub.
+// is restored. So it is after a failover by hand, too: the tail comes twice on Pub/Sub.
 //
 // What dies with another node than the channel's master is not noticed: what subscribers there had not got yet, or miss
 // until they are back, is lost to them. Those at the master itself, and readers of the stream, lose nothing.

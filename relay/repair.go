@@ -32,6 +32,16 @@ func (l *lane) restore(ctx context.Context, reply Reply, p outbox.Position) erro
 // inherit tells a mark that is not there yet what the stream has already got of the pending events: under a former origin, when an older copy
 // of the file was put back after it had gone on; or under this one, when Redis has lost the mark as well.
 func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) error {
+	held, known, err := l.held(ctx, reply.Added, p)
+	switch {
+	case err != nil:
+		return err
+	case !known:
+		return l.newOrigin(ctx, held)
+	case held.Sequence == 0:
+		l.inherited = true
+		return nil
+	}
 	_, done, err := l.refill(ctx, reply, p)
 	l.inherited = done
 	return err
@@ -117,6 +127,9 @@ func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) 
 			return m, false, classify(err)
 		}
 		for _, e := range entries {
+			if before = e.ID; e.Mark.Sequence == 0 {
+				continue
+			}
 			ours := slices.Contains(own, e.Origin)
 			if ours && e.Mark.Sequence <= marked.Sequence {
 				return marked, true, nil
@@ -125,7 +138,6 @@ func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) 
 			if err != nil || known || e.Origin == l.origin {
 				return e.Mark, known, err
 			}
-			before = e.ID
 		}
 		if len(entries) == 0 {
 			return marked, true, nil

@@ -11,11 +11,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay/control"
 )
@@ -48,7 +50,7 @@ func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		code, _, _ := call(t, t.Context(), nil, "healthcheck", "--db", o.Path())
 		return code == exitOK
-	}, time.Minute, 10*time.Millisecond)
+	}, redistest.Patience, 10*time.Millisecond)
 
 	entered, leave, committed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -70,7 +72,7 @@ func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
 		code, stdout, stderr := call(t, ctx, nil, "events", "replay", "--state", "unheard", "--yes", "--db", o.Path())
 		ended <- ending{code, stdout, stderr}
 	}()
-	require.Eventually(t, replayWaits, time.Minute, time.Millisecond)
+	require.Eventually(t, replayWaits, redistest.Patience, time.Millisecond)
 	interrupt()
 	close(leave)
 	require.NoError(t, <-committed)
@@ -86,32 +88,34 @@ func TestAStepThatHasBegunIsFinishedAndCounted(t *testing.T) {
 }
 
 func TestARateIsNeverExceededToMakeUpForAStall(t *testing.T) {
-	db := filepath.Join(t.TempDir(), "test.db")
-	makeOutbox(t, db)
-	a := newApp(strings.NewReader(""), io.Discard, io.Discard)
-	a.db, a.environ, a.envFile = db, []string{}, os.DevNull
-	cfg, err := a.load(nil)
-	require.NoError(t, err)
-	o := &borrowed{a: a, cfg: cfg}
-	require.NoError(t, o.take(t.Context()))
-	const every = 30 * time.Millisecond
-	var at []time.Time
-	_, err = bulk[int]{
-		act: func(context.Context, store, []uint64, bool) (int, error) {
-			at = append(at, time.Now())
-			if len(at) == 2 {
-				<-time.After(5 * every) // somebody else commits, say
-			}
-			return 1, nil
-		},
-		add:   func(total *int, part int) { *total += part },
-		count: func(n int) (int, int) { return n, n },
-	}.steps(t.Context(), o, []uint64{1, 2, 3, 4, 5, 6}, 1, every)
-	require.NoError(t, err)
-	require.NoError(t, o.giveBack())
-	for i := 1; i < len(at); i++ {
-		require.GreaterOrEqual(t, at[i].Sub(at[i-1]), every, "step %d", i)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		db := filepath.Join(t.TempDir(), "test.db")
+		makeOutbox(t, db)
+		a := newApp(strings.NewReader(""), io.Discard, io.Discard)
+		a.db, a.environ, a.envFile = db, []string{}, os.DevNull
+		cfg, err := a.load(nil)
+		require.NoError(t, err)
+		o := &borrowed{a: a, cfg: cfg}
+		require.NoError(t, o.take(t.Context()))
+		const every = 30 * time.Millisecond
+		var at []time.Time
+		_, err = bulk[int]{
+			act: func(context.Context, store, []uint64, bool) (int, error) {
+				at = append(at, time.Now())
+				if len(at) == 2 {
+					time.Sleep(5 * every) // somebody else commits, say
+				}
+				return 1, nil
+			},
+			add:   func(total *int, part int) { *total += part },
+			count: func(n int) (int, int) { return n, n },
+		}.steps(t.Context(), o, []uint64{1, 2, 3, 4, 5, 6}, 1, every)
+		require.NoError(t, err)
+		require.NoError(t, o.giveBack())
+		for i := 1; i < len(at); i++ {
+			require.GreaterOrEqual(t, at[i].Sub(at[i-1]), every, "step %d", i)
+		}
+	})
 }
 
 func TestProgressCountsWhatWasLookedAtAndWhatWasDone(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 	"github.com/PitchConnect/matchrelay/relay/control"
@@ -36,7 +37,7 @@ func TestWatchPrintsAgainUntilItIsInterrupted(t *testing.T) {
 func TestWatchRedrawsOnATerminalAndOutlastsAFailure(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "test.db")
 	makeOutbox(t, db)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), redistest.Patience)
 	defer cancel()
 	out := &output{want: "\x1b[H\x1b[2Joutbox", seen: func() { _ = os.Rename(db, db+".away") }}
 	a := newApp(nil, out, &output{want: "not found", seen: cancel})
@@ -82,7 +83,7 @@ func TestTheErrorOfALiveOutboxIsExplained(t *testing.T) {
 	require.Eventually(t, func() bool {
 		code, _, _ := call(t, t.Context(), nil, "status", "--db", db)
 		return code == exitOK
-	}, 10*time.Second, 10*time.Millisecond)
+	}, redistest.Patience, 10*time.Millisecond)
 	require.NoError(t, o.Close())
 	code, _, stderr := call(t, t.Context(), nil, "status", "--db", db)
 	require.Equal(t, exitFailure, code)

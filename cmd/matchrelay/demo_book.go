@@ -13,17 +13,18 @@ import (
 type book struct {
 	mu        sync.Mutex
 	sent      map[string][]string  // by topic: message IDs in the order of their sequences
+	sequences map[string]uint64    // by message ID
 	received  map[string][]string  // by topic: message IDs in order of arrival
 	published map[string]time.Time // by message ID: when Redis's answer came
 	arrived   map[string]time.Time // by message ID: when the subscriber first got it
-	mayRepeat map[string]bool      // by message ID: published within the last 2 s of a Redis that was killed
+	mayRepeat map[string]bool      // by message ID: in the tail of a Redis that was killed
 	total     int                  // sent
 	changed   chan struct{}        // closed and replaced when anything was received
 }
 
 func newBook() *book {
-	return &book{sent: map[string][]string{}, received: map[string][]string{}, published: map[string]time.Time{},
-		arrived: map[string]time.Time{}, mayRepeat: map[string]bool{}, changed: make(chan struct{})}
+	return &book{sent: map[string][]string{}, sequences: map[string]uint64{}, received: map[string][]string{},
+		published: map[string]time.Time{}, arrived: map[string]time.Time{}, mayRepeat: map[string]bool{}, changed: make(chan struct{})}
 }
 
 // send notes events of the outbox.
@@ -32,6 +33,7 @@ func (b *book) send(events []outbox.Info) {
 	defer b.mu.Unlock()
 	for _, e := range events {
 		b.sent[e.Topic] = append(b.sent[e.Topic], e.MessageID)
+		b.sequences[e.MessageID] = e.Sequence
 		b.total++
 	}
 }
@@ -94,35 +96,18 @@ func (b *book) times(id string) (published, received time.Time) {
 	return published, received
 }
 
-// tailWindow is the 2 s for which the relay publishes again after the death of Redis, counted per topic from the last
-// sign of life, and the time that an answer may take to be noted here.
-const tailWindow = 2*time.Second + 100*time.Millisecond
-
-// kill notes that Redis is killed now: what each topic published in the 2 s before its last event may come again.
-func (b *book) kill() {
+// kill notes that Redis is killed: what it was sent of each topic may come again from the event on that the relay had stored
+// as the first one of its tail, just before.
+func (b *book) kill(tails map[string]uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, ids := range b.sent {
-		var last time.Time
+	for topic, ids := range b.sent {
 		for _, id := range ids {
-			if at := b.known(id); at.After(last) {
-				last = at
-			}
-		}
-		for _, id := range ids {
-			if at := b.known(id); !at.IsZero() && last.Sub(at) < tailWindow {
+			if b.sequences[id] >= tails[topic] {
 				b.mayRepeat[id] = true
 			}
 		}
 	}
-}
-
-// known is when an event was certainly published: the answer that says so may have died with Redis.
-func (b *book) known(id string) time.Time {
-	if at := b.published[id]; !at.IsZero() {
-		return at
-	}
-	return b.arrived[id]
 }
 
 // verdict is what became of the events of one topic.

@@ -24,15 +24,22 @@ func (d *demo) tell(ctx context.Context) error {
 			return err
 		}
 	}
+	tails, err := d.tails(ctx)
+	if err != nil {
+		return err
+	}
 	d.redis.stop()
 	if d.kills {
-		d.book.kill()
+		d.book.kill(tails)
 	}
 	s.event(s.colors.red(d.redis.stopped() + "; the list keeps changing"))
 	for range d.plan.outage {
 		if err := d.hiddenChange(ctx); err != nil {
 			return err
 		}
+	}
+	if err := d.noticed(ctx); err != nil {
+		return err
 	}
 	if err := d.comeBack(ctx); err != nil {
 		return err
@@ -43,6 +50,33 @@ func (d *demo) tell(ctx context.Context) error {
 		}
 	}
 	s.line("")
+	return nil
+}
+
+// tails are, by topic, the first event that comes again if Redis dies: what the relay itself has stored. It sends none again
+// that was before.
+func (d *demo) tails(ctx context.Context) (map[string]uint64, error) {
+	stats, err := d.outbox.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	from := map[string]uint64{}
+	for _, t := range stats.Topics {
+		if from[t.Topic] = t.Progress.TailFrom; t.Progress.TailFrom == 0 {
+			from[t.Topic] = t.Progress.Accepted.Sequence + 1
+		}
+	}
+	return from, nil
+}
+
+// noticed waits until the relay has noticed that Redis is away.
+func (d *demo) noticed(ctx context.Context) error {
+	for d.relay.Health().State == relay.Delivering {
+		if sleep(ctx, 10*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("the relay does not notice: %w", ctx.Err())
+		}
+	}
+	d.tellRelay()
 	return nil
 }
 

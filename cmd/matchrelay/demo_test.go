@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/stretchr/testify/require"
 )
 
@@ -109,10 +110,9 @@ func TestTheVerdictOnATopic(t *testing.T) {
 
 func TestOnlyTheTailOfEachTopicMayRepeatAfterAKill(t *testing.T) {
 	b := newBook()
-	now := time.Now()
-	b.sent = map[string][]string{"a": {"old", "edge", "last", "unsent"}, "b": {"lonely"}}
-	b.published = map[string]time.Time{"old": now.Add(-3 * time.Second), "edge": now.Add(-time.Second), "lonely": now.Add(-time.Hour)}
-	b.arrived = map[string]time.Time{"last": now} // Redis's answer died with it
-	b.kill()
-	require.Equal(t, map[string]bool{"edge": true, "last": true, "lonely": true}, b.mayRepeat)
+	b.send([]outbox.Info{{Sequence: 1, Topic: "a", MessageID: "old"}, {Sequence: 2, Topic: "a", MessageID: "edge"},
+		{Sequence: 3, Topic: "b", MessageID: "safe"}, {Sequence: 4, Topic: "a", MessageID: "last"}, {Sequence: 5, Topic: "b", MessageID: "new"}})
+	b.kill(map[string]uint64{"a": 2, "b": 4})
+	b.send([]outbox.Info{{Sequence: 6, Topic: "a", MessageID: "later"}})
+	require.Equal(t, map[string]bool{"edge": true, "last": true, "new": true}, b.mayRepeat)
 }

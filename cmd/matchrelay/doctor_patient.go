@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/PitchConnect/matchrelay/changes"
 	"github.com/PitchConnect/matchrelay/changes/api"
 	"github.com/PitchConnect/matchrelay/config"
@@ -80,7 +82,9 @@ func (p *patient) lookAtRedis(ctx context.Context, target *relay.Redis) {
 		p.sentinels = relay.Sentinels(ctx, clientOptions(p.cfg), p.cfg.Redis.SocketTimeout)
 	}
 	if p.down != nil {
-		p.speaks = speaks(ctx, server.Addrs[0], server.TLS == nil, p.cfg.Redis.ConnTimeout)
+		if reply := redis.Error(nil); !errors.As(p.down, &reply) { // else it has understood
+			p.speaks = speaks(ctx, server.Addrs[0], server.TLS == nil, p.cfg.Redis.ConnTimeout)
+		}
 		return
 	}
 	for _, topic := range config.Topics {

@@ -74,20 +74,20 @@ func TestDoctorAsksTheSentinels(t *testing.T) {
 		return err == nil
 	}, redistest.Patience, 5*time.Millisecond)
 	c.expect("connection", checkOK, "the master is "+c.server.Addr(), "", url, "REDIS_SENTINEL_MASTER=fogis")
-	c.expect("connection", checkFail, "knows no master named nobody", "correct REDIS_SENTINEL_MASTER", url, "REDIS_SENTINEL_MASTER=nobody", "REDIS_SOCKET_TIMEOUT=1")
+	c.expect("connection", checkFail, "knows no master named nobody", "correct REDIS_SENTINEL_MASTER", url, "REDIS_SENTINEL_MASTER=nobody")
 }
 
 func TestDoctorFindsThatAPortSpeaksTLS(t *testing.T) {
 	keys := redistest.NewTLS(t, false)
 	c := newClinic(t, redistest.Options{TLS: keys})
-	c.expect("connection", checkFail, "outage", "begin REDIS_URL with rediss://", "REDIS_URL=redis://"+keys.Addr(), "REDIS_SOCKET_TIMEOUT=1")
-	c.expect("connection", checkFail, "certificate", "REDIS_TLS_CA", "REDIS_URL=rediss://"+keys.Addr(), "REDIS_SOCKET_TIMEOUT=1")
+	c.expect("connection", checkFail, "outage", "begin REDIS_URL with rediss://", "REDIS_URL=redis://"+keys.Addr())
+	c.expect("connection", checkFail, "certificate", "REDIS_TLS_CA", "REDIS_URL=rediss://"+keys.Addr())
 	c.expect("connection", checkOK, "answers", "", "REDIS_URL=rediss://"+keys.Addr(), "REDIS_TLS_CA="+keys.Cert)
 }
 
 func TestDoctorRepeatsNoPassword(t *testing.T) {
 	c := newClinic(t, redistest.Options{Config: []string{`rename-command AUTH ""`, `rename-command HELLO ""`}})
-	c.env = append(c.env, "REDIS_USERNAME=relay", "REDIS_PASSWORD=hunter2", "REDIS_CONNECTION_TIMEOUT=1")
+	c.env = append(c.env, "REDIS_USERNAME=relay", "REDIS_PASSWORD=hunter2")
 	c.do("ingest", "-")
 	c.expect("connection", checkFail, "unknown command 'auth'", "remove REDIS_PASSWORD")
 	for _, f := range []format{formatTable, formatJSON, formatJSONL} {

@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,9 +31,18 @@ type process struct {
 	stderr bytes.Buffer
 }
 
+// takeHangups lets processes that are started from now on take SIGHUP as usual, also when the tests run under nohup: what a
+// process ignores its children ignore, too, but not what it handles, be it by doing nothing.
+var takeHangups = sync.OnceFunc(func() {
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
+})
+
 // startProcess starts a command line of the shell, so that it may say how signals are taken.
 func startProcess(t *testing.T, line string) *process {
 	t.Helper()
+	takeHangups()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = r.Close() })

@@ -17,9 +17,17 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
 		"matchrelay": main,
 		"crash":      func() { _ = syscall.Kill(os.Getpid(), syscall.SIGBUS) },
-		"circle":     func() { time.Sleep(time.Hour) },
+		"circle": func() {
+			if began := os.Getenv(circleEnv); began != "" {
+				_ = os.WriteFile(began, nil, 0o600)
+			}
+			time.Sleep(time.Hour)
+		},
 	})
 }
+
+// circleEnv names a file that the process that never ends makes when it has begun.
+const circleEnv = "MATCHRELAY_TEST_CIRCLE"
 
 type leakChecked struct{ m *testing.M }
 

@@ -40,18 +40,31 @@ func TestReplayAsksOnATerminal(t *testing.T) {
 	}
 }
 
+// silent is a terminal on which no one ever types, and a context that ends when something is read from it.
+func silent(t *testing.T) (ctx context.Context, stdin io.Reader) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	t.Cleanup(func() { _ = w.Close() })
+	return ctx, readerFunc(func(p []byte) (int, error) {
+		cancel()
+		return r.Read(p)
+	})
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 func TestASignalEndsTheWaitForInput(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "test.db")
 	makeOutbox(t, db)
 	for _, args := range []string{"ingest -", "events replay --state parked"} {
-		stdin, typing := io.Pipe() // nobody ever types
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(50*time.Millisecond, cancel)
+		ctx, stdin := silent(t)
 		code, _, stderr := call(t, ctx, func(a *app) {
 			a.stdin = stdin
 			a.terminal = func(any) bool { return true }
 		}, append(strings.Fields(args), "--db", db)...)
-		require.NoError(t, typing.Close())
 		require.Equal(t, exitFailure, code, args)
 		require.Contains(t, stderr, "it was interrupted: run it again", args)
 	}

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -49,15 +46,12 @@ func TestAResyncAsksOnATerminal(t *testing.T) {
 }
 
 func TestASignalEndsTheWaitForTheAnswerToAResync(t *testing.T) {
-	stdin, typing := io.Pipe() // nobody ever types
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
+	ctx, stdin := silent(t)
 	db := recordOne(t)
 	code, _, stderr := call(t, ctx, func(a *app) {
 		a.stdin = stdin
 		a.terminal = func(any) bool { return true }
 	}, "resync", "--db", db)
-	require.NoError(t, typing.Close())
 	require.Equal(t, exitFailure, code)
 	require.Contains(t, stderr, "it was interrupted: run it again")
 }

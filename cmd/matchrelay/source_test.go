@@ -84,7 +84,7 @@ func TestAListFromAServer(t *testing.T) {
 			defer server.CloseClientConnections()
 			s := sourceOf(t, strings.Replace(server.URL, "//", "//me:hunter2@", 1)+"/list?token=hunter3")
 			if strings.Contains(tt.name, "hangs") {
-				s.timeout = 50 * time.Millisecond
+				s.timeout = time.Second
 			}
 			matches, err := s.fetch(t.Context())
 			if tt.want == "" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
@@ -39,8 +41,8 @@ func TestTheFileIsFreeWhileItsCopyIsVerified(t *testing.T) {
 		ended <- code
 	}()
 	drafts := func() bool { found, _ := filepath.Glob(db + ".copy.new-*"); return len(found) > 0 }
-	require.Eventually(t, drafts, time.Minute, time.Millisecond)
-	o, err := outbox.Open(db, outbox.Options{MustExist: true, LockTimeout: time.Minute})
+	require.Eventually(t, drafts, redistest.Patience, time.Millisecond)
+	o, err := outbox.Open(db, outbox.Options{MustExist: true, LockTimeout: redistest.Patience})
 	require.NoError(t, err)
 	require.True(t, drafts(), "the copy is still verified")
 	require.NoError(t, o.Close())
@@ -51,7 +53,17 @@ func TestTheFileIsFreeWhileItsCopyIsVerified(t *testing.T) {
 
 func TestASignalEndsAVerification(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(100*time.Millisecond, cancel)
+	began := filepath.Join(t.TempDir(), "began")
+	t.Setenv(circleEnv, began)
+	go func() {
+		defer cancel()
+		for ctx.Err() == nil {
+			if _, err := os.Stat(began); err == nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
 	code, _, stderr := call(t, ctx, func(a *app) { a.name = "circle" }, "check")
 	require.Equal(t, exitFailure, code)
 	require.Contains(t, stderr, "interrupted: run it again")

@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Cluster is a Redis Cluster of its own processes. A replica takes over 2 to 4
+// Cluster is a Redis Cluster of its own processes. A replica takes over some
 // seconds after its master has died. Replicas stay with their master's slots:
 // none moves to a master that has lost its own.
 type Cluster struct {
@@ -21,8 +21,9 @@ type Cluster struct {
 	ids    map[*Server]string // that nodes call each other by
 }
 
-// nodeTimeout is when a node that does not answer counts as dead.
-const nodeTimeout = time.Second
+// nodeTimeout is when a node that does not answer counts as dead: not one that
+// a busy machine only keeps waiting.
+const nodeTimeout = 3 * time.Second
 
 // StartCluster starts a cluster with so many replicas for each master, and
 // returns when it is healthy. The options are those of each server.

@@ -15,7 +15,7 @@ type Migration struct {
 }
 
 // migrateWithin is how long the old master waits for the new one.
-const migrateWithin = 5 * time.Second
+const migrateWithin = 30 * time.Second
 
 // MigrateSlot moves a slot, with all that is in it, to another master.
 func (c *Cluster) MigrateSlot(slot int, to *Server) {

@@ -10,8 +10,8 @@ import (
 const MasterName = "mymaster"
 
 // Sentinels watch a master and its replicas, and promote a replica when most of
-// them find the master dead: after half a second and what the vote takes, 2 or 3
-// seconds in all.
+// them find the master dead: after 3 seconds, so that it is not one that a busy
+// machine only keeps waiting, and what the vote takes.
 type Sentinels struct {
 	t       testing.TB
 	Servers []*Server // the sentinels themselves, which may be killed and frozen, too
@@ -29,7 +29,7 @@ func StartSentinels(t testing.TB, master *Server, n int) *Sentinels {
 	for range n {
 		server := newServer(t, freePort(t), []string{
 			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d %d", MasterName, master.port, n/2+1),
-			"sentinel down-after-milliseconds " + MasterName + " 500",
+			"sentinel down-after-milliseconds " + MasterName + " 3000",
 			"sentinel failover-timeout " + MasterName + " 2000",
 		}, "--sentinel")
 		server.Start()

@@ -16,7 +16,7 @@ import (
 )
 
 // Patience is how long every wait of this package lasts before it fails the test.
-const Patience = 60 * time.Second
+const Patience = 2 * time.Minute
 
 // Persistence says what a server writes to its data folder.
 type Persistence string

@@ -11,7 +11,7 @@ const askEvery = 20 * time.Millisecond
 
 // answerWithin is how long a server may take to answer such a question, or a
 // step of a set-up: it may be frozen.
-const answerWithin = 5 * time.Second
+const answerWithin = 30 * time.Second
 
 // waitUntil asks until what it waits for has happened: then problem is "".
 func waitUntil(t testing.TB, what string, problem func() string) {
