@@ -9,7 +9,7 @@ import (
 )
 
 // clockEnv names the file that says by how much the clock is off, such as -3m0s; without it the clock is right.
-const clockEnv = "MATCHRELAY_TEST_CLOCK"
+const clockEnv = "TORTURE_CLOCK"
 
 func init() {
 	path := os.Getenv(clockEnv)

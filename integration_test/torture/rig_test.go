@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -156,6 +157,15 @@ func (r *rig) tell() {
 		return
 	}
 	_ = os.WriteFile(filepath.Join(r.logs, "journal"), []byte(strings.Join(r.journal, "\n")+"\n"), 0o600)
+	subs := map[string]*redistest.Subscriber{"direct": r.direct}
+	maps.Copy(subs, r.others)
+	for name, sub := range subs {
+		var lines strings.Builder
+		for _, m := range sub.Messages() {
+			fmt.Fprintf(&lines, "%.3fs connection %d: %s %s\n", m.At.Sub(r.began).Seconds(), m.Connection, topicOf[m.Channel], redistest.EnvelopeID(m.Payload))
+		}
+		_ = os.WriteFile(filepath.Join(r.logs, "received-by-"+name), []byte(lines.String()), 0o600)
+	}
 	if b, err := os.ReadFile(r.db()); err == nil {
 		_ = os.WriteFile(filepath.Join(r.logs, "outbox.db"), b, 0o600)
 	}
