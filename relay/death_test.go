@@ -93,7 +93,7 @@ func TestARedisThatDiesAgainWhileTheTailIsPublishedAgain(t *testing.T) {
 	require.Equal(t, int64(4), deaths.Load())
 }
 
-func TestATailThatRedisDoesNotTakeAnyMoreIsGivenUp(t *testing.T) {
+func TestRelayDeath_OfATailOnlyWhatRedisDoesNotTakeAnyMoreIsGivenUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
@@ -104,12 +104,22 @@ func TestATailThatRedisDoesNotTakeAnyMoreIsGivenUp(t *testing.T) {
 	r.addEvent(large())
 	r.start(quick())
 	r.waitDelivered("news")
-	sub.WaitFor(2)
+	r.add("news", 1)
+	r.waitDelivered("news")
+	sub.WaitFor(3)
 	r.server.Kill()
 	r.server.Start()
 	require.NoError(t, r.server.Client().ConfigSet(context.Background(), "proto-max-bulk-len", "1mb").Err())
 	r.add("news", 3)
 	r.waitDelivered("news")
+	sub.WaitFor(8)
+	r.requireComplete(sub, mayRepeatOf(r.appended[:3]))
+	again := map[string]int{}
+	for _, e := range r.received(sub) {
+		again[e.MessageID]++
+	}
+	require.Equal(t, []int{2, 1, 2}, []int{again[r.appended[0].MessageID], again[r.appended[1].MessageID], again[r.appended[2].MessageID]},
+		"but for the large one, the tail came again")
 	require.Zero(t, r.topic("news").Parked)
 }
 

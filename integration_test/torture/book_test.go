@@ -6,13 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,6 +207,3 @@ func (b *book) readAcks() {
 		b.acknowledged(sequence, topic, id, "a worker")
 	}
 }
-
-// sequences are those of all events that are known, in order.
-func (b *book) sequences() []uint64 { return slices.Sorted(maps.Keys(b.facts)) }

@@ -43,3 +43,15 @@ func fill(dir string) error {
 	}
 	return errors.Join(err, f.Close())
 }
+
+func (r *rig) onDisk(a action) {
+	var err error
+	if a.what == "fill" {
+		err = fill(r.disk)
+	} else if err = os.Remove(ballast(r.disk)); os.IsNotExist(err) {
+		err = nil
+	}
+	if err != nil {
+		r.find("%s the disk: %v", a.what, err)
+	}
+}

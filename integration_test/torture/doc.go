@@ -13,7 +13,8 @@
 // A seed gives the same actions at the same times of the plan. What they meet depends on the machine, so a failure may need
 // several runs of its seed to come again.
 //
-// Files: plan_test.go: what happens when. rig_test.go: everything that takes part. stage_test.go: what each action does.
-// process_test.go, worker_test.go, consumer_test.go, pair_test.go, disk_test.go, operator_test.go: who takes part. book_test.go:
-// what was appended. judge_test.go: whether it arrived. meters_test.go: memory, descriptors, goroutines, file size.
+// Files: plan_test.go: what happens when. rig_test.go: everything that takes part. stage_test.go, and pair_test.go, clock_test.go,
+// disk_test.go, operator_test.go: what each action does. process_test.go, worker_test.go, consumer_test.go: the processes.
+// book_test.go: what was appended. judge_test.go, observers_test.go: whether it arrived. meters_test.go: memory, descriptors,
+// goroutines, file size. journal_test.go: what is left behind when something is wrong.
 package torture

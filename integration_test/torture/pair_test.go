@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -94,4 +95,65 @@ func (p *pair) replication(s *redistest.Server) map[string]string {
 		}
 	}
 	return fields
+}
+
+// onRedis does what can be done to master and replica. A master is started, or replaced, only when the direct subscriber
+// has noticed its death: until that is back, no other one connects.
+func (r *rig) onRedis(a action) {
+	p := r.pair
+	switch a.what {
+	case "kill":
+		r.killMaster()
+	case "start":
+		p.master.Start()
+		p.runs = true
+	case "freeze":
+		p.master.Freeze()
+	case "thaw":
+		p.master.Thaw()
+	case "kill replica":
+		p.replica.Kill()
+	case "start replica":
+		p.replica.Start()
+	case "fail over":
+		r.failOver()
+	case "rejoin":
+		if !p.runs { // it was replaced
+			p.replica.Start()
+			p.follow(p.replica, p.master)
+			p.runs = true
+		}
+	}
+}
+
+func (r *rig) killMaster() {
+	r.pair.master.Kill()
+	r.pair.deaths++
+	r.pair.runs = false
+	r.eventually("the direct subscriber notices that Redis is dead", func() string {
+		if c, d := r.direct.Connections(), r.direct.Disconnections(); c != d {
+			return fmt.Sprint(c, " connections, ", d, " of them broken")
+		}
+		return ""
+	})
+}
+
+// failOver kills the master and promotes its replica, if that is in sync: what is over the retention period has been
+// replicated then, for the clock jumps at no such moment.
+func (r *rig) failOver() {
+	p := r.pair
+	r.pruning.RLock()
+	if !p.inSync() {
+		r.pruning.RUnlock()
+		r.note("no failover: the replica is not in sync")
+		return
+	}
+	r.killMaster()
+	r.pruning.RUnlock()
+	p.master, p.replica = p.replica, p.master
+	p.follow(p.master, nil)
+	r.network.Redirect(p.master.Addr())
+	r.remote.Redirect(p.master.Addr())
+	p.name(p.master)
+	p.promoted++
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long anything may take that must come to an end; nothing is expected sooner than that.
-const patience = 5 * time.Minute
+const patience = 3 * time.Minute
 
 // buildProgram builds the real program, with a clock that can be moved.
 func buildProgram(t *testing.T) string {
@@ -117,12 +117,10 @@ func (p *process) attend(cmd *exec.Cmd, exited chan struct{}) {
 	p.mu.Unlock()
 	switch {
 	case told && code <= 0: // killed, or ended well
-	case code == 2 || code == 5 || code < 0 && !told:
-		p.r.find("%s ended by itself: %v; see %s", p.name, err, p.log)
-	case told:
-		p.r.note("%s ended with %d when it was told to", p.name, code)
+	case code == 4 || code == 1 && p.lacksSpace():
+		p.r.note("%s ended with %d", p.name, code)
 	default:
-		p.r.note("%s ended by itself with %d", p.name, code)
+		p.r.find("%s ended: %v; see %s", p.name, err, p.log)
 	}
 	if !told {
 		<-time.After(200 * time.Millisecond)
@@ -132,6 +130,12 @@ func (p *process) attend(cmd *exec.Cmd, exited chan struct{}) {
 	if p.wanted && p.cmd == nil && !p.held {
 		p.begin()
 	}
+}
+
+// lacksSpace says whether the last that it said is that the disk is full.
+func (p *process) lacksSpace() bool {
+	log, err := os.ReadFile(p.log)
+	return err == nil && strings.Contains(lastLine(string(log)), "no space left")
 }
 
 // signal sends a signal, if it runs.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
@@ -67,14 +68,15 @@ func TestTorture_EverythingAtOnce(t *testing.T) {
 		return ""
 	})
 
-	r.mu.Lock()
-	r.began = time.Now()
-	r.mu.Unlock()
-	r.play(actions)
-
+	began := time.Now()
+	r.began.Store(&began)
+	played := r.play(actions)
 	r.note("the plan is over: every fault is lifted")
-	r.lift()
 	rest()
+	if !played {
+		t.Fatalf("seed %d, %v:\n%s", seed, length, strings.Join(r.findings, "\n"))
+	}
+	r.lift()
 	work.Wait()
 	sound := r.drain()
 	sleep()
@@ -169,6 +171,11 @@ func (r *rig) sum(actions []action) {
 	for _, p := range r.processes {
 		kills[p.name] = p.kills
 	}
+	states := map[outbox.State]int{}
+	for _, f := range r.book.facts {
+		states[f.state]++
+	}
+	r.t.Logf("states as last seen: %v; %d events too large for Redis", states, len(r.book.refused))
 	r.t.Logf("%d actions; %d events, %d of them acknowledged to posters (%d after another try); Redis died %d times, %d of them with a failover; killed: %v; clock off by %v; compacted: %v; direct subscriber: %d messages, %d connections",
 		len(actions), len(r.book.facts), r.book.posted, r.book.repeated.Load(), r.pair.deaths, r.pair.promoted, kills, r.clock, r.compacted,
 		r.direct.Count(), r.direct.Connections())

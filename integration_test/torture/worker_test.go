@@ -32,7 +32,7 @@ const (
 	folderEnv = "TORTURE_FOLDER"         // for what they leave behind
 	redisEnv  = "TORTURE_REDIS"          // address, through the relays' network
 	remoteEnv = "TORTURE_REMOTE"         // address, through the remote network
-	clockEnv  = "TORTURE_CLOCK"  // the file that moves the clock
+	clockEnv  = "TORTURE_CLOCK"          // the file that moves the clock
 	roleWork  = "work"                   // a Go processor
 	roleRelay = "work and relay"         // one with a relay in it
 	roleRead  = "read"                   // a consumer of the streams
