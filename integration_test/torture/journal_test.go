@@ -71,14 +71,19 @@ func (r *rig) tell() {
 	r.t.Logf("journal, logs of all processes, and the outbox: %s", r.logs)
 }
 
-// eventually waits for what must become true: missing says what is not there yet, "" when nothing is missing.
+// eventually waits for what must become true: missing says what is not there yet, "" when nothing is missing. As long as that
+// changes, it is waited for.
 func (r *rig) eventually(what string, missing func() string) bool {
 	last := ""
 	for until := time.Now().Add(patience); time.Now().Before(until); <-time.After(20 * time.Millisecond) {
-		if last = missing(); last == "" {
+		now := missing()
+		if now == "" {
 			return true
 		}
+		if now != last {
+			last, until = now, time.Now().Add(patience)
+		}
 	}
-	r.find("after %v it still is not so that %s: %s", patience, what, last)
+	r.find("for %v nothing has changed, and it is not so that %s: %s", patience, what, last)
 	return false
 }

@@ -28,6 +28,8 @@ func (r *rig) onOperator(a action) {
 		r.discard(outbox.Pending)
 	case "pause", "resume", "resync":
 		r.do(strings.Fields(map[string]string{"pause": "pause", "resume": "resume", "resync": "resync --yes"}[a.what])...)
+	case "status":
+		r.do("status")
 	case "retry now":
 		r.do("retry-now")
 	case "ingest":

@@ -23,6 +23,11 @@ func (a action) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%8.3fs  %-12s %s %s", a.at.Seconds(), a.actor, a.what, a.arg))
 }
 
+// commands says whether the action waits for a process to answer, and lifts no fault.
+func (a action) commands() bool {
+	return (a.actor == theOperator || a.actor == theKeeper || a.actor == theClock) && a.what != "resume"
+}
+
 // The actors.
 const (
 	theRedis     = "redis"
@@ -116,8 +121,10 @@ func plan(seed uint64, length time.Duration) []action {
 	})
 	p.draw(theOperator, second, 3*second, func(d *drawing) {
 		switch d.IntN(10) {
-		case 0, 1:
+		case 0:
 			d.add("post what Redis refuses", "")
+		case 1:
+			d.add("status", "")
 		case 2, 3:
 			d.add("replay parked", "")
 		case 4:

@@ -44,7 +44,8 @@ type rig struct {
 	clock   time.Duration // guarded by pruning: by how much the clock is off
 	jumped  uint64        // guarded by pruning: the newest sequence when the clock last went forward
 
-	compacted bool // while everything was down; of the maintenance
+	late      atomic.Int64 // actions that were left out, for they were late
+	compacted bool         // while everything was down; of the maintenance
 
 	mu       sync.Mutex
 	journal  []string // guarded by mu, like findings

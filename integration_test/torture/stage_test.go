@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// play does what a plan says: each actor its own actions, at their time or as soon as it is done with those before. It says
-// whether all of them came to an end.
-func (r *rig) play(actions []action) bool {
+// play does what a plan says: each actor its own actions, at their time or as soon as it is done with those before. When the
+// time is over, what commands are still to be given is left out. It says whether all came to an end.
+func (r *rig) play(actions []action, length time.Duration) bool {
 	lanes := map[string][]action{}
 	for _, a := range actions {
 		lanes[a.actor] = append(lanes[a.actor], a)
@@ -24,6 +24,10 @@ func (r *rig) play(actions []action) bool {
 		all.Go(func() {
 			for _, a := range lane {
 				<-time.After(time.Until(began.Add(a.at)))
+				if a.commands() && time.Since(began) > length {
+					r.late.Add(1)
+					continue
+				}
 				r.note("%s: %s %s", a.actor, a.what, a.arg)
 				under.Store(actor, a)
 				do(a)
@@ -39,7 +43,7 @@ func (r *rig) play(actions []action) bool {
 	select {
 	case <-ended:
 		return true
-	case <-time.After(time.Until(began.Add(actions[len(actions)-1].at + patience))):
+	case <-time.After(time.Until(began.Add(length + patience))):
 		under.Range(func(_, a any) bool {
 			r.find("an action does not come to an end: %v", a)
 			return true
