@@ -74,6 +74,9 @@ func role(name string) int {
 	}
 	if err != nil {
 		log.Error("ends", "error", err)
+		if errors.Is(err, outbox.ErrLocked) {
+			return 4 // as the program does
+		}
 		return 1
 	}
 	return 0
