@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
 )
@@ -17,11 +16,9 @@ func (r *rig) onOperator(a action) {
 	defer r.pruning.RUnlock()
 	switch a.what {
 	case "post what Redis refuses":
-		r.refuseAbove(refusedBytes)
 		r.book.postRefused()
-	case "replay parked":
-		r.refuseAbove(512 << 20)
-		r.do("events", "replay", "--state", "parked", "--yes", "--reason", "torture")
+	case "replay parked": // to be parked once more: Redis takes none of them before the plan is over
+		r.replay()
 	case "discard parked":
 		r.discard(outbox.Parked)
 	case "discard pending":
@@ -38,14 +35,16 @@ func (r *rig) onOperator(a action) {
 	}
 }
 
-// refuseAbove sets how large a message may be, if the master listens.
-func (r *rig) refuseAbove(bytes int) {
+func (r *rig) replay() {
+	r.do("events", "replay", "--state", "parked", "--yes", "--reason", "torture")
+}
+
+// takeAll has the master take what it has refused so far, for good.
+func (r *rig) takeAll() {
 	client := r.pair.client()
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := client.ConfigSet(ctx, "proto-max-bulk-len", strconv.Itoa(bytes)).Err(); err != nil {
-		r.note("Redis is away: %v", err)
+	if err := client.ConfigSet(context.Background(), "proto-max-bulk-len", strconv.Itoa(512*refusedBytes)).Err(); err != nil {
+		r.find("set proto-max-bulk-len: %v", err)
 	}
 }
 

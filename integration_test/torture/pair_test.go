@@ -16,8 +16,8 @@ import (
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 )
 
-// refusedBytes is the largest message that Redis takes: the least that can be set. Protocol errors above it break the
-// connection, and only guards tell that from a broken network.
+// refusedBytes is the largest message that Redis takes until the plan is over: the least that can be set. A larger one breaks
+// the connection, and only guards tell that from a broken network.
 const refusedBytes = 1 << 20
 
 // pair is a master and its replica. Only its actor changes it.

@@ -103,7 +103,8 @@ func (r *rig) lift() {
 	}
 }
 
-// drain waits until everything that was appended has arrived everywhere. Nothing appends any more: the relays have the file.
+// drain waits until everything that was appended has arrived everywhere, also what was parked, after a replay. Nothing appends any
+// more: the relays have the file.
 func (r *rig) drain() bool {
 	r.processor.end()
 	resumed := func() string {
@@ -122,7 +123,12 @@ func (r *rig) drain() bool {
 		}
 		return ""
 	}
-	if !r.eventually("everything is delivered", resumed) {
+	if !r.eventually("everything is delivered or parked", resumed) {
+		return false
+	}
+	r.takeAll()
+	r.replay()
+	if !r.eventually("what was parked is delivered", resumed) {
 		return false
 	}
 	client := r.pair.client()
