@@ -53,7 +53,8 @@ func (b *book) learn(sequence uint64, f fact) {
 	known, ok := b.facts[sequence]
 	if !ok {
 		b.facts[sequence] = f
-	} else if f.state != "" {
+	} else if f.state != "" && (known.state != outbox.Discarded && known.state != outbox.Parked || f.state != outbox.Pending) {
+		// Two looks at once may come out of order.
 		known.state, known.replayOf = f.state, f.replayOf
 		b.facts[sequence] = known
 	}

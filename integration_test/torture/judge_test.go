@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"regexp"
@@ -91,10 +92,17 @@ func (v *verdict) gather(box *outbox.Outbox) bool {
 	if v.stats.Epoch != 1 {
 		r.find("the outbox took a fresh origin %d times, though no older copy was put back", v.stats.Epoch-1)
 	}
-	replayed := map[uint64]bool{}
-	for _, f := range r.book.facts {
+	// Each replay names the first event that it repeats: all of them but the newest were replayed in turn.
+	newest := map[uint64]uint64{}
+	for sequence, f := range r.book.facts {
 		if f.replayOf != 0 {
-			replayed[f.replayOf] = true
+			newest[f.replayOf] = max(newest[f.replayOf], sequence)
+		}
+	}
+	replayed := map[uint64]bool{}
+	for sequence, f := range r.book.facts {
+		if last, ok := newest[cmp.Or(f.replayOf, sequence)]; ok && sequence != last {
+			replayed[sequence] = true
 		}
 	}
 	v.excused = map[string]string{}
