@@ -91,7 +91,7 @@ func (b *book) look() (last uint64, err error) {
 // watch looks again and again.
 func (b *book) watch(ctx context.Context) {
 	for ctx.Err() == nil {
-		_, _ = b.look() // nobody need be there
+		_, _ = b.look() // at times no process answers
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -99,7 +99,7 @@ func (b *book) watch(ctx context.Context) {
 	}
 }
 
-// post is a processor in another language: it posts events until it is told to stop, each until it is answered.
+// post is a processor in another language: it posts events until it is stopped, each until it is answered.
 func (b *book) post(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
 		topic, size := statuses, 100+random.IntN(600)
@@ -180,7 +180,7 @@ func (b *book) send(key string, body []byte) (status int, answer []byte, err err
 	return response.StatusCode, answer, err
 }
 
-// postRefused posts an event that is too large for Redis, until Redis is told to take it.
+// postRefused posts an event that is too large for Redis, until the plan is over.
 func (b *book) postRefused() {
 	empty := len(fmt.Sprintf(`{"type":%q,"payload":%s}`, alerts, payload(alerts, "")))
 	id := b.postOne(alerts, strings.Repeat("x", 1<<20-empty)) // its envelope makes it larger than a request may be

@@ -40,7 +40,7 @@ func (r *rig) find(format string, args ...any) {
 	r.findings = append(r.findings, text)
 }
 
-// tell writes down at the end what has happened, for whoever has to find out why, or removes it all.
+// tell writes down at the end what has happened, so that it can be found out why, or removes it all.
 func (r *rig) tell() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -59,7 +59,7 @@ const (
 	hoursPassed = 2 * time.Hour
 )
 
-// plan draws what happens within a time. Whoever is told to stop, or is taken away, is there again by its end.
+// plan draws what happens within a time. What is stopped or taken away is there again by its end.
 func plan(seed uint64, length time.Duration) []action {
 	p := &planner{seed: seed, length: length}
 	second := time.Second

@@ -29,7 +29,7 @@ func buildProgram(t *testing.T) string {
 	return path
 }
 
-// process is a program that is started again whenever it ends by itself, as an init system does, until it is told to end.
+// process is a program that is started again whenever it ends by itself, as an init system does, until it is ended.
 type process struct {
 	r    *rig
 	name string

@@ -39,7 +39,7 @@ type rig struct {
 	book      *book
 	meters    *meters
 
-	// pruning is held by whoever relies on the outbox keeping what it has (shared), or makes it old enough to be pruned.
+	// pruning is held by those who rely on the outbox keeping what it has (shared), or make it old enough to be pruned.
 	pruning sync.RWMutex
 	clock   time.Duration // guarded by pruning: by how much the clock is off
 	jumped  uint64        // guarded by pruning: the newest sequence when the clock last went forward
