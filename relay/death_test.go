@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,7 +96,7 @@ func TestARedisThatDiesAgainWhileTheTailIsPublishedAgain(t *testing.T) {
 	require.Equal(t, int64(4), deaths.Load())
 }
 
-func TestATailThatRedisDoesNotTakeAnyMoreIsGivenUp(t *testing.T) {
+func TestRelayDeath_OfATailOnlyWhatRedisDoesNotTakeAnyMoreIsGivenUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
@@ -111,13 +112,23 @@ func TestATailThatRedisDoesNotTakeAnyMoreIsGivenUp(t *testing.T) {
 	fail := front.mute("test:news")
 	r.startTarget(opts, front)
 	r.waitDelivered("news")
-	sub.WaitFor(2)
+	r.add("news", 1)
+	r.waitDelivered("news")
+	sub.WaitFor(3)
 	r.server.Kill()
 	r.server.Start()
 	require.NoError(t, r.server.Client().ConfigSet(context.Background(), "proto-max-bulk-len", "1mb").Err())
 	fail()
 	r.add("news", 3)
 	r.waitDelivered("news")
+	sub.WaitFor(8)
+	r.requireComplete(sub, mayRepeatOf(r.appended[:3]))
+	again := map[string]int{}
+	for _, e := range r.received(sub) {
+		again[e.MessageID]++
+	}
+	require.Equal(t, []int{2, 1, 2}, []int{again[r.appended[0].MessageID], again[r.appended[1].MessageID], again[r.appended[2].MessageID]},
+		"but for the large one, the tail came again")
 	require.Zero(t, r.topic("news").Parked)
 	require.Equal(t, 1, log.count("gives up publishing again"))
 }
@@ -202,4 +213,69 @@ func TestADamagedRecordInTheTailIsLeftOut(t *testing.T) {
 			r.open()
 		})
 	}
+}
+
+// unwritten is an outbox that writes nothing down but when it is told to, until it is killed.
+type unwritten struct {
+	*outbox.Outbox
+	mu       sync.Mutex
+	receipts []outbox.Receipt // guarded by mu
+	killed   bool             // guarded by mu
+}
+
+func (u *unwritten) Settle(_ context.Context, r outbox.Receipt) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.receipts = append(u.receipts, r)
+	return nil
+}
+
+func (u *unwritten) Flush(ctx context.Context) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.killed {
+		return nil
+	}
+	for _, r := range u.receipts {
+		if err := u.Outbox.Settle(ctx, r); err != nil {
+			return err
+		}
+	}
+	u.receipts = nil
+	return u.Outbox.Flush(ctx)
+}
+
+func (u *unwritten) kill() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.killed = true
+}
+
+func TestRelayDeath_WhatTheNewRedisWasGivenIsNotPublishedAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{Persistence: redistest.AOF})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	r.start(quick())
+	r.add("news", 3)
+	sub.WaitFor(3)
+	r.waitDelivered("news")
+	r.halt()
+	r.server.Kill()
+	r.server.Start()
+	sub.WaitSubscribed(2)
+
+	source := &unwritten{Outbox: r.box}
+	r.startBetween(quick(), source, relay.NewRedis(r.client, time.Second))
+	sub.WaitFor(6) // the three come again
+	r.add("news", 1)
+	sub.WaitFor(7)
+	source.kill() // before it could write down that the fourth was taken
+	r.halt()
+
+	r.start(quick())
+	r.add("news", 1)
+	r.waitDelivered("news")
+	sub.WaitFor(8)
+	r.requireComplete(sub, mayRepeatOf(r.appended[:3]))
 }

@@ -50,6 +50,7 @@ type lane struct {
 	misfit     suspect         // that perhaps cannot be added to the stream again
 	misfits    map[uint64]bool // that cannot
 	redoFails  int             // how often the tail could not be published again, in a row
+	redoLost   map[uint64]bool // events of the tail that cannot be, by themselves
 	origins    int64           // Relay.origins when the position was read
 	turns      int             // steps since an event was carried, or the lane rested
 }

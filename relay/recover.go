@@ -44,7 +44,8 @@ func (l *lane) connect(ctx context.Context) error {
 		}
 		return l.inherit(ctx, reply, p)
 	}
-	if restarted() {
+	died := restarted()
+	if died {
 		if done, err := l.republish(ctx, reply.Run); err != nil || !done {
 			return err
 		}
@@ -55,7 +56,15 @@ func (l *lane) connect(ctx context.Context) error {
 	}
 	l.progress.Run = reply.Run
 	l.ready, l.outage, l.rejoining, l.heldSince = true, false, false, time.Time{}
-	return l.settle(ctx)
+	if err := l.settle(ctx); err != nil || !died {
+		return err
+	}
+	// The file must know of this Redis before that is given anything new. The next relay would take what it finds there for
+	// something that the dead one was given, and publish it again.
+	if err := l.r.source.Flush(context.WithoutCancel(ctx)); err != nil && !errors.Is(err, outbox.ErrDiskFull) {
+		return err
+	}
+	return nil
 }
 
 // rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Only the time in which Redis
@@ -221,7 +230,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		b := l.batch()
 		b.Run = run
 		for _, e := range entries {
-			if e.Err == nil {
+			if e.Err == nil && !l.redoLost[e.Sequence] {
 				b.Events = append(b.Events, e)
 			}
 		}
@@ -242,9 +251,8 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 			if f.suspect {
 				if l.redoFails++; l.redoFails >= l.r.opts.MaxRetries && l.testify(ctx, run, OK) {
 					l.log.Error("gives up publishing again what subscribers may have missed when Redis died: Redis takes everything else",
-						"from", b.Events[0].Sequence, "through", through, "error", err)
-					l.tail, l.redoFails = tail{}, 0
-					return true, nil
+						"from", b.Events[0].Sequence, "through", after, "error", err)
+					l.giveUp(b.Events) // and go on with the rest
 				}
 			}
 			return false, f
@@ -255,8 +263,19 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		}
 		count, bytes = count+reply.Published, bytes+size
 	}
-	l.tail, l.redoFails = tail{}, 0
+	l.tail, l.redoFails, l.redoLost = tail{}, 0, nil
 	l.tail.add(from, bytes, time.Now())
 	l.log.Info("Redis has died and is back: published again what its subscribers may have missed", "from", from, "through", through, "events", count)
 	return true, nil
+}
+
+// giveUp leaves events out when the tail is published again.
+func (l *lane) giveUp(events []outbox.Entry) {
+	if l.redoLost == nil {
+		l.redoLost = map[uint64]bool{}
+	}
+	for _, e := range events {
+		l.redoLost[e.Sequence] = true
+	}
+	l.redoFails = 0
 }

@@ -29,6 +29,7 @@ func newAPI(o *outbox.Outbox, cfg *config.Config, log *slog.Logger) (*api.API, e
 	return api.New(recorder, api.Options{
 		Previous:     func() ([]schema.Match, bool, error) { return readPrevious(cfg) },
 		PreviousName: cfg.Processor.PreviousMatches,
+		Now:          clock,
 		Logger:       log,
 	}), nil
 }

@@ -25,6 +25,7 @@ func outboxOptions(cfg *config.Config, log *slog.Logger, mustExist bool) outbox.
 		MaxEventBytes: int(cfg.Outbox.MaxEventBytes),
 		MustExist:     mustExist,
 		Logger:        log,
+		Now:           clock,
 	}
 }
 
@@ -32,6 +33,7 @@ func newRecorder(o *outbox.Outbox, cfg *config.Config, log *slog.Logger) (*chang
 	return changes.NewRecorder(o, changes.Options{
 		Location:  cfg.Processor.Location,
 		EventsOff: !cfg.Redis.Enabled,
+		Now:       clock,
 		Logger:    log,
 	})
 }
