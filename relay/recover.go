@@ -44,8 +44,7 @@ func (l *lane) connect(ctx context.Context) error {
 		}
 		return l.inherit(ctx, reply, p)
 	}
-	died := restarted()
-	if died {
+	if restarted() {
 		if done, err := l.republish(ctx, reply.Run); err != nil || !done {
 			return err
 		}
@@ -56,15 +55,7 @@ func (l *lane) connect(ctx context.Context) error {
 	}
 	l.progress.Run = reply.Run
 	l.ready, l.outage, l.rejoining, l.heldSince = true, false, false, time.Time{}
-	if err := l.settle(ctx); err != nil || !died {
-		return err
-	}
-	// The file must know of this Redis before that is given anything new. The next relay would take what it finds there for
-	// something that the dead one was given, and publish it again.
-	if err := l.r.source.Flush(context.WithoutCancel(ctx)); err != nil && !errors.Is(err, outbox.ErrDiskFull) {
-		return err
-	}
-	return nil
+	return l.settle(ctx)
 }
 
 // rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Only the time in which Redis
