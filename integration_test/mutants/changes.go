@@ -1,0 +1,65 @@
+package mutants
+
+var ofChanges = []Mutant{
+	{
+		Name: "an event is appended without the state that it follows from",
+		File: "changes/recorder.go",
+		Old:  "s.Changed() {\n\t\terr = c.store(tx, s.Removed)", New: "!s.Changed() {\n\t\terr = c.store(tx, s.Removed)",
+		In: "changes", Tests: []string{"TestAListIsStoredTogetherWithItsEvent"},
+	},
+	{
+		Name: "the state is stored without an event when nothing but removals changed",
+		File: "changes/recorder.go",
+		Old:  "\tif !s.Changed() {\n\t\treturn s, nil", New: "\tif len(s.New)+len(s.Updated)+len(s.Cancelled) == 0 {\n\t\treturn s, nil",
+		In: "changes", Tests: []string{"TestRecord_TellsOfRemovalsAlone"},
+	},
+	{
+		Name: "removed matches stay in the state",
+		File: "changes/state.go",
+		Old:  "for _, id := range removed {", New: "for _, id := range removed[:0] {",
+		In: "changes", Tests: []string{"TestAListIsStoredTogetherWithItsEvent"},
+	},
+	{
+		Name: "the bytes of a stored match are not compared with their hash",
+		File: "changes/state.go",
+		Old:  "!bytes.Equal(h[:], record[1:headerSize])", New: "len(h) == 0",
+		In: "changes", Tests: []string{"TestADamagedStateIsAnErrorAndNeverAllNew"},
+	},
+	{
+		Name: "an older list is accepted when it was fetched in the same second",
+		File: "changes/marks.go",
+		Old:  "case at.Before(newest):", New: "case at.Before(newest.Truncate(time.Second)):",
+		In: "changes", Tests: []string{"TestRecord_RefusesAListThatIsOlderByANanosecond"},
+	},
+	{
+		Name: "a cycle undoes a list that came while it fetched",
+		File: "changes/marks.go",
+		Old:  "meta.since != 0 && meta.since == mark(tx, fetchedKey)", New: "meta.since != 0",
+		In: "changes", Tests: []string{"TestCycle_DoesNotUndoAListThatCameWhileItFetchedAfterEarlierOnes"},
+	},
+	{
+		Name: "a match that was to be played today, and was moved, is not urgent",
+		File: "changes/diff.go",
+		Old:  "p.today = p.day(prev) == today || p.day(curr) == today", New: "p.today = p.day(curr) == today",
+		In: "changes", Tests: []string{"TestAChangeOnTheDayOfTheMatchIsCritical"},
+	},
+	{
+		Name: "today is the day in UTC",
+		File: "changes/diff.go",
+		Old:  "today := d.now.In(d.location)", New: "today := d.now.UTC()",
+		In: "changes", Tests: []string{"TestAChangeOnTheDayOfTheMatchIsCritical"},
+	},
+	{
+		Name: "an item at the end of a longer list is not seen",
+		File: "changes/equal.go",
+		Old:  "if len(a) != len(b) || !same(a[i], b[i]) {", New: "if i < len(b) && !same(a[i], b[i]) {",
+		Also: []Change{{"return len(a) == len(b)", "return len(a) >= len(b)"}},
+		In:   "changes", Tests: []string{"TestDiff_SeesThatAListOfAnUnknownFieldGetsShorterOrLonger"},
+	},
+	{
+		Name: "an empty list removes every match unasked",
+		File: "changes/recorder.go",
+		Old:  "len(l.matches) == 0 && c.stored > 0 && !meta.AllowEmpty", New: "len(l.matches) == 0 && c.stored == 0 && !meta.AllowEmpty",
+		In: "changes", Tests: []string{"TestAnEmptyListIsRefusedUnlessItIsAllowed"},
+	},
+}

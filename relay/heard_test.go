@@ -1,0 +1,22 @@
+package relay
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTail_CountsASignOfLifeFromWhenItWasAskedFor(t *testing.T) {
+	l := New(nil, nil, Options{Channels: map[string]string{"news": "test:news"}}).lanes[0]
+	l.progress.Run = "run"
+	accepted := time.Now().Add(-time.Hour)
+	l.tail.add(1, 100, accepted)
+	l.tail.see(accepted.Add(time.Millisecond), 0)
+	l.heard(Reply{Run: "run"}, accepted.Add(tailWindow-1))
+	require.Equal(t, uint64(1), l.tail.from(), "Redis may have answered at once, and died within two seconds; its answer took an hour")
+	l.heard(Reply{Run: "another"}, accepted.Add(tailWindow))
+	require.Equal(t, uint64(1), l.tail.from(), "another process lives")
+	l.heard(Reply{Run: "run"}, accepted.Add(tailWindow))
+	require.Zero(t, l.tail.from())
+}
