@@ -6,17 +6,21 @@ FUZZTIME  ?= 10s
 # Most tests wait for a redis-server of their own, not for a processor. The
 # program that they run is built before they begin, once for all packages.
 TESTED    := $(CURDIR)/bin/matchrelay-under-test
-TEST       = MATCHRELAY_TEST_PROGRAM='$(TESTED)' bin/verdict "make $@" go test -json -parallel 8 -timeout 10m
+SIMULATED := $(CURDIR)/bin/simulation-under-test
+TEST       = MATCHRELAY_TEST_PROGRAM='$(TESTED)' MATCHRELAY_TEST_SIMULATION='$(SIMULATED)' bin/verdict "make $@" go test -json -parallel 8 -timeout 10m
 PKG       ?= ./...
 BENCH     ?= .
 BENCHTIME ?= 5x
 COUNT     ?= 1
+SEEDS     ?= 10000
+TORTURE   ?= 10m
+EFFORT    ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test race lint fuzz cover bench programs redis-server strace python3 c-compiler
+.PHONY: help demo run build test race lint fuzz cover bench simulate torture powerloss mutants programs redis-server strace python3 c-compiler
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: build ## the main job with an outage in the middle, in under 30 s
 	@bin/matchrelay demo
@@ -59,10 +63,23 @@ cover: programs redis-server strace python3 ## statement coverage of the five pa
 bench: programs redis-server ## Go benchmarks, in benchstat's format; BENCH, PKG, BENCHTIME, COUNT choose
 	MATCHRELAY_TEST_PROGRAM='$(TESTED)' go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -benchmem -timeout 60m -p 1 $(PKG)
 
+simulate: ## the relay in virtual time against a model of Redis, for SEEDS (10000), FROM a seed on; STOP=1 ends at a failure
+	SEEDS=$(SEEDS) FROM=$(FROM) $(if $(STOP),STOP=$(STOP)) go test -count=1 -timeout 0 -v -run TestSimulation_Keeps ./integration_test/simulation
+
+torture: redis-server c-compiler ## everything at once, at random, for TORTURE (10m); SEED=n plays a plan again
+	CGO_ENABLED=1 TORTURE=$(TORTURE) SEED=$(SEED) go test -race -count=1 -timeout 0 -v -run TestTorture_ ./integration_test/torture
+
+powerloss: strace ## every state that a power cut could leave of an outbox's files; EFFORT=300 takes ten minutes
+	POWERLOSS_EFFORT=$(EFFORT) go test -count=1 -timeout 0 -v -run TestPowerLoss_Keeps ./integration_test/powerloss
+
+mutants: redis-server strace ## faults brought in one by one: a test must catch each; MUTANTS="fsync lane.go" chooses by words
+	@go run ./integration_test/mutants/try $(MUTANTS)
+
 # What tests run, and what runs the tests.
 programs:
 	@go build -buildvcs=false -o '$(TESTED)' ./cmd/matchrelay
 	@go build -buildvcs=false -o bin/verdict ./integration_test/verdict
+	@go test -c -o '$(SIMULATED)' ./integration_test/simulation
 
 redis-server:
 	@.ci/need redis-server redis-server

@@ -14,7 +14,7 @@ import (
 
 // All are the mutants of this module.
 func All() []Mutant {
-	return slices.Concat(ofOutbox, ofRelay, ofControl, ofChanges)
+	return slices.Concat(ofOutbox, ofRelay, ofControl, ofChanges, ofSimulation)
 }
 
 // Select returns the mutants whose name, or file, contains one of the words, without regard to case; all for no words.
@@ -86,7 +86,7 @@ func (o *originals) pass(ctx context.Context, m Mutant) error {
 		build = sync.OnceValues(func() (program, error) { return p, p.build(ctx) })
 		o.builds[m.In] = build
 	}
-	command := m.In + " " + m.pattern()
+	command := fmt.Sprint(m.In, m.pattern(), m.Env)
 	pass := o.passed[command]
 	if pass == nil {
 		pass = sync.OnceValue(func() error {

@@ -19,6 +19,7 @@ type Mutant struct {
 	Also  []Change // what else changes in the file
 	In    string   // the folder of the package whose tests are run, from the module's folder
 	Tests []string // their names; those of subtests behind a slash, as patterns
+	Env   []string // of the tests, as NAME=value
 	Hangs bool     // a test that does not end catches it, too
 }
 

@@ -16,7 +16,7 @@ var ofOutbox = []Mutant{
 	{
 		Name: "the name of a new outbox is not on the disk",
 		File: "outbox/open.go",
-		Old:  "err = syncFolder(dir)", New: "err = nil",
+		Old:  "err = syncFound(filepath.Dir(path))", New: "err = nil",
 		In: "outbox", Tests: []string{"TestDraft_IsOnTheDiskBeforeItGetsItsName"},
 	},
 	{

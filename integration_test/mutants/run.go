@@ -121,7 +121,7 @@ func (p program) run(ctx context.Context, m Mutant, args []string) (Result, erro
 		limit = hung
 	}
 	tests := exec.CommandContext(ctx, p.path, append([]string{"-test.run=" + m.pattern(), "-test.failfast", "-test.parallel=8", "-test.timeout=" + limit.String()}, args...)...)
-	tests.Dir, tests.Env = filepath.Join(p.root, filepath.FromSlash(p.in)), p.env()
+	tests.Dir, tests.Env = filepath.Join(p.root, filepath.FromSlash(p.in)), append(p.env(), m.Env...)
 	tests.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what the tests have started ends with them
 	tests.Cancel = func() error { return syscall.Kill(-tests.Process.Pid, syscall.SIGKILL) }
 	tests.WaitDelay = 10 * time.Second
@@ -150,6 +150,16 @@ func (m Mutant) judge(ctx context.Context, result Result, err error) (Result, er
 	result.Caught = !result.TimedOut || m.Hangs
 	result.By = culprit(result.Output)
 	return result, nil
+}
+
+// Notes are the lines of the output that begin with "note: ", without that.
+func (r Result) Notes() (notes []string) {
+	for line := range strings.Lines(r.Output) {
+		if note, ok := strings.CutPrefix(line, "note: "); ok {
+			notes = append(notes, strings.TrimSpace(note))
+		}
+	}
+	return notes
 }
 
 var (

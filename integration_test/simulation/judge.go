@@ -134,7 +134,7 @@ func (w *world) judge() {
 	w.lookThrough()
 	w.judgeEvents(in)
 	w.judgePublications()
-	w.judgeSubscribers()
+	w.judgeSubscribers(in)
 	w.judgeUnheard(in)
 	w.judgeStreams(in)
 	w.judgeCauses()

@@ -109,7 +109,7 @@ func (w *world) onlyRelay(number int, from, to time.Time) bool {
 func (w *world) steady(i int) bool { return w.schedule.Clients[i].text("steady") == "yes" }
 
 // judgeSubscribers: those that are always back in time get everything, in order.
-func (w *world) judgeSubscribers() {
+func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 	for i, c := range w.server.clients {
 		if !w.steady(i) {
 			continue
@@ -135,7 +135,7 @@ func (w *world) judgeSubscribers() {
 			latest[p.event] = p
 		}
 		for _, p := range w.server.log {
-			if c.channels[p.key.channel] && !got[p.event] && p.at.Equal(latest[p.event].at) && !w.mayMiss(i, p) {
+			if c.channels[p.key.channel] && !got[p.event] && p.at.Equal(latest[p.event].at) && !w.mayMiss(in, i, p) {
 				w.violate("lost: %s never got %s #%d %s, published at %v to %v", c.name, topicOf(p.key.channel), p.sequence, p.event, p.at.Sub(w.began), p.heard)
 			}
 		}
@@ -143,13 +143,15 @@ func (w *world) judgeSubscribers() {
 }
 
 // mayMiss says whether there is a reason why a subscriber never got an event whose latest publication is p.
-func (w *world) mayMiss(i int, p publication) bool {
+func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 	switch {
 	case w.everFaulty["noinfo"], w.everFaulty["nonumsub"]: // a death of Redis is not noticed; subscribers cannot be counted
 		return true
 	case w.server.runs == 1:
 		return false
 	case len(w.rolledBack) > 0 && w.rolledBack[len(w.rolledBack)-1].After(p.at): // the file does not know that it was sent
+		return true
+	case len(w.rolledBack) > 0 && in[p.sequence].MessageID != p.event: // nor of the event at all
 		return true
 	case w.isDiscarded(p.event):
 		return true

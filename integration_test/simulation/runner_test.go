@@ -20,10 +20,11 @@ import (
 // A test that runs schedules has them run by processes of their own: random numbers that the program draws by itself are the process's,
 // so that one run at a time is repeatable; and a run that never ends, or ends the process, is told by its seed.
 const (
-	rangeEnv    = "SIMULATION_RANGE"    // FIRST:NUMBER of seeds
-	scheduleEnv = "SIMULATION_SCHEDULE" // the name of a file
-	traceEnv    = "TRACE"               // of any value: print what happens
-	stopEnv     = "STOP"                // of any value: end with the first seed that fails, and do not shrink it
+	rangeEnv    = "SIMULATION_RANGE"           // FIRST:NUMBER of seeds
+	scheduleEnv = "SIMULATION_SCHEDULE"        // the name of a file
+	traceEnv    = "TRACE"                      // of any value: print what happens
+	programEnv  = "MATCHRELAY_TEST_SIMULATION" // this test program, built without the race detector: only one goroutine is awake at a time
+	stopEnv     = "STOP"                       // of any value: end with the first seed that fails, and do not shrink it
 )
 
 // report is a line that such a process prints.
@@ -99,7 +100,11 @@ func runIn(t *testing.T, s Schedule, trace bool) Result {
 
 // runProcess runs such a process to its end and hands each report over.
 func runProcess(ctx context.Context, t *testing.T, env string, each func(report)) {
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestSimulationProcess$", "-test.timeout=0")
+	path := os.Getenv(programEnv)
+	if path == "" {
+		path = os.Args[0]
+	}
+	cmd := exec.CommandContext(ctx, path, "-test.run=^TestSimulationProcess$", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), env, "GODEBUG=randseednop=0")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -56,7 +56,7 @@ func TestSimulation_KeepsEveryPromise(t *testing.T) {
 		})
 	}
 	all.Wait()
-	fmt.Printf("simulation: %d seeds from %d on, %d failed; %d h of virtual time, %d events, %d calls of Redis in %v\n",
+	fmt.Printf("note: simulation: %d seeds from %d on, %d failed; %d h of virtual time, %d events, %d calls of Redis in %v\n",
 		ran, from, failed, int(sum.Virtual.Hours()), sum.Events, sum.Calls, time.Since(began).Round(time.Second))
 	if ctx.Err() == nil {
 		require.Equal(t, int(n), ran, "seeds that were run")

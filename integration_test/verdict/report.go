@@ -102,7 +102,7 @@ func (r *report) take(e event) {
 func (r *report) end(e event, s *suite) {
 	delete(r.packages, e.Package)
 	for _, l := range s.lines {
-		if l.test == "" && (e.Action == "fail" || closes(l.text)) || e.Action == "fail" && !progress(l.text) {
+		if l.test == "" && (e.Action == "fail" || closes(l.text)) || e.Action == "fail" && !progress(l.text) || isNote(l.text) {
 			fmt.Fprint(r.to, l.text)
 		}
 	}
@@ -135,8 +135,11 @@ func (s *suite) forget(test string) {
 	if slices.ContainsFunc(s.lines, func(l line) bool { return l.test == test && strings.Contains(l.text, "DATA RACE") }) {
 		return
 	}
-	s.lines = slices.DeleteFunc(s.lines, func(l line) bool { return l.test == test })
+	s.lines = slices.DeleteFunc(s.lines, func(l line) bool { return l.test == test && !isNote(l.text) })
 }
+
+// isNote says whether a line is one that tests print to be read even when they pass, as the seed that was drawn.
+func isNote(text string) bool { return strings.HasPrefix(text, "note: ") }
 
 // closes says whether a line is Go's last one of a package.
 func closes(text string) bool {

@@ -51,6 +51,9 @@ func try(ctx context.Context, words []string, atOnce int, verbose bool) error {
 			survived++
 		}
 		fmt.Printf("%5.1f s  %-21s %s: %s\n", r.Took.Seconds(), m.File, m.Name, by)
+		for _, note := range r.Notes() {
+			fmt.Println("         " + note)
+		}
 		if verbose {
 			fmt.Println(r.Output)
 		}
