@@ -69,7 +69,7 @@ var ofSimulation = []Mutant{
 const model = "integration_test/simulation/scripts.go"
 
 func simulated(name, file string, first Change, also ...Change) Mutant {
-	return Mutant{Name: name, File: file, Old: first.Old, New: first.New, Also: also,
+	return Mutant{Name: "simulation: " + name, File: file, Old: first.Old, New: first.New, Also: also,
 		In: "integration_test/simulation", Tests: []string{"TestSimulation_KeepsEveryPromise"},
 		Env: []string{"FROM=1", "SEEDS=20000", "STOP=1"}}
 }

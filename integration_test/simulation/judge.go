@@ -142,7 +142,7 @@ func (w *world) judge() {
 
 // judgeEvents: durable, an outage costs no attempt, nothing is dropped.
 func (w *world) judgeEvents(in map[uint64]outbox.Info) {
-	newest := uint64(0)
+	var first, newest uint64 // of the newest snapshot: as it was appended first, and as it is now
 	for _, e := range w.events {
 		info, there := in[e.sequence]
 		switch {
@@ -163,7 +163,10 @@ func (w *world) judgeEvents(in map[uint64]outbox.Info) {
 		case there && info.State == outbox.Replayed && !w.replayed[e.sequence]:
 			w.violate("#%d is replayed, by nobody", e.sequence)
 		}
-		if e.snapshot && e.replayOf == 0 {
+		switch {
+		case e.snapshot && e.replayOf == 0:
+			first, newest = e.sequence, e.sequence
+		case e.snapshot && e.replayOf == first:
 			newest = e.sequence
 		}
 	}
