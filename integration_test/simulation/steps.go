@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"bytes"
 	"context"
 	"slices"
 	"time"
@@ -110,7 +109,7 @@ func init() {
 		},
 		"backup": func(w *world, _ Args) {
 			if w.process != nil {
-				w.backup = &copied{w.copyFile(w.process), w.lineage.clone()}
+				w.backup = &copied{w.copyFile(w.process.path), w.lineage.clone()}
 			}
 		},
 		"restore": (*world).restore,
@@ -198,7 +197,7 @@ func (w *world) stopProcess(a Args) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.timers--
-		w.file = w.copyFile(p)
+		w.file = p.path
 		w.booting = false
 		w.bootAfter(a.duration("for"))
 	}()
@@ -244,7 +243,7 @@ func (w *world) restore(a Args) {
 		return
 	}
 	w.kill()
-	w.file = bytes.Clone(w.backup.file)
+	w.file = w.copyFile(w.backup.file)
 	w.lineage = w.backup.lineage.clone()
 	w.rolledBack = append(w.rolledBack, time.Now())
 	w.bootAfter(a.duration("for"))

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand"
 	"os"
@@ -52,8 +53,9 @@ type world struct {
 	process  *process // nil while it is down
 	booting  bool
 	diskFull bool
-	paused   bool // the relay is, and one that is started again is not
-	file     []byte
+	paused   bool   // the relay is, and one that is started again is not
+	file     string // that the next process begins with; "": it makes one
+	copies   int    // of files, ever
 	backup   *copied
 	dieIn    int // the process dies at this many calls of its outbox from now; 0: it does not
 	dieFor   time.Duration
@@ -112,7 +114,7 @@ func (d *drain) fence() {
 
 // copied is an outbox file as it was once.
 type copied struct {
-	file    []byte
+	file    string
 	lineage lineage
 }
 
@@ -218,8 +220,8 @@ func (w *world) prepare() {
 func (w *world) boot() {
 	w.number++
 	p := &process{number: w.number, path: filepath.Join(w.dir, fmt.Sprint("outbox-", w.number, ".db"))}
-	if w.file != nil {
-		if err := os.WriteFile(p.path, w.file, 0o600); err != nil {
+	if w.file != "" {
+		if err := os.Rename(w.file, p.path); err != nil {
 			w.violate("the simulation: %v", err)
 			return
 		}
@@ -273,7 +275,7 @@ func (w *world) kill() {
 		return
 	}
 	w.trace("process %d dies", p.number)
-	w.file = w.copyFile(p)
+	w.file = w.copyFile(p.path)
 	p.relay.fence()
 	w.process = nil
 	go func() {
@@ -283,12 +285,25 @@ func (w *world) kill() {
 	}()
 }
 
-func (w *world) copyFile(p *process) []byte {
-	b, err := os.ReadFile(p.path)
+// copyFile copies a file as it is at this moment.
+func (w *world) copyFile(path string) (copied string) {
+	w.copies++
+	copied = filepath.Join(w.dir, fmt.Sprint("copy-", w.copies, ".db"))
+	from, err := os.Open(path)
+	if err != nil {
+		w.violate("the simulation: %v", err)
+		return ""
+	}
+	defer from.Close()
+	to, err := os.Create(copied)
+	if err == nil {
+		_, err = io.Copy(to, from)
+		err = errors.Join(err, to.Close())
+	}
 	if err != nil {
 		w.violate("the simulation: %v", err)
 	}
-	return b
+	return copied
 }
 
 // bootAfter starts the process again some time after it has died.
