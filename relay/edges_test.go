@@ -127,7 +127,7 @@ func (s *source) Prune(ctx context.Context) (int, error) {
 type target struct {
 	relay.Target
 	publish   func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error)
-	republish func(next func() (relay.Reply, error)) (relay.Reply, error)
+	republish func(next func() (relay.Reply, error), b relay.Batch) (relay.Reply, error)
 	restore   func(next func() (relay.Reply, error)) (relay.Reply, error)
 	newest    func(next func() ([]relay.Entry, error)) ([]relay.Entry, error)
 	buffers   func(next func() ([]relay.Buffer, error)) ([]relay.Buffer, error)
@@ -201,7 +201,7 @@ func (t *target) Republish(ctx context.Context, b relay.Batch) (relay.Reply, err
 	if t.republish == nil {
 		return next()
 	}
-	return t.republish(next)
+	return t.republish(next, b)
 }
 
 func (t *target) Restore(ctx context.Context, r relay.Repair) (relay.Reply, error) {

@@ -47,12 +47,10 @@ type lane struct {
 	failing    bool // the last call failed
 	reloads    int  // how often in a row Redis did not know the scripts
 	suspect    suspect
-	misfit     suspect         // that perhaps cannot be added to the stream again
-	misfits    map[uint64]bool // that cannot
-	redoFails  int             // how often the tail could not be published again, in a row
-	redoLost   map[uint64]bool // events of the tail that cannot be, by themselves
-	origins    int64           // Relay.origins when the position was read
-	turns      int             // steps since an event was carried, or the lane rested
+	unadded    misfits // that cannot be added to the stream again
+	unsaid     misfits // that cannot be published again
+	origins    int64   // Relay.origins when the position was read
+	turns      int     // steps since an event was carried, or the lane rested
 }
 
 // restless is how many steps in a row may lead nowhere before the lane takes a rest: getting ready after the worst outage
@@ -254,8 +252,8 @@ func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
 	}
 	if err != nil {
 		l.suspect.acquit()
-		l.misfit.acquit()
-		l.redoFails = 0
+		l.unadded.suspect.acquit()
+		l.unsaid.suspect.acquit()
 		return Reply{}, err
 	}
 	l.heard(replies[0], began)

@@ -209,6 +209,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		return true, nil
 	}
 	count, bytes := 0, int64(0)
+	l.unsaid.of(run)
 	for after := from - 1; ; {
 		entries, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
 		if err != nil {
@@ -219,14 +220,12 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		}
 		after = entries[len(entries)-1].Sequence
 		b := l.batch()
-		b.Run = run
-		for _, e := range entries {
-			if e.Err == nil && !l.redoLost[e.Sequence] {
-				b.Events = append(b.Events, e)
-			}
-		}
+		b.Run, b.Events = run, l.unsaid.sift(entries)
 		if len(b.Events) == 0 {
 			continue
+		}
+		if first := b.Events[0].Sequence; l.unsaid.suspect.alone(first) {
+			after = first
 		}
 		size := sizes([]Batch{b})
 		sent, err := l.r.flow.take(ctx, size, &l.express, l.slowed)
@@ -240,11 +239,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		case err != nil:
 			f := classify(err)
 			if f.suspect {
-				if l.redoFails++; l.redoFails >= l.r.opts.MaxRetries && l.testify(ctx, run, OK) {
-					l.log.Error("gives up publishing again what subscribers may have missed when Redis died: Redis takes everything else",
-						"from", b.Events[0].Sequence, "through", after, "error", err)
-					l.giveUp(b.Events) // and go on with the rest
-				}
+				l.misfit(ctx, &l.unsaid, b.Events, "publishing", OK)
 			}
 			return false, f
 		case reply.Outcome == Refused:
@@ -254,19 +249,8 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		}
 		count, bytes = count+reply.Published, bytes+size
 	}
-	l.tail, l.redoFails, l.redoLost = tail{}, 0, nil
+	l.tail, l.unsaid = tail{}, misfits{}
 	l.tail.add(from, bytes, time.Now())
 	l.log.Info("Redis has died and is back: published again what its subscribers may have missed", "from", from, "through", through, "events", count)
 	return true, nil
-}
-
-// giveUp leaves events out when the tail is published again.
-func (l *lane) giveUp(events []outbox.Entry) {
-	if l.redoLost == nil {
-		l.redoLost = map[uint64]bool{}
-	}
-	for _, e := range events {
-		l.redoLost[e.Sequence] = true
-	}
-	l.redoFails = 0
 }

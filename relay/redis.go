@@ -272,7 +272,7 @@ func (r *Redis) Newest(ctx context.Context, channel string, before string) ([]En
 			return nil, fmt.Errorf("script answered %d values, expected four for each entry", len(values))
 		}
 		e := Entry{ID: v[0], Origin: v[1]}
-		if sequence, err := strconv.ParseUint(v[2], 10, 64); err == nil {
+		if sequence, err := strconv.ParseUint(v[2], 10, 64); err == nil && v[3] != "" {
 			e.Mark = outbox.Mark{Sequence: sequence, MessageID: v[3]}
 		}
 		list = append(list, e)

@@ -42,25 +42,34 @@ func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) erro
 		l.inherited = true
 		return nil
 	}
-	_, done, err := l.refill(ctx, reply, p)
+	_, done, err := l.readd(ctx, reply, held)
 	l.inherited = done
 	return err
 }
 
-// refill sets the marks to what is accepted, after adding to the stream what it has lost: without PUBLISH, for subscribers had
-// it. Each call moves the marks, if nobody else has done so meanwhile: whoever is interrupted, or comes second, looks
-// again and goes on from there; then done is false.
+// refill gives Redis back what it has lost: events in the stream, and the marks.
 func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (readded int, done bool, err error) {
+	if l.stream == nil {
+		return l.readd(ctx, reply, outbox.Mark{})
+	}
+	held, known, err := l.held(ctx, reply.Added, p)
+	if err != nil {
+		return 0, false, err
+	}
+	if !known {
+		return 0, false, l.newOrigin(ctx, held)
+	}
+	return l.readd(ctx, reply, held)
+}
+
+// readd sets the marks to what is accepted, after adding to the stream what follows the last event that it holds: without
+// PUBLISH, for subscribers had it. Each call moves the marks, unless another relay has done so meanwhile: one that is interrupted,
+// or comes second, looks again and goes on from there; then done is false.
+func (l *lane) readd(ctx context.Context, reply Reply, held outbox.Mark) (readded int, done bool, err error) {
+	l.unadded.of(reply.Run)
 	goal := Marks{Published: l.progress.Accepted}
 	from := goal.Published.Sequence
 	if l.stream != nil {
-		held, known, err := l.held(ctx, reply.Added, p)
-		if err != nil {
-			return 0, false, err
-		}
-		if !known {
-			return 0, false, l.newOrigin(ctx, held)
-		}
 		oldest, err := l.r.source.Back(ctx, l.topic, from, l.stream.MaxLen)
 		if err != nil {
 			return 0, false, err
@@ -82,7 +91,7 @@ func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (read
 		case err != nil:
 			f := classify(err)
 			if f.suspect && len(events) > 0 {
-				l.suspectMisfit(ctx, reply.Run, events[0].Sequence, from)
+				l.misfit(ctx, &l.unadded, events, "adding", OK, Lost, Gone)
 			}
 			return readded, false, f
 		case answer.Outcome == Refused:
@@ -91,26 +100,13 @@ func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (read
 			return readded, false, nil // somebody else has changed it
 		}
 		readded += len(events)
-		l.misfit.acquit()
+		l.unadded.suspect.acquit()
 		if at = step.Set; at.Published == goal.Published {
-			l.misfit, l.misfits = suspect{}, nil
+			l.unadded = misfits{}
 			return readded, true, nil
 		}
 	}
 	return readded, false, nil
-}
-
-// suspectMisfit takes note of a step that failed, perhaps by the fault of an event that Redis does not take any more: one that
-// fails alone as often as an event may fail, while everything else succeeds, is left out of the stream.
-func (l *lane) suspectMisfit(ctx context.Context, run string, first, last uint64) {
-	if alone := l.misfit.blame(first, last); !alone || l.misfit.times < l.r.opts.MaxRetries || !l.testify(ctx, run, OK, Lost, Gone) {
-		return
-	}
-	l.log.Error("gives up adding an event to its stream again: Redis takes everything else", "sequence", first)
-	if l.misfits == nil {
-		l.misfits = map[uint64]bool{}
-	}
-	l.misfits[first] = true
 }
 
 // held is the last event of this file that the stream was given, under whatever origin: as its entries tell, or its mark when the
@@ -152,6 +148,9 @@ func (l *lane) gave(ctx context.Context, e Entry, ours bool, p outbox.Position) 
 	if ours {
 		return l.knows(ctx, e.Mark, p)
 	}
+	if e.Mark.Sequence <= p.PrunedTo || e.Mark.Sequence > p.Last {
+		return false, nil // it has no such event to compare with
+	}
 	id, err := l.r.source.MessageID(ctx, l.topic, e.Mark.Sequence)
 	return id != "" && id == e.Mark.MessageID, err
 }
@@ -165,10 +164,7 @@ func (l *lane) missing(ctx context.Context, after uint64) ([]outbox.Entry, error
 			return nil, err
 		}
 		after = events[len(events)-1].Sequence
-		events = slices.DeleteFunc(events, func(e outbox.Entry) bool { return e.Err != nil || l.misfits[e.Sequence] })
-		if len(events) > 0 && l.misfit.alone(events[0].Sequence) {
-			events = events[:1]
-		}
+		events = l.unadded.sift(events)
 		if len(events) > 0 {
 			return events, nil
 		}

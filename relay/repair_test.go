@@ -107,7 +107,7 @@ func TestAnOutboxThatFailsWhileAStreamIsRepaired(t *testing.T) {
 		"when the newest entry is looked up": {"MessageID", (*rig).amnesia, func(front *target, fail func()) {
 			front.newest = func(func() ([]relay.Entry, error)) ([]relay.Entry, error) {
 				fail()
-				return []relay.Entry{{ID: "1-1", Origin: "any", Mark: outbox.Mark{Sequence: 77, MessageID: "x"}}}, nil
+				return []relay.Entry{{ID: "1-1", Origin: "any", Mark: outbox.Mark{Sequence: 1, MessageID: "x"}}}, nil
 			}
 		}},
 		"when what is missing is read": {"Read", (*rig).amnesia, func(front *target, fail func()) {

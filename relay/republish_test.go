@@ -19,7 +19,7 @@ func TestATailIsNotGivenUpBecauseRedisDiesWhileItIsPublishedAgain(t *testing.T) 
 	sub := r.subscribe(redistest.SubscriberOptions{})
 	front := r.front()
 	var calls atomic.Int64
-	front.republish = func(next func() (relay.Reply, error)) (relay.Reply, error) {
+	front.republish = func(next func() (relay.Reply, error), _ relay.Batch) (relay.Reply, error) {
 		if calls.Add(1) <= relay.DefaultMaxRetries+1 {
 			r.server.Kill()
 			r.server.Start()
@@ -49,7 +49,7 @@ func TestALargeTailWhoseAnswerIsCutOffComesAgainOnce(t *testing.T) {
 	sub := r.subscribe(redistest.SubscriberOptions{})
 	front := r.front()
 	var calls atomic.Int64
-	front.republish = func(next func() (relay.Reply, error)) (relay.Reply, error) {
+	front.republish = func(next func() (relay.Reply, error), _ relay.Batch) (relay.Reply, error) {
 		reply, err := next()
 		if calls.Add(1) == 3 {
 			return relay.Reply{}, errors.New("cut off")

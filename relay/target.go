@@ -21,7 +21,7 @@ type Target interface {
 	Republish(ctx context.Context, b Batch) (Reply, error)
 	// Restore replaces a mark that Redis has lost, and adds events to the stream, if it still is what was reported.
 	Restore(ctx context.Context, r Repair) (Reply, error)
-	// Newest lists some of the newest entries of the channel's stream, whoever added them, the latest first: from the end, or from
+	// Newest lists some of the newest entries of the channel's stream, of all outboxes, the latest first: from the end, or from
 	// before the entry with an ID on. None means that there are no more.
 	Newest(ctx context.Context, channel string, before string) ([]Entry, error)
 	// Lives says whether the Redis process of a run is alive as a master of the Cluster: then its slots have moved to another

@@ -41,7 +41,7 @@ func (m *memoryRedis) kill() { m.change(func() { m.down = true }) }
 // start is another process.
 func (m *memoryRedis) start() { m.change(func() { m.down, m.run = false, m.run+1 }) }
 
-// cut breaks the network, and heal mends it.
+// cut breaks the network, and heal ends that.
 func (m *memoryRedis) cut()  { m.change(func() { m.down = true }) }
 func (m *memoryRedis) heal() { m.change(func() { m.down = false }) }
 
@@ -152,7 +152,7 @@ func (m *memoryRedis) Buffers(context.Context) ([]relay.Buffer, error) {
 	return nil, nil
 }
 
-// virtual is a rig whose Redis is in memory, and whose time passes only while nobody has anything to do. The outbox is a real one.
+// virtual is a rig whose Redis is in memory, and whose time passes only while no goroutine has anything to do. The outbox is a real one.
 type virtual struct {
 	*rig
 	redis *memoryRedis

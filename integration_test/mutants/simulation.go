@@ -71,5 +71,5 @@ const model = "integration_test/simulation/scripts.go"
 func simulated(name, file string, first Change, also ...Change) Mutant {
 	return Mutant{Name: "simulation: " + name, File: file, Old: first.Old, New: first.New, Also: also,
 		In: "integration_test/simulation", Tests: []string{"TestSimulation_KeepsEveryPromise"},
-		Env: []string{"FROM=1", "SEEDS=20000", "STOP=1"}}
+		Env: []string{"FROM=1", "SEEDS=3000", "STOP=1"}}
 }

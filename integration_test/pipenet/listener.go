@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Listener is a net.Listener at a loopback address that nobody else can reach. Connections have no buffers: what one side
+// Listener is a net.Listener at a loopback address that no other process can reach. Connections have no buffers: what one side
 // writes, the other one reads at once, or the writer waits.
 type Listener struct {
 	conns  chan net.Conn

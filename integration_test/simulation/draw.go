@@ -221,8 +221,12 @@ func (d *draw) rollback() (string, Args) {
 }
 
 func (d *draw) pauses() (string, Args) {
-	if d.chance(20) {
+	switch d.IntN(5) {
+	case 0:
 		return "retry-now", Args{}
+	case 1:
+		return "backlog-pause", args("topic", d.topic(), "n", 300+d.IntN(1500), "in", d.between(0, 2*time.Millisecond), "for", d.between(30*time.Second, 2*time.Minute),
+			"discard", one(d, 20, 100))
 	}
 	return "pause", args("for", d.away())
 }

@@ -149,7 +149,7 @@ func (w *world) obstacle(topic string) string {
 		return "too few subscribers"
 	}
 	for _, c := range s.clients {
-		if c.present && (c.rate < promptRate || len(c.buffer) > 0) {
+		if c.drain(s.clock()); c.present && (c.rate < promptRate || c.waiting() > 0) {
 			return "slow subscriber"
 		}
 	}

@@ -161,7 +161,7 @@ func (w *world) judgeEvents(in map[uint64]outbox.Info) {
 		case there && (info.State == outbox.Parked || info.State == outbox.Pending):
 			w.violate("#%d could be published, and is %s: %s", e.sequence, info.State, info.LastError)
 		case there && info.State == outbox.Replayed && !w.replayed[e.sequence]:
-			w.violate("#%d is replayed, by nobody", e.sequence)
+			w.violate("#%d is replayed, and no operator did that", e.sequence)
 		}
 		switch {
 		case e.snapshot && e.replayOf == 0:
@@ -174,8 +174,8 @@ func (w *world) judgeEvents(in map[uint64]outbox.Info) {
 		w.violate("bounded: the newest snapshot, #%d, was pruned", newest)
 	}
 	for _, info := range in {
-		if info.State == outbox.Parked && !w.poison[info.MessageID] {
-			w.violate("#%d is parked, and nothing is wrong with it: %s", info.Sequence, info.LastError)
+		if !w.poison[info.MessageID] && (info.State == outbox.Parked || info.Attempts > 0) {
+			w.violate("#%d is %s with %d attempts, and nothing is wrong with it: %s", info.Sequence, info.State, info.Attempts, info.LastError)
 		}
 	}
 }
@@ -211,7 +211,7 @@ func (w *world) judgeCauses() {
 	if w.alerted["redis_amnesia"] > 0 && len(w.server.losses) == 0 {
 		w.violate("Redis is said to have forgotten something, and it has not")
 	}
-	if most := 3000 + 400*int(time.Since(w.began)/time.Minute) + 60*len(w.server.log); w.calls > most {
+	if most := 3000 + 1000*int(time.Since(w.began)/time.Minute) + 60*len(w.server.log); w.calls > most {
 		w.violate("%d calls of Redis in %v for %d publications", w.calls, time.Since(w.began), len(w.server.log))
 	}
 }

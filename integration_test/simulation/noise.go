@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// noise draws how long things take. Each caller has a source of its own, so that what it gets depends on nobody else.
+// noise draws how long things take. Each caller has a source of its own, so that what it gets depends on no other.
 type noise struct {
 	seed uint64
 

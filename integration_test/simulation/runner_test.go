@@ -18,7 +18,7 @@ import (
 )
 
 // A test that runs schedules has them run by processes of their own: random numbers that the program draws by itself are the process's,
-// so that one run at a time is repeatable; and a run that never ends, or ends the process, is told by its seed.
+// so that one run at a time is repeatable; and of a run that never ends, or ends the process, the seed is known.
 const (
 	rangeEnv    = "SIMULATION_RANGE"           // FIRST:NUMBER of seeds
 	scheduleEnv = "SIMULATION_SCHEDULE"        // the name of a file
@@ -39,8 +39,8 @@ type report struct {
 	Calls      int
 }
 
-// patience is how long one run may take on the slowest machine.
-const patience = 5 * time.Minute
+// endless is what no run takes, on the slowest machine.
+const endless = 5 * time.Minute
 
 // TestSimulationProcess is such a process. It does nothing when it is run with the other tests.
 func TestSimulationProcess(t *testing.T) {
@@ -48,9 +48,7 @@ func TestSimulationProcess(t *testing.T) {
 	_, trace := os.LookupEnv(traceEnv)
 	run := func(s Schedule) {
 		require.NoError(t, tell.Encode(report{Begins: s.Seed}))
-		watch := time.AfterFunc(patience, func() { panic(fmt.Sprintf("seed %d does not come to an end", s.Seed)) })
 		result := runIn(t, s, trace)
-		watch.Stop()
 		r := report{Seed: s.Seed, Violations: result.Violations, Trace: result.Trace, Virtual: result.Virtual, Events: result.Events, Calls: result.Calls}
 		if _, hurry := os.LookupEnv(stopEnv); len(r.Violations) > 0 && hurry {
 			r.Schedule = s.String()
@@ -95,6 +93,8 @@ func runIn(t *testing.T, s Schedule, trace bool) Result {
 	dir, err := os.MkdirTemp(parent, "matchrelay-simulation-")
 	require.NoError(t, err)
 	defer os.RemoveAll(dir)
+	watch := time.AfterFunc(endless, func() { panic(fmt.Sprintf("seed %d does not come to an end:\n%v", s.Seed, s)) })
+	defer watch.Stop()
 	return Run(t, s, dir, trace)
 }
 

@@ -90,7 +90,7 @@ func (s *server) start(kept store) {
 	s.frozen = time.Time{}
 	s.starts = append(s.starts, start{s.run, s.started})
 	s.replace(kept)
-	s.history = nil
+	s.history = history{{store: s.store.clone()}} // as old as can be: it is persisted, and replicas have it
 	s.history.keep(time.Now(), s.store)
 	for _, c := range s.clients {
 		c.from = s.started.Add(c.back)

@@ -1,6 +1,6 @@
 package simulation
 
-// Shrink takes steps, subscribers and settings away from a schedule for as long as what is left still fails.
+// Shrink takes steps, subscribers and events away from a schedule for as long as what is left still fails.
 func Shrink(s Schedule, fails func(Schedule) bool) Schedule {
 	for changed := true; changed; {
 		changed = false

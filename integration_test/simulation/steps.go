@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -122,12 +123,19 @@ func init() {
 			w.paused = true
 			d := p.relay
 			d.relay.Pause()
+			if percent := a.number("discard"); percent > 0 {
+				w.after(a.duration("for")/2, func() { w.discard(a.with("percent", strconv.Itoa(percent))) })
+			}
 			w.after(a.duration("for"), func() {
 				if w.process == p && p.relay == d {
 					w.paused = false
 				}
 				d.relay.Resume()
 			})
+		},
+		"backlog-pause": func(w *world, a Args) { // in the middle of a backlog, of which some is discarded meanwhile
+			w.append(a.text("topic"), a.number("n"), 200, false)
+			w.after(a.duration("in"), func() { verbs["pause"](w, a) })
 		},
 		"retry-now": func(w *world, _ Args) {
 			if w.process != nil {

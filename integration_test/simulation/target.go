@@ -38,7 +38,7 @@ func callLimit(bytes int) time.Duration { return 5*time.Second + time.Duration(b
 var (
 	errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	errReset   = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
-	errGone    = errors.New("the relay is dead") // for calls that nobody will hear of any more
+	errGone    = errors.New("the relay is dead") // for calls whose answers no one waits for any more
 )
 
 // target is a relay's way to Redis: a relay.Target.

@@ -69,7 +69,7 @@ type world struct {
 	lineage
 	facts
 
-	telling    sync.Mutex // for what is told while somebody else has mu
+	telling    sync.Mutex // for what is traced while another goroutine has mu
 	violations []string   // guarded by telling
 	lines      []string   // guarded by telling: the trace, when it is wanted
 	tracing    bool
@@ -164,7 +164,7 @@ func (w *world) trace(format string, args ...any) {
 	}
 }
 
-// run takes the steps, then mends everything, waits until all is delivered, and judges.
+// run takes the steps, then ends every fault, waits until all is delivered, and judges.
 func (w *world) run() {
 	w.prepare()
 	for _, step := range w.schedule.Steps {

@@ -158,6 +158,9 @@ func (h *holder) ask(ctx context.Context, what string, within time.Duration) (he
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.answers[number] == nil { // the answer came together with what has ended the wait
+		answered = true
+	}
 	delete(h.answers, number)
 	return h.health, answered
 }

@@ -22,7 +22,7 @@ type virtual struct {
 	socket *pipenet.Listener
 }
 
-// virtually runs a test with limits, and a lease, that pass in virtual time only: while nobody has anything to do.
+// virtually runs a test with limits, and a lease, that pass in virtual time only: while no goroutine has anything to do.
 func virtually(t *testing.T, opts Options, lim limits, test func(t *testing.T, v virtual)) {
 	t.Helper()
 	compress(t)
