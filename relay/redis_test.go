@@ -262,7 +262,9 @@ func TestFailuresWhileRedisIsRepaired(t *testing.T) {
 	front := r.front()
 	var restores, republishes atomic.Int64
 	front.restore = func(next func() (relay.Reply, error)) (relay.Reply, error) { return cut(next, restores.Add(1)) }
-	front.republish = func(next func() (relay.Reply, error), _ relay.Batch) (relay.Reply, error) { return cut(next, republishes.Add(1)) }
+	front.republish = func(next func() (relay.Reply, error), _ relay.Batch) (relay.Reply, error) {
+		return cut(next, republishes.Add(1))
+	}
 	fail := front.mute("test:news")
 	r.startTarget(quick(), front)
 	r.addMany("news", 5)

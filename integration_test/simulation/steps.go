@@ -283,7 +283,7 @@ func (w *world) discard(a Args) {
 		return
 	}
 	// What is in flight may be published still.
-	quiet := w.paused && time.Since(w.pausedAt) > 2*callLimit(1<<20) || !w.server.up && time.Since(w.downAt) > time.Minute
+	quiet := w.flying == 0 && w.paused && time.Since(w.pausedAt) > 2*callLimit(1<<20) || w.flying == 0 && !w.server.up && time.Since(w.downAt) > time.Minute
 	for _, info := range list {
 		if _, now, err := p.box.Get(context.Background(), info.Sequence); err == nil && now.State == outbox.Discarded && slices.Contains(chosen, info.Sequence) {
 			w.discarded[info.Sequence] = info.MessageID

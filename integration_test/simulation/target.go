@@ -64,6 +64,7 @@ func call[T any](t target, caller string, bytes int, run func(s *server) (T, err
 	t.w.mu.Lock()
 	f := t.w.net.take()
 	t.w.calls++
+	t.w.flying++
 	t.w.mu.Unlock()
 	source := t.w.noise.of(fmt.Sprint("target ", t.d.number, " ", caller)) // all is drawn now: several calls may go on at one instant, when Redis thaws
 	way := func() time.Duration {
@@ -73,6 +74,9 @@ func call[T any](t target, caller string, bytes int, run func(s *server) (T, err
 	t.w.trace("call %s %v", caller, j)
 	go func() {
 		value, err := travel(t, j, run)
+		t.w.mu.Lock()
+		t.w.flying--
+		t.w.mu.Unlock()
 		answers <- answer[T]{value, err}
 	}()
 	timer := time.NewTimer(callLimit(bytes))

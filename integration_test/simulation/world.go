@@ -62,6 +62,7 @@ type world struct {
 	redisIn  int // Redis dies when it has run this many calls more
 	redisFor time.Duration
 	calls    int // to Redis, ever
+	flying   int // of those, on their way
 	timers   int // things that are still to happen by themselves
 	number   int // of processes that were started
 	relays   int // that were
