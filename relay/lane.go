@@ -30,6 +30,7 @@ type lane struct {
 	sent       uint64          // every event up to here is accepted, parked or discarded
 	progress   outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
 	unheard    []uint64        // accepted, but heard by nobody; not settled yet
+	unflushed  int             // how many that no one heard were settled since the last flush
 	added      outbox.Mark     // what the stream has beyond progress.Accepted; the file knows it
 	stream     *Stream         // nil: no stream
 	express    int64           // see flow
@@ -175,8 +176,18 @@ func (l *lane) settle(ctx context.Context) error {
 	l.progress.TailFrom = l.tail.from()
 	err := l.r.source.Settle(context.WithoutCancel(ctx), outbox.Receipt{Topic: l.topic, Through: l.sent, Unheard: l.unheard,
 		Origin: l.origin, Progress: l.progress})
-	if err == nil {
-		l.unheard = nil
+	if err != nil {
+		return err
+	}
+	l.unflushed += len(l.unheard)
+	if l.unheard = nil; l.unflushed <= keptUnheard-pipelineDepth*batchEvents {
+		return nil
+	}
+	// Redis keeps what no one heard for the next relay, should this one die, but no more than that: the file must know of it by then.
+	if err = l.r.source.Flush(context.WithoutCancel(ctx)); err == nil {
+		l.unflushed = 0
+	} else if errors.Is(err, outbox.ErrDiskFull) {
+		return nil
 	}
 	return err
 }

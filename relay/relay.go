@@ -97,6 +97,7 @@ const (
 	batchEvents   = 200     // events in one script call: a long script blocks Redis for everybody
 	batchBytes    = 1 << 20 // bytes in one script call; one larger event goes alone
 	pipelineDepth = 4       // calls in one round trip
+	keptUnheard   = 1000    // how many events that no one heard publish.lua keeps beside the mark
 	receiverPoll  = 250 * time.Millisecond
 	lookEvery     = time.Second // the least time between two looks at the output buffers for the tail's sake
 	// tailWindow is how long before its death a Redis process may have accepted an event that it never pushed down the sockets

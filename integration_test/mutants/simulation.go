@@ -24,7 +24,7 @@ var ofSimulation = []Mutant{
 	simulated("the tail is not published again", "relay/recover.go",
 		Change{"	if restarted() {\n", "	if restarted() && ctx.Err() != nil {\n"}),
 	simulated("the tail is published again in no order", "relay/recover.go",
-		Change{"b.Events = append(b.Events, e)", "b.Events = append([]outbox.Entry{e}, b.Events...)"}),
+		Change{"		b.Run, b.Events = run, l.unsaid.sift(entries)\n", "		b.Run, b.Events = run, l.unsaid.sift(entries)\n		for i, j := 0, len(b.Events)-1; i < j; i, j = i+1, j-1 {\n			b.Events[i], b.Events[j] = b.Events[j], b.Events[i]\n		}\n"}),
 	simulated("the origin is not renewed after a rollback", "relay/recover.go",
 		Change{"	case !known:\n		return l.newOrigin(ctx, found)\n", "	case !known:\n		l.progress.Accepted = found\n"}),
 	simulated("former subscribers are not waited for", "relay/recover.go",

@@ -125,7 +125,7 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 				continue
 			}
 			got[p.event] = true
-			if p.sequence < newest[p.key] && w.poison[p.event] == false && len(w.rolledBack) == 0 {
+			if p.sequence < newest[p.key] && !w.poison[p.event] && len(w.rolledBack) == 0 {
 				w.violate("ordered: %s got %s #%d after #%d", c.name, topicOf(p.key.channel), p.sequence, newest[p.key])
 			}
 			newest[p.key] = max(newest[p.key], p.sequence)

@@ -49,9 +49,9 @@ type arrival struct {
 
 // Redis disconnects a Pub/Sub client whose buffer is over the hard limit, or over the soft one for a minute.
 const (
-	hardLimit   = 32 << 20
-	softLimit   = 8 << 20
-	softSeconds = 60 * time.Second
+	hardLimit    = 32 << 20
+	softLimit    = 8 << 20
+	softPatience = 60 * time.Second
 )
 
 func (c *subscriber) connected(now time.Time) bool {
@@ -68,7 +68,7 @@ func (c *subscriber) enqueue(now time.Time, publication int, bytes int64) {
 	} else if c.over.IsZero() {
 		c.over = now
 	}
-	if waiting > hardLimit || !c.over.IsZero() && now.Sub(c.over) > softSeconds {
+	if waiting > hardLimit || !c.over.IsZero() && now.Sub(c.over) > softPatience {
 		c.thrown++
 		c.disconnect(now)
 		c.from = now.Add(c.back)

@@ -133,7 +133,8 @@ func Run(t *testing.T, s Schedule, dir string, trace bool) (result Result) {
 	if err := warmUp(dir); err != nil {
 		t.Fatal(err)
 	}
-	rand.Seed(int64(s.Seed)) //nolint:staticcheck // the program's own jitter, repeatable where GODEBUG=randseednop=0 is set
+	//lint:ignore SA1019 the program's own jitter comes from there, and is repeatable where GODEBUG=randseednop=0 is set
+	rand.Seed(int64(s.Seed))
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{schedule: s, dir: dir, noise: newNoise(s.Seed), began: time.Now(), over: make(chan struct{}), tracing: trace}
 		w.run()
