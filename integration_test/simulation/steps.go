@@ -240,8 +240,9 @@ func (w *world) nextRelay(p *process) {
 // has sent to Redis may arrive when the next one is at work.
 func (w *world) handOver(Args) {
 	if p := w.process; p != nil && !p.waiting {
+		p.waiting = true
 		p.relay.fence()
-		w.nextRelay(p)
+		w.after(0, func() { w.nextRelay(p) })
 	}
 }
 
@@ -286,7 +287,7 @@ func (w *world) discard(a Args) {
 	quiet := w.flying == 0 && w.paused && time.Since(w.pausedAt) > 2*callLimit(1<<20) || w.flying == 0 && !w.server.up && time.Since(w.downAt) > time.Minute
 	for _, info := range list {
 		if _, now, err := p.box.Get(context.Background(), info.Sequence); err == nil && now.State == outbox.Discarded && slices.Contains(chosen, info.Sequence) {
-			w.discarded[info.Sequence] = info.MessageID
+			w.discarded[info.Sequence], w.givenUp[info.MessageID] = info.MessageID, true
 			if quiet {
 				w.silenced[info.MessageID] = time.Now()
 			}
