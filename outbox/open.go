@@ -89,7 +89,7 @@ func Open(path string, opts Options) (*Outbox, error) {
 	o := newOutbox(db, opts)
 	o.owned, o.identity, o.file = true, identity, file
 	err = cmp.Or(o.checkIdentity(), o.checkFormat())
-	if err == nil && !opts.readOnly { // before anything is promised; now that it is locked, nobody puts another one in its place
+	if err == nil && !opts.readOnly { // before anything is promised; now that it is locked, no other process replaces it
 		err = syncFound(filepath.Dir(path))
 	}
 	if err != nil {

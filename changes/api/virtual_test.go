@@ -27,7 +27,7 @@ func (w withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Transport.RoundTrip(r)
 }
 
-// virtually runs a test of an API that is served on a port in memory, under limits that pass in virtual time only: while nobody
+// virtually runs a test of an API that is served on a port in memory, under limits that pass in virtual time only: while no goroutine
 // has anything to do.
 func virtually(t *testing.T, opts Options, test func(t *testing.T, g *rig)) {
 	t.Helper()

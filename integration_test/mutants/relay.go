@@ -20,7 +20,7 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestAfterParkingAnEventTheNextIsNoAmnesia"},
 	},
 	{
-		Name: "what nobody heard is not counted",
+		Name: "what no one heard is not counted",
 		File: "relay/publish.go",
 		Old:  "\tl.unheard = append(l.unheard, reply.Unheard...)\n", New: "",
 		In: "relay", Tests: []string{"TestWhatNobodyHearsIsCountedAndCanBeReplayed"},
@@ -32,7 +32,7 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestTail_CountsASignOfLifeFromWhenItWasAskedFor"},
 	},
 	{
-		Name: "what nobody heard is not counted when the answer was lost",
+		Name: "what no one heard is not counted when the answer was lost",
 		File: "relay/recover.go",
 		Old:  "\t\tl.unheard = append(l.unheard, reply.Unheard...)\n", New: "",
 		In: "relay", Tests: []string{"TestWhatNobodyHeardIsKnownEvenWhenTheAnswerWasCutOff"},
