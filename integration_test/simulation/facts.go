@@ -39,9 +39,9 @@ type facts struct {
 	made       int // events that were made
 	alerted    map[string]int
 	poison     map[string]bool // message IDs of events that Redis does not take
-	everFaulty map[string]bool // faults that Redis ever had
+	faulty     []*faultTime    // what was wrong with Redis, and when
 	givenUp    map[string]bool // message IDs that were ever discarded, in an older copy or not
-	rolledBack []time.Time
+	rolledBack []rollback
 	pausedAt   time.Time
 	downAt     time.Time
 	trouble    map[string]time.Time // when something last stood in a topic's way
@@ -49,15 +49,39 @@ type facts struct {
 	lookedThru int
 	tells      []tell
 	looks      []look
+	loads      map[load]loaded
 }
+
+// faultTime is how long Redis had a fault.
+type faultTime struct {
+	name     string
+	from, to time.Time // to is zero while it lasts
+}
+
+// rollback is when an older copy was put in the place of the file, and when that copy was taken.
+type rollback struct{ taken, at time.Time }
 
 // tell is an answer of Redis that reached a relay.
 type tell struct {
-	at        time.Time // when the relay had asked
-	relay     int
-	run       string
-	channel   string
-	receivers int
+	asked, told time.Time
+	relay       int
+	run         string
+	insisted    bool // the relay had asked this very run, after it had got ready for it
+	channel     string
+	origin      string
+	mark        uint64 // the sequence of the mark that Redis answered with
+	receivers   int
+}
+
+// load is a relay's first look at where a topic stands in the file, and loaded what it found.
+type load struct {
+	relay int
+	topic string
+}
+
+type loaded struct {
+	at       time.Time
+	tailFrom uint64
 }
 
 // look is a CLIENT LIST that reached a relay.
@@ -70,7 +94,7 @@ type look struct {
 func (w *world) initFacts() {
 	w.givenUp = map[string]bool{}
 	w.discarded, w.replayed = map[uint64]string{}, map[uint64]bool{}
-	w.alerted, w.poison, w.everFaulty, w.published = map[string]int{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	w.alerted, w.poison, w.published, w.loads = map[string]int{}, map[string]bool{}, map[string]bool{}, map[load]loaded{}
 	w.silenced, w.trouble = map[string]time.Time{}, map[string]time.Time{}
 	w.note()
 }
@@ -110,12 +134,62 @@ func (w *world) poisoned(b relay.Batch) bool {
 }
 
 // told takes note of answers that reached a relay.
-func (w *world) told(d *drain, asked time.Time, channel string, replies []relay.Reply) {
+func (w *world) told(d *drain, asked time.Time, batches []relay.Batch, replies []relay.Reply) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, reply := range replies {
-		w.tells = append(w.tells, tell{asked, d.number, reply.Run, channel, reply.Receivers})
+	for i, reply := range replies {
+		b := batches[i]
+		w.tells = append(w.tells, tell{asked, time.Now(), d.number, reply.Run, b.Run != "" && b.Run == reply.Run,
+			b.Channel, b.Origin, reply.Mark.Sequence, reply.Receivers})
 	}
+}
+
+// hasLoaded takes note of where a relay found that a topic stands.
+func (w *world) hasLoaded(d *drain, topic string, p outbox.Position) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := (load{d.number, topic}); w.loads[l].at.IsZero() {
+		w.loads[l] = loaded{time.Now(), p.Progress.TailFrom}
+	}
+}
+
+// fault gives Redis a fault, and takes it away.
+func (w *world) fault(name string) {
+	w.server.faults[name] = true
+	w.faulty = append(w.faulty, &faultTime{name: name, from: time.Now()})
+}
+
+func (w *world) noFault(name string) {
+	delete(w.server.faults, name)
+	for _, f := range w.faulty {
+		if f.name == name && f.to.IsZero() {
+			f.to = time.Now()
+		}
+	}
+}
+
+func (w *world) noFaults() {
+	for name := range w.server.faults {
+		w.noFault(name)
+	}
+}
+
+// wasFaulty says whether Redis had a fault at any time between two.
+func (w *world) wasFaulty(name string, from, to time.Time) bool {
+	return slices.ContainsFunc(w.faulty, func(f *faultTime) bool {
+		return f.name == name && !f.from.After(to) && (f.to.IsZero() || !f.to.Before(from))
+	})
+}
+
+// setBack says whether an older copy was put in the place of the file between two times.
+func (w *world) setBack(from, to time.Time) bool {
+	return slices.ContainsFunc(w.rolledBack, func(r rollback) bool { return !r.at.Before(from) && !r.at.After(to) })
+}
+
+// unmade says whether the file was replaced after a time by a copy from before it, which does not know what happened then.
+func (w *world) unmade(at time.Time) bool {
+	const margin = time.Minute // what was known of it in memory only
+	return slices.ContainsFunc(w.rolledBack, func(r rollback) bool { return r.at.After(at) && !r.taken.After(at.Add(margin)) })
 }
 
 // looked takes note of what a relay knows of output buffers.

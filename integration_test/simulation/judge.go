@@ -18,7 +18,7 @@ func (w *world) calm() {
 		w.sleepUntil(time.Now().Add(time.Minute))
 		w.mu.Lock()
 	}
-	w.server.faults = map[string]bool{}
+	w.noFaults()
 	w.net = network{}
 	w.diskFull, w.dieIn, w.redisIn = false, 0, 0
 	for _, c := range w.server.clients {
@@ -135,6 +135,7 @@ func (w *world) judge() {
 	w.judgeEvents(in)
 	w.judgePublications()
 	w.judgeSubscribers(in)
+	w.judgeBuffers()
 	w.judgeUnheard(in)
 	w.judgeStreams(in)
 	w.judgeCauses()

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -15,7 +16,7 @@ func (w *world) judgePublications() {
 	holdMax := w.schedule.Settings.duration("holdmax")
 	for _, p := range w.server.log {
 		topic := topicOf(p.key.channel)
-		if least := w.schedule.Settings.number("min." + topic); len(p.heard) < least && holdMax == 0 && !p.again && !w.everFaulty["nonumsub"] {
+		if least := w.schedule.Settings.number("min." + topic); len(p.heard) < least && holdMax == 0 && !p.again && !w.wasFaulty("nonumsub", p.at, p.at) {
 			w.violate("%s #%d was published to %d subscribers, and %d are required", topic, p.sequence, len(p.heard), least)
 		}
 		if at, ok := w.silenced[p.event]; ok && p.at.After(at) {
@@ -42,7 +43,7 @@ func (w *world) judgePublications() {
 			w.violate("ordered: %s #%d was published after #%d", topic, p.sequence, last.sequence)
 		}
 		latest[p.key] = p
-		if owner, ok := owners[p.event+" "+entryID(p.sequence)]; ok && owner != p.key && len(w.rolledBack) == 0 {
+		if owner, ok := owners[p.event+" "+entryID(p.sequence)]; ok && owner != p.key && !w.setBack(w.began, p.at) {
 			w.violate("%s #%d was published under two origins, and the file was never rolled back", topic, p.sequence)
 		}
 		owners[p.event+" "+entryID(p.sequence)] = p.key
@@ -59,50 +60,63 @@ func (w *world) lostBetween(key markKey, from, to time.Time) bool {
 	return false
 }
 
-// judgeRepeat: only what subscribers may have missed is published again. A look that showed empty buffers, and answers of the same run after it,
-// prove that nothing was missed.
+// judgeRepeat: only what subscribers may have missed is published again: what the relay had got to know as taken in the 2 s before Redis was
+// last heard of, or 4 s where nothing else was to be sent, or in the minute before while a look showed that somebody had not read all.
 func (w *world) judgeRepeat(again publication) {
+	topic := topicOf(again.key.channel)
 	var before publication
 	found := false
 	for _, p := range w.server.log {
-		if p.event == again.event && p.sequence == again.sequence && p.key == again.key && p.at.Before(again.at) && p.run != again.run {
-			before, found = p, true
+		if p.event == again.event && p.sequence == again.sequence && p.key == again.key && p.at.Before(again.at) {
+			// within one run only when the mark was lost, and with it what says that this very process had published it
+			if p.run != again.run || w.lostBetween(again.key, p.at, again.at) {
+				before, found = p, true
+			}
 		}
 	}
-	topic := topicOf(again.key.channel)
 	if !found {
-		if w.lostBetween(again.key, w.began, again.at) {
-			return // with the mark went what says that this very process had published it
-		}
 		w.violate("%s #%d was published again, and never before", topic, again.sequence)
 		return
 	}
-	for _, l := range w.looks {
-		const margin = 10 * time.Second // for answers under way
-		if l.bytes > 0 || l.at.Before(before.at.Add(margin)) || l.at.After(again.at) {
-			continue
-		}
-		answers := 0
-		for _, t := range w.tells {
-			if t.relay == l.relay && t.run == before.run && t.channel == again.key.channel && t.at.After(l.at.Add(time.Second)) && t.at.Before(again.at.Add(-time.Minute)) {
-				answers++
-			}
-		}
-		if answers >= 3 && w.onlyRelay(l.relay, before.at.Add(-time.Minute), again.at) && len(w.rolledBack) == 0 {
-			w.violate("once: %s #%d was published again, and had left all buffers at %v", topic, again.sequence, l.at.Sub(w.began))
-			return
-		}
+	const tail, idle, slow, moment = 2 * time.Second, 2 * time.Second, time.Minute, 2 * time.Second
+	known, last := w.knownAndLast(before, again)
+	switch l := w.loads[load{again.relay, topic}]; {
+	case known.IsZero() && (l.tailFrom == 0 || again.sequence < l.tailFrom):
+		w.violate("once: %s #%d was published again, and in the file the tail began at #%d", topic, again.sequence, l.tailFrom)
+	case known.IsZero():
+		known = l.at
 	}
+	age := last.Sub(known)
+	if age <= tail+idle+moment || age <= slow+moment && w.sawUnread(again.relay, known, last) {
+		return
+	}
+	w.violate("once: %s #%d, published at %v and known at %v, was published again, and Redis was last heard of at %v", topic, again.sequence,
+		before.at.Sub(w.began), known.Sub(w.began), last.Sub(w.began))
 }
 
-// onlyRelay says whether a relay was the only one that called Redis between two times.
-func (w *world) onlyRelay(number int, from, to time.Time) bool {
+// knownAndLast is when the relay that published an event again got to know that Redis had taken it, zero when it had not when it began; and
+// when it sent the last call but one that the Redis answered which had taken it, once it had got ready for that.
+func (w *world) knownAndLast(before, again publication) (known, last time.Time) {
+	var asked time.Time
 	for _, t := range w.tells {
-		if t.relay != number && t.at.After(from) && t.at.Before(to) {
-			return false
+		if t.relay != again.relay || t.channel != again.key.channel || t.told.After(again.at) {
+			continue
+		}
+		if known.IsZero() && t.told.After(before.at) && t.origin == again.key.origin && t.mark >= again.sequence {
+			known = t.told
+		}
+		if t.insisted && t.run == before.run && t.asked.After(asked) {
+			last, asked = asked, t.asked
 		}
 	}
-	return true
+	return known, last
+}
+
+// sawUnread says whether a relay saw between two times that something was still to be read.
+func (w *world) sawUnread(relay int, from, to time.Time) bool {
+	return slices.ContainsFunc(w.looks, func(l look) bool {
+		return l.relay == relay && l.bytes > 0 && l.at.After(from) && !l.at.After(to)
+	})
 }
 
 // steady says whether a subscriber is one that no step meddles with: what it misses, the relay is to blame for.
@@ -114,9 +128,6 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 		if !w.steady(i) {
 			continue
 		}
-		if c.thrown > 0 && !w.everFaulty["nolist"] {
-			w.violate("%s was disconnected for its output buffer", c.name)
-		}
 		got := map[string]bool{}
 		newest := map[markKey]uint64{}
 		for _, a := range c.got {
@@ -125,7 +136,7 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 				continue
 			}
 			got[p.event] = true
-			if p.sequence < newest[p.key] && !w.poison[p.event] && len(w.rolledBack) == 0 {
+			if p.sequence < newest[p.key] && !w.poison[p.event] && !w.setBack(w.began, p.at) {
 				w.violate("ordered: %s got %s #%d after #%d", c.name, topicOf(p.key.channel), p.sequence, newest[p.key])
 			}
 			newest[p.key] = max(newest[p.key], p.sequence)
@@ -145,13 +156,13 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 // mayMiss says whether there is a reason why a subscriber never got an event whose latest publication is p.
 func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 	switch {
-	case w.everFaulty["noinfo"], w.everFaulty["nonumsub"]: // a death of Redis is not noticed; subscribers cannot be counted
-		return true
 	case w.server.runs == 1:
 		return false
-	case len(w.rolledBack) > 0 && w.rolledBack[len(w.rolledBack)-1].After(p.at): // the file does not know that it was sent
+	case w.wasFaulty("noinfo", w.startOf(p.run), w.settledAfter(p)): // a death of Redis is not noticed
 		return true
-	case len(w.rolledBack) > 0 && in[p.sequence].MessageID != p.event: // nor of the event at all
+	case w.wasFaulty("nonumsub", w.startOf(p.run), w.settledAfter(p)): // subscribers cannot be counted
+		return true
+	case w.unmade(p.at): // the file does not know that it was sent
 		return true
 	case w.isDiscarded(p.event):
 		return true
@@ -171,6 +182,17 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 	return len(p.heard) >= steady || p.at.Sub(w.startOf(p.run)) >= w.schedule.Settings.duration("rejoin") || !w.countedBefore(p, steady)
 }
 
+// settledAfter is when the first run of Redis after the one of a publication had been up for so long that what that one took with it was dealt
+// with, or the end.
+func (w *world) settledAfter(p publication) time.Time {
+	for i, s := range w.server.starts[:len(w.server.starts)-1] {
+		if next := w.server.starts[i+1].at; next.After(p.at) && s.run != p.run && next.Sub(s.at) > w.patience(topicOf(p.key.channel)) {
+			return next
+		}
+	}
+	return time.Now()
+}
+
 func (w *world) isDiscarded(id string) bool {
 	for _, d := range w.discarded {
 		if d == id {
@@ -183,7 +205,7 @@ func (w *world) isDiscarded(id string) bool {
 // countedBefore says whether the relay knew of so many subscribers on an earlier run, for long enough to have stored it.
 func (w *world) countedBefore(p publication, subscribers int) bool {
 	for _, t := range w.tells {
-		if t.channel == p.key.channel && t.run != p.run && t.at.Before(p.at.Add(-time.Minute)) && t.receivers >= subscribers {
+		if t.channel == p.key.channel && t.run != p.run && t.told.Before(p.at.Add(-time.Minute)) && t.receivers >= subscribers {
 			return true
 		}
 	}
@@ -199,12 +221,34 @@ func (w *world) startOf(run string) time.Time {
 	return w.began
 }
 
+// judgeBuffers: Redis throws out no subscriber that reads, however slowly, for being sent too much. Each relay begins without knowing what
+// the one before it has sent, and where Redis does not tell, they send at a fixed pace.
+func (w *world) judgeBuffers() {
+	for _, c := range w.server.clients {
+		for _, t := range c.thrown {
+			if !t.stood && !w.wasFaulty("nolist", t.filling, t.at) && !w.beganBetween(t.filling, t.at) {
+				w.violate("%s was disconnected at %v for its output buffer, which was last empty at %v", c.name, t.at.Sub(w.began), t.filling.Sub(w.began))
+			}
+		}
+	}
+}
+
+// beganBetween says whether a relay began between two times.
+func (w *world) beganBetween(from, to time.Time) bool {
+	for _, l := range w.loads {
+		if !l.at.Before(from) && !l.at.After(to) {
+			return true
+		}
+	}
+	return false
+}
+
 // judgeUnheard: what no one heard is counted as that.
 func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
-	if len(w.rolledBack) > 0 {
-		return // what the older copy does not know, cannot be counted
+	type times struct {
+		all, deaf int
+		latest    publication
 	}
-	type times struct{ all, deaf int }
 	published := map[string]times{}
 	for _, p := range w.server.log {
 		if p.again {
@@ -215,15 +259,13 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		if len(p.heard) == 0 {
 			n.deaf++
 		}
+		n.latest = p
 		published[p.event+" "+entryID(p.sequence)] = n
-	}
-	lost := map[string]bool{}
-	for _, l := range w.server.losses {
-		lost[l.key.channel] = true
 	}
 	for _, info := range in {
 		n := published[info.MessageID+" "+entryID(info.Sequence)]
-		if n.all != 1 || lost[channelOf(info.Topic)] || w.replayed[info.Sequence] || w.replayed[info.ReplayOf] {
+		if n.all != 1 || w.replayed[info.Sequence] || w.replayed[info.ReplayOf] || w.unmade(n.latest.at) ||
+			w.lostBetween(n.latest.key, n.latest.at, time.Now()) {
 			continue
 		}
 		if heard := n.deaf == 0; heard == (info.State == outbox.Unheard) && (info.State == outbox.Unheard || info.State == outbox.Delivered) {
@@ -238,15 +280,19 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 		w.violate("stream: %s holds #%d %s twice", d.channel, d.event.Sequence, d.event.MessageID)
 	}
 	s := w.schedule.Settings
-	if s.text("streams") != "on" || len(w.rolledBack) > 0 || s.duration("retention") < 24*time.Hour || s.number("maxbytes") != 0 {
+	if s.text("streams") != "on" || s.duration("retention") < 24*time.Hour || s.number("maxbytes") != 0 {
 		return // what the file does not have any more cannot be restored
+	}
+	latest := map[string]publication{}
+	for _, p := range w.server.log {
+		latest[p.event] = p
 	}
 	for _, topic := range topics {
 		entries := w.server.store.streams[channelOf(topic)].entries
 		has := map[uint64]bool{}
 		for i, e := range entries {
 			has[e.event.Sequence] = true
-			if i > 0 && e.event.Sequence <= entries[i-1].event.Sequence {
+			if i > 0 && e.event.Sequence <= entries[i-1].event.Sequence && len(w.rolledBack) == 0 {
 				w.violate("stream of %s: #%d after #%d", topic, e.event.Sequence, entries[i-1].event.Sequence)
 			}
 		}
@@ -255,7 +301,7 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 			first = entries[0].event.Sequence
 		}
 		for _, info := range in {
-			if info.Topic == topic && info.Sequence >= first && (info.State == outbox.Delivered || info.State == outbox.Unheard) && !has[info.Sequence] {
+			if info.Topic == topic && info.Sequence >= first && !w.unmade(latest[info.MessageID].at) && (info.State == outbox.Delivered || info.State == outbox.Unheard) && !has[info.Sequence] {
 				w.violate("stream of %s: #%d is missing (%d entries from #%d on)", topic, info.Sequence, len(entries), first)
 			}
 		}

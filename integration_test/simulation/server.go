@@ -24,6 +24,7 @@ type server struct {
 	queue   []queued // calls that reached a frozen process
 
 	clients []*subscriber
+	caller  int // the relay whose call is run
 	log     []publication
 	losses  []loss
 	doubles []double // events that a stream was given twice
@@ -214,7 +215,7 @@ func (s *server) subscribed(channel string) (n int) {
 
 // deliver is PUBLISH.
 func (s *server) deliver(key markKey, e outbox.Entry, again bool) (heard int) {
-	p := publication{at: time.Now(), run: s.run, key: key, event: e.MessageID, sequence: e.Sequence, size: int64(len(e.Payload)), again: again}
+	p := publication{at: time.Now(), run: s.run, relay: s.caller, key: key, event: e.MessageID, sequence: e.Sequence, size: int64(len(e.Payload)), again: again}
 	now := s.clock()
 	for i, c := range s.clients {
 		if c.channels[key.channel] && c.connected(now) {

@@ -96,6 +96,9 @@ func (s source) Position(ctx context.Context, topic string) (p outbox.Position, 
 	if err = s.begin(topic, false); err == nil {
 		p, err = s.box.Position(ctx, topic)
 	}
+	if err == nil {
+		s.w.hasLoaded(s.d, topic, p)
+	}
 	return p, err
 }
 

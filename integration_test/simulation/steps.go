@@ -54,11 +54,10 @@ func init() {
 		},
 		"redis-fault": func(w *world, a Args) {
 			name, run := a.text("name"), w.server.run
-			w.server.faults[name] = true
-			w.everFaulty[name] = true
+			w.fault(name)
 			w.after(a.duration("for"), func() {
 				if w.server.run == run {
-					delete(w.server.faults, name)
+					w.noFault(name)
 				}
 			})
 		},
@@ -110,7 +109,7 @@ func init() {
 		},
 		"backup": func(w *world, _ Args) {
 			if w.process != nil {
-				w.backup = &copied{w.copyFile(w.process.path), w.lineage.clone()}
+				w.backup = &copied{w.copyFile(w.process.path), w.lineage.clone(), time.Now()}
 			}
 		},
 		"restore": (*world).restore,
@@ -254,7 +253,7 @@ func (w *world) restore(a Args) {
 	w.kill()
 	w.file = w.copyFile(w.backup.file)
 	w.lineage = w.backup.lineage.clone()
-	w.rolledBack = append(w.rolledBack, time.Now())
+	w.rolledBack = append(w.rolledBack, rollback{w.backup.at, time.Now()})
 	w.bootAfter(a.duration("for"))
 }
 

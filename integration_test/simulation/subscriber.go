@@ -8,6 +8,7 @@ import (
 type publication struct {
 	at       time.Time
 	run      string
+	relay    int // whose call it was
 	key      markKey
 	event    string // message ID
 	sequence uint64
@@ -29,9 +30,16 @@ type subscriber struct {
 	buffer []buffered
 	free   time.Time // when the latest message has left
 	got    []arrival
-	lost   []int // publications that died in its buffer
 	over   time.Time
-	thrown int // how often Redis disconnected it for its buffer
+	thrown []throw
+	empty  time.Time // when the buffer last was
+	stood  bool      // it has read nothing for a while since then
+}
+
+// throw is when Redis disconnected a subscriber for its buffer, and since when that was filling up.
+type throw struct {
+	at, filling time.Time
+	stood       bool // it was not read at all for a while
 }
 
 // buffered is a message in an output buffer.
@@ -60,6 +68,9 @@ func (c *subscriber) connected(now time.Time) bool {
 
 // enqueue puts a publication into the buffer.
 func (c *subscriber) enqueue(now time.Time, publication int, bytes int64) {
+	if len(c.buffer) == 0 {
+		c.empty, c.stood = now, c.rate == 0
+	}
 	c.buffer = append(c.buffer, buffered{publication: publication, bytes: bytes})
 	c.schedule(now, len(c.buffer)-1)
 	waiting := c.waiting()
@@ -69,7 +80,7 @@ func (c *subscriber) enqueue(now time.Time, publication int, bytes int64) {
 		c.over = now
 	}
 	if waiting > hardLimit || !c.over.IsZero() && now.Sub(c.over) > softPatience {
-		c.thrown++
+		c.thrown = append(c.thrown, throw{now, c.empty, c.stood})
 		c.disconnect(now)
 		c.from = now.Add(c.back)
 	}
@@ -96,6 +107,7 @@ var farFuture = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 func (c *subscriber) read(now time.Time, rate int64) {
 	c.drain(now)
 	c.rate, c.free = rate, now
+	c.stood = c.stood || rate == 0
 	c.schedule(now, 0)
 }
 
@@ -126,8 +138,5 @@ func (c *subscriber) stall(d time.Duration) {
 // disconnect ends the connection; what was still in the buffer is lost.
 func (c *subscriber) disconnect(now time.Time) {
 	c.drain(now)
-	for _, m := range c.buffer {
-		c.lost = append(c.lost, m.publication)
-	}
 	c.buffer, c.from, c.over, c.free = nil, time.Time{}, time.Time{}, time.Time{}
 }

@@ -184,6 +184,7 @@ func (t target) Publish(_ context.Context, batches ...relay.Batch) ([]relay.Repl
 			if t.w.poisoned(b) {
 				return replies, errReset // Redis closes the connection at an argument that is too large
 			}
+			s.caller = t.d.number
 			reply, err := s.publish(b)
 			if failed == nil && err != nil {
 				failed = err
@@ -194,7 +195,7 @@ func (t target) Publish(_ context.Context, batches ...relay.Batch) ([]relay.Repl
 		}
 		return replies, failed
 	})
-	t.w.told(t.d, asked, batches[0].Channel, replies)
+	t.w.told(t.d, asked, batches, replies)
 	return replies, err
 }
 
@@ -203,6 +204,7 @@ func (t target) Republish(_ context.Context, b relay.Batch) (relay.Reply, error)
 		if t.w.poisoned(b) {
 			return relay.Reply{}, errReset
 		}
+		s.caller = t.d.number
 		return s.republish(b)
 	})
 }

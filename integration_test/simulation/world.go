@@ -117,6 +117,7 @@ func (d *drain) fence() {
 type copied struct {
 	file    string
 	lineage lineage
+	at      time.Time
 }
 
 // Result is how a run went.
@@ -375,7 +376,7 @@ func (w *world) killRedis(d time.Duration) {
 }
 
 func (w *world) startRedis(d time.Duration, kept store) {
-	w.server.faults = map[string]bool{}
+	w.noFaults()
 	w.after(d, func() {
 		w.server.start(kept)
 		w.trace("Redis runs: %s", w.server.run)
