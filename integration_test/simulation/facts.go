@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,9 +39,10 @@ type appended struct {
 type facts struct {
 	made       int // events that were made
 	alerted    map[string]int
-	poison     map[string]bool // message IDs of events that Redis does not take
-	faulty     []*faultTime    // what was wrong with Redis, and when
-	givenUp    map[string]bool // message IDs that were ever discarded, in an older copy or not
+	reportedAt map[string]time.Time // when a kind of alert was raised last
+	poison     map[string]bool      // message IDs of events that Redis does not take
+	faulty     []*faultTime         // what was wrong with Redis, and when
+	givenUp    map[string]bool      // message IDs that were ever discarded, in an older copy or not
 	rolledBack []rollback
 	pausedAt   time.Time
 	downAt     time.Time
@@ -59,7 +61,10 @@ type faultTime struct {
 }
 
 // rollback is when an older copy was put in the place of the file, and when that copy was taken.
-type rollback struct{ taken, at time.Time }
+type rollback struct {
+	taken, at time.Time
+	ahead     markKey // a mark of something that the copy does not know, if there is any
+}
 
 // tell is an answer of Redis that reached a relay.
 type tell struct {
@@ -95,6 +100,7 @@ func (w *world) initFacts() {
 	w.givenUp = map[string]bool{}
 	w.discarded, w.replayed = map[uint64]string{}, map[uint64]bool{}
 	w.alerted, w.poison, w.published, w.loads = map[string]int{}, map[string]bool{}, map[string]bool{}, map[load]loaded{}
+	w.reportedAt = map[string]time.Time{}
 	w.silenced, w.trouble = map[string]time.Time{}, map[string]time.Time{}
 	w.note()
 }
@@ -287,4 +293,33 @@ func (w *world) lookThrough() {
 		w.published[p.event] = true
 	}
 	w.lookedThru = len(w.server.log)
+}
+
+// checkFull finds out whether the outbox might have made room for events, when it has said that it cannot: all but what is pending, parked, or
+// might have to be published again, and the newest snapshot, can be pruned. What is kept of an event is its payload, compressed, and a header.
+func (w *world) checkFull(batch []outbox.Event) {
+	const header = 400
+	list, err := w.process.box.List(context.Background(), outbox.Filter{})
+	if err != nil {
+		w.violate("list: %v", err)
+		return
+	}
+	needed := 0
+	for _, e := range batch {
+		needed += len(e.Payload) + header
+	}
+	for _, info := range list {
+		p, err := w.process.box.Position(context.Background(), info.Topic)
+		if err != nil {
+			w.violate("position: %v", err)
+			return
+		}
+		tail := p.Progress.TailFrom != 0 && info.Sequence >= p.Progress.TailFrom
+		if info.State == outbox.Pending || info.State == outbox.Parked || info.Topic == updates || tail {
+			needed += info.Bytes + header
+		}
+	}
+	if room := w.schedule.Settings.number("maxbytes") / 2; needed <= room { // the other half is kept for alerts
+		w.violate("bounded: it is said to be full, and all that cannot be pruned takes %d of %d bytes", needed, room)
+	}
 }

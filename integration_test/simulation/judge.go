@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"encoding/binary"
+	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -65,7 +66,11 @@ func pendingOf(w *world, p *process) string {
 		return err.Error()
 	}
 	for _, t := range stats.Topics {
-		if h := p.relay.relay.Health().Topics[t.Topic]; t.Pending > 0 {
+		h := p.relay.relay.Health().Topics[t.Topic]
+		if strings.Contains(h.LastError, secret) {
+			w.violate("private: the state of %s shows a payload", t.Topic)
+		}
+		if t.Pending > 0 {
 			return t.Topic + " is " + string(h.State) + ": " + h.LastError
 		}
 	}
@@ -138,7 +143,8 @@ func (w *world) judge() {
 	w.judgeBuffers()
 	w.judgeUnheard(in)
 	w.judgeStreams(in)
-	w.judgeCauses()
+	w.judgeMarks()
+	w.judgeReports()
 }
 
 // judgeEvents: durable, an outage costs no attempt, nothing is dropped.
@@ -177,6 +183,9 @@ func (w *world) judgeEvents(in map[uint64]outbox.Info) {
 		w.violate("bounded: the newest snapshot, #%d, was pruned", newest)
 	}
 	for _, info := range in {
+		if strings.Contains(info.LastError, secret) {
+			w.violate("private: #%d shows a payload", info.Sequence)
+		}
 		if !w.poison[info.MessageID] && (info.State == outbox.Parked || info.Attempts > 0) {
 			w.violate("#%d is %s with %d attempts, and nothing is wrong with it: %s", info.Sequence, info.State, info.Attempts, info.LastError)
 		}
@@ -206,15 +215,64 @@ func (w *world) heard(id string) bool {
 	return false
 }
 
-// judgeCauses: what the relay says of Redis and of the file has a cause.
-func (w *world) judgeCauses() {
+// judgeMarks: in the end Redis and the file agree on what was accepted last.
+func (w *world) judgeMarks() {
+	for _, topic := range topics {
+		p, err := w.process.box.Position(context.Background(), topic)
+		if err != nil {
+			w.violate("position: %v", err)
+			continue
+		}
+		key := markKey{channelOf(topic), p.Origin}
+		if m := w.server.store.marks[key].published; m != p.Progress.Accepted {
+			w.violate("the mark of %s is #%d %s, and the file says #%d %s", topic, m.Sequence, m.MessageID, p.Progress.Accepted.Sequence, p.Progress.Accepted.MessageID)
+		}
+	}
+}
+
+// judgeReports: what the relay says of Redis and of the file has a cause, and it does say it.
+func (w *world) judgeReports() {
 	if w.alerted["outbox_rolled_back"] > 0 && len(w.rolledBack) == 0 {
 		w.violate("a rollback of the file is reported, and there was none")
 	}
 	if w.alerted["redis_amnesia"] > 0 && len(w.server.losses) == 0 {
 		w.violate("Redis is said to have forgotten something, and it has not")
 	}
+	if t, forgotten := w.toldOfLess(); forgotten && w.alerted["redis_amnesia"] == 0 {
+		w.violate("Redis told at %v that it has forgotten something of %s, and that was not reported", t.told.Sub(w.began), t.channel)
+	}
+	if n := len(w.rolledBack); n > 0 {
+		if r := w.rolledBack[n-1]; r.ahead != (markKey{}) && w.reportedAt["outbox_rolled_back"].Before(r.at) && !w.lostBetween(r.ahead, r.at, time.Now()) {
+			w.violate("the rollback at %v was not reported: Redis had something of %s that the older copy does not know", r.at.Sub(w.began), r.ahead.channel)
+		}
+	}
 	if most := 3000 + 1000*int(time.Since(w.began)/time.Minute) + 60*len(w.server.log); w.calls > most {
 		w.violate("%d calls of Redis in %v for %d publications", w.calls, time.Since(w.began), len(w.server.log))
 	}
+}
+
+// originOf is that of the file now.
+func (w *world) originOf(topic string) string {
+	p, err := w.process.box.Position(context.Background(), topic)
+	if err != nil {
+		w.violate("position: %v", err)
+	}
+	return p.Origin
+}
+
+// toldOfLess finds an answer with an older mark than the relay knew of when it asked; only the last relay was certainly there to report it.
+func (w *world) toldOfLess() (tell, bool) {
+	known := map[markKey]uint64{}
+	at := map[markKey]time.Time{}
+	for _, t := range w.tells {
+		key := markKey{t.channel, t.origin}
+		switch {
+		case t.relay != w.process.relay.number:
+		case t.mark < known[key] && t.asked.After(at[key]):
+			return t, true
+		case t.mark > known[key]:
+			known[key], at[key] = t.mark, t.told
+		}
+	}
+	return tell{}, false
 }

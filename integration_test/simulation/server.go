@@ -171,6 +171,9 @@ func (s *server) thaw() {
 
 // evict removes what an eviction or an operator might.
 func (s *server) evict(channel string, marks, streams bool) {
+	if !s.up {
+		return
+	}
 	next := s.store.clone()
 	for key := range next.marks {
 		if marks && (channel == "" || key.channel == channel) {

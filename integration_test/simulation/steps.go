@@ -109,7 +109,7 @@ func init() {
 		},
 		"backup": func(w *world, _ Args) {
 			if w.process != nil {
-				w.backup = &copied{w.copyFile(w.process.path), w.lineage.clone(), time.Now()}
+				w.backup = &copied{w.copyFile(w.process.path), w.lineage.clone(), time.Now(), w.originOf(updates)}
 			}
 		},
 		"restore": (*world).restore,
@@ -253,8 +253,21 @@ func (w *world) restore(a Args) {
 	w.kill()
 	w.file = w.copyFile(w.backup.file)
 	w.lineage = w.backup.lineage.clone()
-	w.rolledBack = append(w.rolledBack, rollback{w.backup.at, time.Now()})
+	w.rolledBack = append(w.rolledBack, rollback{w.backup.at, time.Now(), w.ahead()})
 	w.bootAfter(a.duration("for"))
+}
+
+// ahead is a mark of Redis at an event that the file which has been put back does not know, if there is one.
+func (w *world) ahead() markKey {
+	for _, topic := range []string{updates, status} { // the relay's own alerts are only in the file
+		key := markKey{channelOf(topic), w.backup.origin}
+		m := w.server.store.marks[key].published
+		known := slices.ContainsFunc(w.events, func(e appended) bool { return e.sequence == m.Sequence && e.id == m.MessageID })
+		if m.Sequence != 0 && !known {
+			return key
+		}
+	}
+	return markKey{}
 }
 
 // discard gives up some of the pending and parked events.

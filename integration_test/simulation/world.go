@@ -118,6 +118,7 @@ type copied struct {
 	file    string
 	lineage lineage
 	at      time.Time
+	origin  string
 }
 
 // Result is how a run went.
@@ -411,6 +412,8 @@ func (w *world) append(topic string, n, bytes int, poison bool) {
 		w.trace("append: %v", err)
 		if !errors.Is(err, outbox.ErrFull) {
 			w.violate("append: %v", err)
+		} else {
+			w.checkFull(batch)
 		}
 		return
 	}
@@ -437,6 +440,7 @@ func (w *world) alert(a relay.Alert) outbox.Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.alerted[a.Kind]++
+	w.reportedAt[a.Kind] = time.Now()
 	w.trace("alert %s %s", a.Kind, a.Message)
 	if strings.Contains(a.Message, secret) {
 		w.violate("an alert shows a payload")
