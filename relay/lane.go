@@ -37,6 +37,7 @@ type lane struct {
 	tail       tail
 	ready      bool // a guard has succeeded since the last failure
 	outage     bool // Redis was away since the lane was last ready
+	forgot     bool // it had forgotten something since the lane last carried an event, or rested; that has been reported
 	rejoining  bool // its subscribers are waited for; see rejoin
 	rejoinRun  string
 	rejoinLeft time.Duration
@@ -183,19 +184,28 @@ func (l *lane) settle(ctx context.Context) error {
 	if l.unheard = nil; l.unflushed <= keptUnheard-pipelineDepth*batchEvents {
 		return nil
 	}
-	// Redis keeps what no one heard for the next relay, should this one die, but no more than that: the file must know of it by then.
-	if err = l.r.source.Flush(context.WithoutCancel(ctx)); err == nil {
-		l.unflushed = 0
-	} else if errors.Is(err, outbox.ErrDiskFull) {
+	return l.flushUnheard(ctx)
+}
+
+// flushUnheard lets the file know of what no one heard. Redis keeps that for the next relay, should this one die: but only so many, and until
+// a guard says that they are settled.
+func (l *lane) flushUnheard(ctx context.Context) error {
+	if l.unflushed == 0 {
 		return nil
 	}
-	return err
+	switch err := l.r.source.Flush(context.WithoutCancel(ctx)); {
+	case err == nil:
+		l.unflushed = 0
+	case !errors.Is(err, outbox.ErrDiskFull):
+		return err
+	}
+	return nil
 }
 
 // idle waits for more. At the pace of the health checks, and once after the last event when Redis must be known to have
 // outlived it, it looks whether Redis is what it was.
 func (l *lane) idle(ctx context.Context) error {
-	l.turns = 0
+	l.turns, l.forgot = 0, false
 	l.status.set(Delivering, "", "")
 	after := l.r.opts.HealthInterval
 	if l.r.opts.UntilEmpty && l.tail.lookedAt() {
@@ -250,7 +260,10 @@ func (l *lane) guard(ctx context.Context) (Reply, error) {
 
 // call sends one guard, after a look at the buffers if it is time for one; but to get ready, no look is needed.
 func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
-	var err error
+	err := l.flushUnheard(ctx)
+	if err != nil {
+		return Reply{}, err
+	}
 	if l.ready {
 		err = l.look(ctx)
 	}

@@ -171,7 +171,7 @@ func (l *lane) accept(events []outbox.Entry, reply Reply) int {
 	l.tail.add(events[0].Sequence, sizes([]Batch{{Channel: l.channel, Events: events}}), time.Now())
 	last := events[len(events)-1]
 	l.sent, l.progress.Accepted = last.Sequence, mark(last)
-	l.unheard = append(l.unheard, reply.Unheard...)
+	l.unheard, l.forgot = append(l.unheard, reply.Unheard...), false
 	l.remember(reply)
 	if reply.Receivers >= l.r.opts.MinReceivers[l.topic] {
 		l.waived, l.heldSince = false, time.Time{}

@@ -158,6 +158,7 @@ func (l *lane) judge(ctx context.Context, reply Reply) error {
 		l.tail.add(l.sent+1, 0, time.Now())
 		l.unheard = append(l.unheard, reply.Unheard...)
 		l.sent, l.progress.Accepted = max(l.sent, found.Sequence), found
+		return l.settle(ctx)
 	case found.Sequence < accepted.Sequence || reply.Outcome == Gone:
 		return l.restore(ctx, reply, p)
 	case reply.ahead() && reply.Added != l.added:

@@ -11,22 +11,38 @@ import (
 
 // restore gives Redis back what it has lost: the mark, and the events that are missing in the stream.
 func (l *lane) restore(ctx context.Context, reply Reply, p outbox.Position) error {
-	readded, done, err := l.refill(ctx, reply, p)
-	if err != nil || !done {
-		return err
-	}
-	l.status.forgot(readded)
-	what := fmt.Sprintf("its high-water mark was #%d and is restored to #%d", reply.Mark.Sequence, l.progress.Accepted.Sequence)
-	if reply.Outcome == Gone {
-		what = "its stream was gone"
-	}
+	var held outbox.Mark
 	if l.stream != nil {
-		what += fmt.Sprintf(", and %d events are in the stream again", readded)
+		var known bool
+		var err error
+		if held, known, err = l.held(ctx, reply.Added, p); err != nil {
+			return err
+		}
+		if !known {
+			return l.newOrigin(ctx, held)
+		}
+	}
+	l.reportAmnesia(ctx, reply)
+	readded, _, err := l.readd(ctx, reply, held)
+	l.status.readd(readded)
+	return err
+}
+
+// reportAmnesia tells of it before anything is repaired: a repair whose answer is lost, or that another relay ends, is none that can be told
+// of afterwards.
+func (l *lane) reportAmnesia(ctx context.Context, reply Reply) {
+	if l.forgot {
+		return
+	}
+	l.forgot = true
+	l.status.forget()
+	what := fmt.Sprintf("its high-water mark is #%d instead of #%d", reply.Mark.Sequence, l.progress.Accepted.Sequence)
+	if reply.Outcome == Gone {
+		what = "its stream is gone"
 	}
 	l.r.alerts.raise(ctx, Alert{Kind: "redis_amnesia", Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
-		"Redis had forgotten what it accepted of %s: %s; unless REDIS_URL or the channel was changed, check its persistence, eviction policy (noeviction) and failovers",
+		"Redis has forgotten what it accepted of %s: %s; the relay restores that; unless REDIS_URL or the channel was changed, check its persistence, eviction policy (noeviction) and failovers",
 		l.topic, what)})
-	return nil
 }
 
 // inherit tells a mark that is not there yet what the stream has already got of the pending events: under a former origin, when an older copy
@@ -45,21 +61,6 @@ func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) erro
 	_, done, err := l.readd(ctx, reply, held)
 	l.inherited = done
 	return err
-}
-
-// refill gives Redis back what it has lost: events in the stream, and the marks.
-func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (readded int, done bool, err error) {
-	if l.stream == nil {
-		return l.readd(ctx, reply, outbox.Mark{})
-	}
-	held, known, err := l.held(ctx, reply.Added, p)
-	if err != nil {
-		return 0, false, err
-	}
-	if !known {
-		return 0, false, l.newOrigin(ctx, held)
-	}
-	return l.readd(ctx, reply, held)
 }
 
 // readd sets the marks to what is accepted, after adding to the stream what follows the last event that it holds: without

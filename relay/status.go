@@ -66,11 +66,16 @@ func (s *laneStatus) setReceivers(n int) {
 	s.health.Receivers = n
 }
 
-func (s *laneStatus) forgot(readded int) {
+func (s *laneStatus) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.health.Amnesias++
-	s.health.Readded += readded
+}
+
+func (s *laneStatus) readd(events int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.health.Readded += events
 }
 
 func (s *laneStatus) get() TopicHealth {

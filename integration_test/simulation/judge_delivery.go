@@ -283,11 +283,13 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 	if s.text("streams") != "on" || s.duration("retention") < 24*time.Hour || s.number("maxbytes") != 0 {
 		return // what the file does not have any more cannot be restored
 	}
-	latest := map[string]publication{}
+	type name struct{ origin, event string }
+	published := map[name]bool{}
 	for _, p := range w.server.log {
-		latest[p.event] = p
+		published[name{p.key.origin, p.event}] = true
 	}
 	for _, topic := range topics {
+		origin := w.originOf(topic) // one that the file took after an older copy had been put in its place begins anew
 		entries := w.server.store.streams[channelOf(topic)].entries
 		has := map[uint64]bool{}
 		for i, e := range entries {
@@ -301,7 +303,7 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 			first = entries[0].event.Sequence
 		}
 		for _, info := range in {
-			if info.Topic == topic && info.Sequence >= first && !w.unmade(latest[info.MessageID].at) && (info.State == outbox.Delivered || info.State == outbox.Unheard) && !has[info.Sequence] {
+			if info.Topic == topic && info.Sequence >= first && published[name{origin, info.MessageID}] && (info.State == outbox.Delivered || info.State == outbox.Unheard) && !has[info.Sequence] {
 				w.violate("stream of %s: #%d is missing (%d entries from #%d on)", topic, info.Sequence, len(entries), first)
 			}
 		}

@@ -47,6 +47,8 @@ func TestSimulation_KeepsEveryPromise(t *testing.T) {
 				if len(r.Violations) > 0 {
 					if failed++; failed <= 5 {
 						explain(t, fmt.Sprint("seed ", r.Seed), r)
+					} else {
+						t.Errorf("seed %d: %s", r.Seed, r.Violations[0])
 					}
 					if stop {
 						cancel()
