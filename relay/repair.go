@@ -45,8 +45,8 @@ func (l *lane) reportAmnesia(ctx context.Context, reply Reply) {
 		l.topic, what)})
 }
 
-// inherit tells a mark that is not there yet what the stream has already got of the pending events: under a former origin, when an older copy
-// of the file was put back after it had gone on; or under this one, when Redis has lost the mark as well.
+// inherit tells the mark what the stream has already got of the pending events: under another origin, when an older copy of the file was put
+// back after it had gone on; or under this one, when Redis has lost the mark as well.
 func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) error {
 	held, known, err := l.held(ctx, reply.Added, p)
 	switch {
@@ -54,7 +54,7 @@ func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) erro
 		return err
 	case !known:
 		return l.newOrigin(ctx, held)
-	case held.Sequence == 0:
+	case held == reply.Added:
 		l.inherited = true
 		return nil
 	}

@@ -74,6 +74,7 @@ type tell struct {
 	insisted    bool // the relay had asked this very run, after it had got ready for it
 	channel     string
 	origin      string
+	agreed      bool   // Redis had the mark that the relay named
 	mark        uint64 // the sequence of the mark that Redis answered with
 	receivers   int
 }
@@ -146,7 +147,7 @@ func (w *world) told(d *drain, asked time.Time, batches []relay.Batch, replies [
 	for i, reply := range replies {
 		b := batches[i]
 		w.tells = append(w.tells, tell{asked, time.Now(), d.number, reply.Run, b.Run != "" && b.Run == reply.Run,
-			b.Channel, b.Origin, reply.Mark.Sequence, reply.Receivers})
+			b.Channel, b.Origin, reply.Outcome == relay.OK, reply.Mark.Sequence, reply.Receivers})
 	}
 }
 
@@ -231,7 +232,7 @@ func (w *world) obstacle(topic string) string {
 		return "too few subscribers"
 	}
 	for _, c := range s.clients {
-		if c.drain(s.clock()); c.present && (c.rate < promptRate || c.waiting() > 0) {
+		if c.drain(s.clock()); c.present && (c.rate < promptRate || c.waiting(s.clock()) > 0) {
 			return "slow subscriber"
 		}
 	}

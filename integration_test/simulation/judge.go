@@ -165,8 +165,7 @@ func (w *world) judgeEvents(in map[uint64]outbox.Info) {
 			if there && info.State != outbox.Parked && info.State != outbox.Replayed {
 				w.violate("#%d cannot be published, and is %s", e.sequence, info.State)
 			}
-		case !w.published[e.id] && w.givenUp[e.id] && len(w.rolledBack) > 0:
-			// Redis has a later event: an older copy cannot know that this one was discarded after it had been taken.
+		case !w.published[e.id] && w.undone(e.id):
 		case !w.published[e.id]:
 			w.violate("durable: #%d %s of %s was never published, it is %q", e.sequence, e.id, e.topic, info.State)
 		case there && (info.State == outbox.Parked || info.State == outbox.Pending):
@@ -272,7 +271,7 @@ func (w *world) toldOfLess() (tell, bool) {
 		case t.relay != w.process.relay.number:
 		case t.mark < known[key] && t.asked.After(at[key]):
 			return t, true
-		case t.mark > known[key]:
+		case t.agreed && t.mark > known[key]:
 			known[key], at[key] = t.mark, t.told
 		}
 	}

@@ -244,7 +244,7 @@ func (s *server) buffers() ([]relay.Buffer, error) {
 	for _, c := range s.clients {
 		if c.connected(now) {
 			c.drain(now)
-			list = append(list, relay.Buffer{Client: c.name, Bytes: c.waiting()})
+			list = append(list, relay.Buffer{Client: c.name, Bytes: c.waiting(now)})
 		}
 	}
 	return list, nil

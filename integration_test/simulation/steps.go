@@ -54,6 +54,9 @@ func init() {
 		},
 		"redis-fault": func(w *world, a Args) {
 			name, run := a.text("name"), w.server.run
+			if !w.server.up {
+				return
+			}
 			w.fault(name)
 			w.after(a.duration("for"), func() {
 				if w.server.run == run {

@@ -73,7 +73,7 @@ func (c *subscriber) enqueue(now time.Time, publication int, bytes int64) {
 	}
 	c.buffer = append(c.buffer, buffered{publication: publication, bytes: bytes})
 	c.schedule(now, len(c.buffer)-1)
-	waiting := c.waiting()
+	waiting := c.waiting(now)
 	if waiting <= softLimit {
 		c.over = time.Time{}
 	} else if c.over.IsZero() {
@@ -106,6 +106,9 @@ var farFuture = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 // read changes the pace.
 func (c *subscriber) read(now time.Time, rate int64) {
 	c.drain(now)
+	if gone := c.gone(now); gone > 0 {
+		c.buffer[0].bytes -= gone
+	}
 	c.rate, c.free = rate, now
 	c.stood = c.stood || rate == 0
 	c.schedule(now, 0)
@@ -119,12 +122,22 @@ func (c *subscriber) drain(now time.Time) {
 	}
 }
 
-// waiting is how many bytes are in the buffer.
-func (c *subscriber) waiting() (bytes int64) {
+// waiting is how many bytes are in the buffer: of the message that is leaving, those that have not left yet.
+func (c *subscriber) waiting(now time.Time) (bytes int64) {
 	for _, m := range c.buffer {
 		bytes += m.bytes
 	}
-	return bytes
+	return bytes - c.gone(now)
+}
+
+// gone is how many bytes of the message that is leaving have left.
+func (c *subscriber) gone(now time.Time) int64 {
+	if len(c.buffer) == 0 || c.rate == 0 {
+		return 0
+	}
+	first := c.buffer[0]
+	left := int64(first.leaves.Sub(now).Seconds() * float64(c.rate))
+	return first.bytes - min(first.bytes, max(0, left))
 }
 
 // stall makes up for a time in which Redis was frozen.
