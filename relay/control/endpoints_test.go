@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -234,12 +235,41 @@ func TestReplayOfMoreThanOneRequestTakesAndWhatWasDoneBeforeAnError(t *testing.T
 	}
 }
 
+// gate is a Redis whose calls can be held.
+type gate struct {
+	relay.Target
+	closed atomic.Bool
+	held   chan func() // each call, while it is closed: made when it is let, until Redis has answered
+}
+
+func (g *gate) Publish(ctx context.Context, batches ...relay.Batch) (replies []relay.Reply, err error) {
+	if !g.closed.Load() {
+		return g.Target.Publish(ctx, batches...)
+	}
+	answered := make(chan struct{})
+	defer close(answered)
+	let := make(chan struct{})
+	select {
+	case g.held <- func() { close(let); <-answered }:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	<-let
+	for {
+		if replies, err = g.Target.Publish(ctx, batches...); err == nil || ctx.Err() != nil {
+			return replies, err
+		}
+		_ = g.Load(ctx) // a server that is new has no scripts
+	}
+}
+
 func TestTheRelayIsSteered(t *testing.T) {
 	server := redistest.New(t, redistest.Options{})
 	box := openBox(t)
 	web := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}, DialTimeout: redistest.Patience})
 	defer web.Close()
-	r := relay.New(box, relay.NewRedis(web, redistest.Patience), relay.Options{Channels: map[string]string{"news": "test:news"},
+	target := &gate{Target: relay.NewRedis(web, redistest.Patience), held: make(chan func())}
+	r := relay.New(box, target, relay.Options{Channels: map[string]string{"news": "test:news"},
 		RetryDelay: time.Hour, RetryMaxDelay: time.Hour})
 	g := start(t, box, r, patient)
 	s, err := g.client.Status(t.Context())
@@ -269,13 +299,24 @@ func TestTheRelayIsSteered(t *testing.T) {
 	sub := redistest.Subscribe(t, server.Addr(), redistest.SubscriberOptions{Channels: []string{"test:news"}})
 	sub.WaitSubscribed(1)
 
+	target.closed.Store(true)
+	_, err = g.client.RetryNow(t.Context())
+	require.NoError(t, err)
+	look := <-target.held
 	h, err = g.client.Pause(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, relay.Paused, h.State)
+	look() // it finds Redis, and three events that wait
 	h, err = g.client.RetryNow(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, relay.Paused, h.State)
 	require.Empty(t, sub.Messages())
+	select {
+	case <-target.held:
+		require.Fail(t, "a relay that is paused calls Redis")
+	default:
+	}
+	target.closed.Store(false)
 	h, err = g.client.Resume(t.Context())
 	require.NoError(t, err)
 	require.NotEqual(t, relay.Paused, h.State)
