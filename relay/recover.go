@@ -37,7 +37,7 @@ func (l *lane) connect(ctx context.Context) error {
 		reply.Partial = false // those who did not come back in time are not waited for again
 	}
 	l.remember(reply)
-	if !l.inherited && reply.Mark.Sequence == 0 && reply.Added.Sequence == 0 {
+	if !l.streamChecked && reply.Mark.Sequence == 0 && reply.Added.Sequence == 0 {
 		p, err := l.r.source.Position(ctx, l.topic)
 		if err != nil {
 			return err

@@ -39,11 +39,11 @@ func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) erro
 	case !known:
 		return l.newOrigin(ctx, held)
 	case held.Sequence == 0:
-		l.inherited = true
+		l.streamChecked = true
 		return nil
 	}
 	_, done, err := l.readd(ctx, reply, held)
-	l.inherited = done
+	l.streamChecked = done
 	return err
 }
 
