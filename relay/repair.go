@@ -24,13 +24,13 @@ func (l *lane) restore(ctx context.Context, reply Reply, p outbox.Position) erro
 		what += fmt.Sprintf(", and %d events are in the stream again", readded)
 	}
 	l.r.alerts.raise(ctx, Alert{Kind: "redis_amnesia", Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
-		"Redis had forgotten what it accepted of %s: %s; unless REDIS_URL or the channel was changed, check its persistence, eviction policy (noeviction) and failovers",
-		l.topic, what)})
+		"Redis had forgotten what it accepted of %s: %s; unless REDIS_URL or the channel was changed, check its persistence, "+
+			"eviction policy (noeviction) and failovers", l.topic, what)})
 	return nil
 }
 
-// inherit tells a mark that is not there yet what the stream has already got of the pending events: under a former origin, when an older copy
-// of the file was put back after it had gone on; or under this one, when Redis has lost the mark as well.
+// inherit tells a mark that is not there yet what the stream has already got of the pending events: under a former origin, when
+// an older copy of the file was put back after it had gone on; or under this one, when Redis has lost the mark as well.
 func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) error {
 	held, known, err := l.held(ctx, reply.Added, p)
 	switch {
@@ -63,8 +63,8 @@ func (l *lane) refill(ctx context.Context, reply Reply, p outbox.Position) (read
 }
 
 // readd sets the marks to what is accepted, after adding to the stream what follows the last event that it holds: without
-// PUBLISH, for subscribers had it. Each call moves the marks, unless another relay has done so meanwhile: one that is interrupted,
-// or comes second, looks again and goes on from there; then done is false.
+// PUBLISH, for subscribers had it. Each call moves the marks, unless another relay has done so meanwhile: one that is
+// interrupted, or comes second, looks again and goes on from there; then done is false.
 func (l *lane) readd(ctx context.Context, reply Reply, held outbox.Mark) (readded int, done bool, err error) {
 	l.unadded.of(reply.Run)
 	goal := Marks{Published: l.progress.Accepted}
@@ -109,9 +109,9 @@ func (l *lane) readd(ctx context.Context, reply Reply, held outbox.Mark) (readde
 	return readded, false, nil
 }
 
-// held is the last event of this file that the stream was given, under whatever origin: as its entries tell, or its mark when the
-// stream was cut by hand. When it was given something by the present origin that this file does not know, that comes back, as not
-// known. Other outboxes may share the stream.
+// held is the last event of this file that the stream was given, under whatever origin: as its entries tell, or its mark when
+// the stream was cut by hand. When it was given something by the present origin that this file does not know, that comes back,
+// as not known. Other outboxes may share the stream.
 func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) (m outbox.Mark, known bool, err error) {
 	if known, err := l.knows(ctx, marked, p); err != nil || !known {
 		return marked, false, err
@@ -142,8 +142,8 @@ func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) 
 	return m, false, ctx.Err()
 }
 
-// gave says whether an entry is an event of this file. An origin that the file does not know may be one that it took once, before an older
-// copy was put back: then the event itself tells.
+// gave says whether an entry is an event of this file. An origin that the file does not know may be one that it took once,
+// before an older copy was put back: then the event itself tells.
 func (l *lane) gave(ctx context.Context, e Entry, ours bool, p outbox.Position) (bool, error) {
 	if ours {
 		return l.knows(ctx, e.Mark, p)
@@ -159,7 +159,8 @@ func (l *lane) gave(ctx context.Context, e Entry, ours bool, p outbox.Position) 
 // that Redis does not take any more.
 func (l *lane) missing(ctx context.Context, after uint64) ([]outbox.Entry, error) {
 	for through := l.progress.Accepted.Sequence; after < through; {
-		events, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
+		events, err := l.r.source.Read(ctx,
+			outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
 		if err != nil || len(events) == 0 {
 			return nil, err
 		}
