@@ -1,5 +1,8 @@
 package mutants
 
+// ofRelay has those of the scripts, too. All of these but one are also caught by TestModel_AgreesWithARealServer, which holds the
+// scripts and the simulation's model of them to each other. That an event is skipped in the stream because another file has added
+// one with its number, it does not see: a stream that is ahead of the mark by just such an event is drawn too rarely.
 var ofRelay = []Mutant{
 	{
 		Name: "the cursor moves before Redis has answered",
