@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -152,8 +153,18 @@ func theReplicaHasIt(t *testing.T, cluster *redistest.Cluster) {
 	waitEmpty(t, r.box)
 }
 
-// refusals are what the log says when a right is missing, whichever.
-const refusals = `NOPERM|client\|list`
+// mayWarn is all that a relay with enough rights may warn of: the machine is so slow that a node has not answered within half a
+// second, and counts for none, or that a call was not answered in time. A right that is missing blocks the topic, or makes the
+// relay warn that Redis does not tell something.
+var mayWarn = regexp.MustCompile(`^\S+ level=WARN msg="(held: too few subscribers"|cannot publish; events wait in the outbox" topic=\S+ state=redis_down) `)
+
+func requireUnrefused(t *testing.T, log string) {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		require.Regexp(t, mayWarn, line)
+		require.NotContains(t, line, "NOPERM")
+	}
+}
 
 func leastRights(t *testing.T, cluster *redistest.Cluster) {
 	r := newClusterRig(t, cluster)
@@ -197,7 +208,7 @@ func leastRights(t *testing.T, cluster *redistest.Cluster) {
 	sub.WaitFor(3010)
 	waitEmpty(t, r.box)
 	move.Finish()
-	require.NotRegexp(t, refusals, log.String())
+	requireUnrefused(t, log.String())
 	r.halt()
 
 	t.Log("and waiting for replicas")
@@ -206,7 +217,7 @@ func leastRights(t *testing.T, cluster *redistest.Cluster) {
 	r.add(updates, 10)
 	sub.WaitFor(3020)
 	waitEmpty(t, r.box)
-	require.NotRegexp(t, refusals, log.String())
+	requireUnrefused(t, log.String())
 	r.halt()
 
 	t.Log("without the optional ones it still delivers")

@@ -130,7 +130,9 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 	sub := subscribe(t, server, 0)
 	path := filepath.Join(shortFolder(t), "test.db")
 	require.NoError(t, openBox(t, path).Close())
-	env := separateEnv(path, server)
+	// A hand-over that waits for a time-out, a look at Redis, or the end of a lease takes longer than this test.
+	env := append(separateEnv(path, server), "REDIS_CONNECTION_TIMEOUT=3600", "REDIS_SOCKET_TIMEOUT=3600", "REDIS_HEALTH_CHECK_INTERVAL=3600")
+	const lease = time.Hour
 	relays := []*separate{startSeparate(t, env), startSeparate(t, env)}
 	relayPIDs := []int{relays[0].cmd.Process.Pid, relays[1].cmd.Process.Pid}
 
@@ -150,7 +152,7 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 		require.NoError(t, err, "turn %d", turn)
 		waits = append(waits, time.Since(began))
 		eventually(t, "this process holds the file", func() bool { return slices.Equal([]int{os.Getpid()}, holders(t, path)) })
-		stop := serve(t, control.Options{Outbox: box})
+		stop := serve(t, control.Options{Outbox: box, Lease: lease})
 		for range 10 {
 			require.NoError(t, commitStep(box, nil))
 		}
@@ -170,7 +172,7 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 
 	box, err := control.Open(t.Context(), path, "", outbox.Options{LockTimeout: redistest.Patience})
 	require.NoError(t, err)
-	stop := serve(t, control.Options{Outbox: box})
+	stop := serve(t, control.Options{Outbox: box, Lease: lease})
 	waitEmpty(t, box)
 	for _, r := range relays {
 		r.end()
@@ -184,8 +186,8 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 	require.NoError(t, box.Close())
 }
 
-// TestAStandbyTakesOver lets the relay that drains the outbox die, or hang, under load. One that hangs has the lease for as
-// long as the processor says, and does no harm when it wakes up.
+// TestAStandbyTakesOver lets the relay that drains the outbox die, or hang, under load. One that is killed loses the lease at
+// once, however long that is. One that hangs has it for as long as the processor says, and does no harm when it wakes up.
 func TestAStandbyTakesOver(t *testing.T) {
 	for name, hang := range map[string]bool{"from a relay that is killed": false, "from a relay that hangs": true} {
 		t.Run(name, func(t *testing.T) {
@@ -193,7 +195,10 @@ func TestAStandbyTakesOver(t *testing.T) {
 			server := redistest.Start(t, redistest.Options{})
 			sub := subscribe(t, server, 0)
 			box := openBox(t, filepath.Join(shortFolder(t), "test.db"))
-			const lease = time.Second
+			lease := time.Hour
+			if hang {
+				lease = time.Second
+			}
 			stop := serve(t, control.Options{Outbox: box, Lease: lease})
 			env := separateEnv(box.Path(), server)
 			relays := []*separate{startSeparate(t, env), startSeparate(t, env)}

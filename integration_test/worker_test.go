@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/PitchConnect/matchrelay/integration_test/disktest"
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
@@ -136,13 +137,15 @@ type worker struct {
 	stdout io.Reader
 }
 
-// startWorker runs a worker, under another program if one is given.
-func startWorker(t *testing.T, point, db, addr string, redisPID, steps int, under ...string) *worker {
+// startWorker runs a worker, under strace if options of that are given.
+func startWorker(t *testing.T, point, db, addr string, redisPID, steps int, strace ...string) *worker {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	command := append(under, self)
-	cmd := exec.Command(command[0], command[1:]...)
+	cmd := exec.Command(self)
+	if len(strace) > 0 {
+		require.NoError(t, disktest.Strace(cmd, strace...))
+	}
 	cmd.Env = append(os.Environ(), workerEnv+"="+point, workerDB+"="+db, workerRedis+"="+addr,
 		"GORACE=atexit_sleep_ms=0", workerPID+"="+strconv.Itoa(redisPID), workerSteps+"="+strconv.Itoa(steps))
 	var stderr bytes.Buffer

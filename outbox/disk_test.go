@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/PitchConnect/matchrelay/integration_test/disktest"
 )
 
 // onSmallDisk runs fn with a folder on a file system of a few megabytes. It needs the right to mount: where the tests do
@@ -145,11 +147,7 @@ func TestAFailingSystemCallOfACommit(t *testing.T) {
 			add(t, o, event("a", "before"))
 			require.NoError(t, o.Close())
 			run := child("commit", o.Path())
-			run.Args = append([]string{"strace", "-f", "-o", filepath.Join(t.TempDir(), "trace"),
-				"-e", "trace=fdatasync,ftruncate,pwrite64", "-e", "inject=" + tc.inject}, run.Args...)
-			strace, err := exec.LookPath("strace")
-			require.NoError(t, err, "this test injects errors with strace: apt-get install strace")
-			run.Path = strace
+			require.NoError(t, disktest.Strace(run, "-o", os.DevNull, "-e", "trace=fdatasync,ftruncate,pwrite64", "-e", "inject="+tc.inject))
 			out, err := run.Output()
 			require.NoError(t, err)
 			require.Equal(t, tc.want, strings.Split(strings.TrimSpace(string(out)), "\n"))

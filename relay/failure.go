@@ -35,7 +35,7 @@ func (l *lane) handle(ctx context.Context, f failure) {
 		}
 	}
 	first := !l.failing
-	l.failing, l.ready, l.ahead, l.inherited = true, false, nil, l.stream == nil
+	l.failing, l.ready, l.ahead, l.streamChecked = true, false, nil, l.stream == nil
 	state := Blocked
 	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
 	switch f.class {

@@ -21,38 +21,38 @@ type lane struct {
 	retry   chan struct{} // end the backoff now
 	status  laneStatus
 
-	loaded     bool
-	origin     string
-	inherited  bool            // where Redis has no mark, it knows what the stream has got of the file already
-	appended   <-chan struct{} // closed when something was appended since the latest read
-	ahead      []outbox.Entry  // what follows aheadOf, read while a round trip was under way
-	aheadOf    uint64
-	sent       uint64          // every event up to here is accepted, parked or discarded
-	progress   outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
-	unheard    []uint64        // accepted, but heard by nobody; not settled yet
-	unflushed  int             // how many that no one heard were settled since the last flush
-	added      outbox.Mark     // what the stream has beyond progress.Accepted; the file knows it
-	stream     *Stream         // nil: no stream
-	express    int64           // see flow
-	tail       tail
-	ready      bool // a guard has succeeded since the last failure
-	outage     bool // Redis was away since the lane was last ready
-	forgot     bool // it had forgotten something since the lane last carried an event, or rested; that has been reported
-	rejoining  bool // its subscribers are waited for; see rejoin
-	rejoinRun  string
-	rejoinLeft time.Duration
-	rejoinMore time.Duration // by which rejoinLeft may still grow
-	rejoinSeen time.Time
-	waived     bool // HoldMax is over: publish to whoever is there
-	heldSince  time.Time
-	backoff    *backoff.ExponentialBackOff
-	failing    bool // the last call failed
-	reloads    int  // how often in a row Redis did not know the scripts
-	suspect    suspect
-	unadded    misfits // that cannot be added to the stream again
-	unsaid     misfits // that cannot be published again
-	origins    int64   // Relay.origins when the position was read
-	turns      int     // steps since an event was carried, or the lane rested
+	loaded        bool
+	origin        string
+	streamChecked bool            // what the stream has got of the file already is known, whatever the mark says
+	appended      <-chan struct{} // closed when something was appended since the latest read
+	ahead         []outbox.Entry  // what follows aheadOf, read while a round trip was under way
+	aheadOf       uint64
+	sent          uint64          // every event up to here is accepted, parked or discarded
+	progress      outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
+	unheard       []uint64        // accepted, but heard by nobody; not settled yet
+	unflushed     int             // how many that no one heard were settled since the last flush
+	added         outbox.Mark     // what the stream has beyond progress.Accepted; the file knows it
+	stream        *Stream         // nil: no stream
+	express       int64           // see flow
+	tail          tail
+	ready         bool // a guard has succeeded since the last failure
+	outage        bool // Redis was away since the lane was last ready
+	forgot        bool // it had forgotten something since the lane last carried an event, or rested; that has been reported
+	rejoining     bool // its subscribers are waited for; see rejoin
+	rejoinRun     string
+	rejoinLeft    time.Duration
+	rejoinMore    time.Duration // by which rejoinLeft may still grow
+	rejoinSeen    time.Time
+	waived        bool // HoldMax is over: publish to whoever is there
+	heldSince     time.Time
+	backoff       *backoff.ExponentialBackOff
+	failing       bool // the last call failed
+	reloads       int  // how often in a row Redis did not know the scripts
+	suspect       suspect
+	unadded       misfits // that cannot be added to the stream again
+	unsaid        misfits // that cannot be published again
+	origins       int64   // Relay.origins when the position was read
+	turns         int     // steps since an event was carried, or the lane rested
 }
 
 // restless is how many steps in a row may lead nowhere before the lane takes a rest: getting ready after the worst outage
@@ -168,7 +168,7 @@ func (l *lane) load(ctx context.Context) error {
 		}
 	}
 	l.loaded, l.ready = true, false
-	l.origin, l.inherited, l.sent, l.added = p.Origin, l.stream == nil, p.Cursor, outbox.Mark{}
+	l.origin, l.streamChecked, l.sent, l.added = p.Origin, l.stream == nil, p.Cursor, outbox.Mark{}
 	return nil
 }
 
@@ -187,8 +187,8 @@ func (l *lane) settle(ctx context.Context) error {
 	return l.flushUnheard(ctx)
 }
 
-// flushUnheard lets the file know of what no one heard. Redis keeps that for the next relay, should this one die: but only so many, and until
-// a guard says that they are settled.
+// flushUnheard lets the file know of what no one heard. Redis keeps that for the next relay, should this one die: but only so
+// many, and until a guard says that they are settled.
 func (l *lane) flushUnheard(ctx context.Context) error {
 	if l.unflushed == 0 {
 		return nil

@@ -1,5 +1,5 @@
--- Lists the newest entries of a stream without their bodies, the latest first, going back from an entry. It looks at a limited number of
--- entries, and bytes, a call, and reads them one by one: they may be large.
+-- Lists the newest entries of a stream without their bodies, the latest first, going back from an entry. It looks at a limited
+-- number of entries, and bytes, a call, and reads them one by one: they may be large.
 -- KEYS[1]  the stream
 -- ARGV     1 where to begin ('+', or '(' and the ID of an entry), 2 entries at most, 3 bytes at most, but always one entry
 -- Answers  {entry ID, origin, sequence, message ID} of each, one after the other; what an entry lacks is empty

@@ -87,10 +87,12 @@ end
 -- bare PUBLISH would answer OK and lose the message. Nothing else may fail between the two, for a script is not rolled
 -- back: hence EXPIRE at the end.
 local upto = ahead and tonumber(sseq) or 0 -- the stream has every event up to here
--- redo_run and redo_seq say what this process has published, also to a relay that dies before it has stored which process that was.
+-- redo_run and redo_seq say what this process has published, also to a relay that dies before it has stored which process that
+-- was.
 local function write(seq, id, sseq, sid)
   if KEYS[2] then
-    return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id, 'redo_run', run, 'redo_seq', seq, 'stream_seq', sseq, 'stream_id', sid)
+    return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id, 'redo_run', run, 'redo_seq', seq,
+      'stream_seq', sseq, 'stream_id', sid)
   end
   return redis.call('HSET', KEYS[1], 'seq', seq, 'id', id, 'redo_run', run, 'redo_seq', seq)
 end

@@ -37,7 +37,7 @@ func (l *lane) connect(ctx context.Context) error {
 		reply.Partial = false // those who did not come back in time are not waited for again
 	}
 	l.remember(reply)
-	if !l.inherited {
+	if !l.streamChecked {
 		p, err := l.r.source.Position(ctx, l.topic)
 		if err != nil {
 			return err
@@ -59,9 +59,9 @@ func (l *lane) connect(ctx context.Context) error {
 }
 
 // rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Only the time in which Redis
-// answers counts, from its first answer. A failure meanwhile interrupts the wait, and makes it longer by the time that Redis was
-// away, for those who were back may have been thrown out once more: up to RejoinWait, and by three times that in all. Another
-// death of Redis begins a new one.
+// answers counts, from its first answer. A failure meanwhile interrupts the wait, and makes it longer by the time that Redis
+// was away, for those who were back may have been thrown out once more: up to RejoinWait, and by three times that in all.
+// Another death of Redis begins a new one.
 func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 	wait := l.r.opts.RejoinWait
 	if !l.rejoining || reply.Run != l.rejoinRun {

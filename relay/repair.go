@@ -28,8 +28,8 @@ func (l *lane) restore(ctx context.Context, reply Reply, p outbox.Position) erro
 	return err
 }
 
-// reportAmnesia tells of it before anything is repaired: a repair whose answer is lost, or that another relay ends, is none that can be told
-// of afterwards.
+// reportAmnesia tells of it before anything is repaired: a repair whose answer is lost, or that another relay ends, is none
+// that can be told of afterwards.
 func (l *lane) reportAmnesia(ctx context.Context, reply Reply) {
 	if l.forgot {
 		return
@@ -45,8 +45,8 @@ func (l *lane) reportAmnesia(ctx context.Context, reply Reply) {
 		l.topic, what)})
 }
 
-// inherit tells the mark what the stream has already got of the pending events: under another origin, when an older copy of the file was put
-// back after it had gone on; or under this one, when Redis has lost the mark as well.
+// inherit tells the mark what the stream has already got of the pending events: under another origin, when an older copy of
+// the file was put back after it had gone on; or under this one, when Redis has lost the mark as well.
 func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) error {
 	held, known, err := l.held(ctx, reply.Added, p)
 	switch {
@@ -55,17 +55,17 @@ func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) erro
 	case !known:
 		return l.newOrigin(ctx, held)
 	case held == reply.Added:
-		l.inherited = true
+		l.streamChecked = true
 		return nil
 	}
 	_, done, err := l.readd(ctx, reply, held)
-	l.inherited = done
+	l.streamChecked = done
 	return err
 }
 
 // readd sets the marks to what is accepted, after adding to the stream what follows the last event that it holds: without
-// PUBLISH, for subscribers had it. Each call moves the marks, unless another relay has done so meanwhile: one that is interrupted,
-// or comes second, looks again and goes on from there; then done is false.
+// PUBLISH, for subscribers had it. Each call moves the marks, unless another relay has done so meanwhile: one that is
+// interrupted, or comes second, looks again and goes on from there; then done is false.
 func (l *lane) readd(ctx context.Context, reply Reply, held outbox.Mark) (readded int, done bool, err error) {
 	l.unadded.of(reply.Run)
 	goal := Marks{Published: l.progress.Accepted}
@@ -110,9 +110,9 @@ func (l *lane) readd(ctx context.Context, reply Reply, held outbox.Mark) (readde
 	return readded, false, nil
 }
 
-// held is the last event of this file that the stream was given, under whatever origin: as its entries tell, or its mark when the
-// stream was cut by hand. When it was given something by the present origin that this file does not know, that comes back, as not
-// known. Other outboxes may share the stream.
+// held is the last event of this file that the stream was given, under whatever origin: as its entries tell, or its mark when
+// the stream was cut by hand. When it was given something by the present origin that this file does not know, that comes back,
+// as not known. Other outboxes may share the stream.
 func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) (m outbox.Mark, known bool, err error) {
 	if known, err := l.knows(ctx, marked, p); err != nil || !known {
 		return marked, false, err
@@ -143,8 +143,8 @@ func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) 
 	return m, false, ctx.Err()
 }
 
-// gave says whether an entry is an event of this file. An origin that the file does not know may be one that it took once, before an older
-// copy was put back: then the event itself tells.
+// gave says whether an entry is an event of this file. An origin that the file does not know may be one that it took once,
+// before an older copy was put back: then the event itself tells.
 func (l *lane) gave(ctx context.Context, e Entry, ours bool, p outbox.Position) (bool, error) {
 	if ours {
 		return l.knows(ctx, e.Mark, p)

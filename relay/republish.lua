@@ -1,7 +1,8 @@
 -- Publishes events again that a Redis process may have taken to its grave. The high-water mark stays as it is; a mark of
--- its own in the same hash, bound to the run_id, sees to it that a process publishes nothing twice: neither what was published again
--- already, nor what it has taken itself.
--- KEYS[1]  high-water mark of (origin, channel): hash of redo_run, redo_seq (up to where which process has published) among others
+-- its own in the same hash, bound to the run_id, sees to it that a process publishes nothing twice: neither what was published
+-- again already, nor what it has taken itself.
+-- KEYS[1]  high-water mark of (origin, channel): hash of redo_run, redo_seq (up to where which process has published) among
+--          others
 -- ARGV     1 channel, 2 run_id to insist on, 3 seconds to keep the mark, then sequence and body of each event
 -- Answers  {status, seq, id, run_id, receivers, published, error, '0', ''}
 local first, last = 4, #ARGV

@@ -7,7 +7,8 @@
 -- Answers  {status, seq, id, '', -1, 0, error, stream_seq, stream_id}: OK, LOST with the mark that was found instead, or ERR
 local mark = redis.call('HMGET', KEYS[1], 'seq', 'id', 'stream_seq', 'stream_id')
 local seq, id, sseq, sid = mark[1] or '0', mark[2] or '', mark[3] or '0', mark[4] or ''
-local marked, markedID = sseq, sid -- kept until something is in the stream again, so that it is found gone the next time as well
+-- They are kept until something is in the stream again, so that it is found gone the next time as well.
+local marked, markedID = sseq, sid
 if KEYS[2] and sseq ~= '0' and redis.call('EXISTS', KEYS[2]) == 0 then
   sseq, sid = '0', '' -- as it was reported
 end

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/PitchConnect/matchrelay/integration_test/bubble"
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
@@ -161,7 +162,7 @@ type virtual struct {
 // virtually runs a test in virtual time, with one subscriber.
 func virtually(t *testing.T, test func(v virtual)) {
 	t.Helper()
-	compress(t)
+	require.NoError(t, bubble.WarmUp(t.TempDir()))
 	path := filepath.Join(t.TempDir(), "outbox.db")
 	synctest.Test(t, func(t *testing.T) {
 		v := virtual{&rig{t: t, path: path}, &memoryRedis{receivers: 1, marks: map[string]outbox.Mark{}}}
@@ -177,18 +178,6 @@ func virtually(t *testing.T, test func(v virtual)) {
 	report, err := box.Verify(context.Background())
 	require.NoError(t, err)
 	require.Empty(t, report.Problems)
-	require.NoError(t, box.Close())
-}
-
-// compress has an outbox use the compression, outside of a bubble: what it makes once would belong to the bubble otherwise.
-func compress(t *testing.T) {
-	t.Helper()
-	box, err := outbox.Open(filepath.Join(t.TempDir(), "outbox.db"), outbox.Options{})
-	require.NoError(t, err)
-	_, err = box.Add(context.Background(), outbox.Event{Topic: "news", MessageID: "long", Payload: make([]byte, 1<<16)})
-	require.NoError(t, err)
-	_, err = box.Read(context.Background(), outbox.Range{Topic: "news", Events: 1, Bytes: 1 << 20})
-	require.NoError(t, err)
 	require.NoError(t, box.Close())
 }
 

@@ -32,7 +32,7 @@ func (w withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 func virtually(t *testing.T, opts Options, test func(t *testing.T, g *rig)) {
 	t.Helper()
 	warm := startPlain(t)
-	warm.ok(warm.post("/v1/matches", two)) // what is made once would belong to the bubble otherwise
+	warm.ok(warm.post("/v1/matches", two)) // as bubble.WarmUp does, for what package changes makes once as well
 	path := filepath.Join(t.TempDir(), "test.db")
 	synctest.Test(t, func(t *testing.T) {
 		box, err := outbox.Open(path, outbox.Options{})

@@ -1,11 +1,14 @@
-// Package disktest shows in which order a process writes, syncs and names files: what a power cut leaves depends on it.
+// Package disktest sees with strace in which order a process writes, syncs and names files, for what a power cut leaves depends on
+// it, and lets such calls fail. Package powerloss rebuilds from them what a cut could leave.
 package disktest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,15 +18,24 @@ import (
 // Calls are the system calls of a process on files, a line of strace each, in their order.
 type Calls []string
 
+// Strace makes a command, with all its threads and children, run under strace, with options of that: what to write to which file,
+// or a fault to inject.
+func Strace(cmd *exec.Cmd, options ...string) error {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		return fmt.Errorf("system calls are seen, and made to fail, with strace: apt-get install strace: %w", err)
+	}
+	cmd.Args = slices.Concat([]string{strace, "-f", "-qq", "-e", "signal=none"}, options, []string{"--", cmd.Path}, cmd.Args[1:])
+	cmd.Path = strace
+	return nil
+}
+
 // Trace runs a command under strace until it ends, which it must do well.
 func Trace(t testing.TB, cmd *exec.Cmd) Calls {
 	t.Helper()
-	strace, err := exec.LookPath("strace")
-	require.NoError(t, err, "this test sees with strace what is synced: apt-get install strace")
 	trace := filepath.Join(t.TempDir(), "trace")
-	cmd.Args = append([]string{"strace", "-f", "-y", "-s", "4096", "-o", trace, "-e", "signal=none", "-e", "trace=write,pwrite64,writev," +
-		"copy_file_range,sendfile,ftruncate,fsync,fdatasync,link,linkat,rename,renameat,renameat2", cmd.Path}, cmd.Args[1:]...)
-	cmd.Path = strace
+	require.NoError(t, Strace(cmd, "-y", "-s", "4096", "-o", trace, "-e", "trace=write,pwrite64,writev,"+
+		"copy_file_range,sendfile,ftruncate,fsync,fdatasync,link,linkat,rename,renameat,renameat2"))
 	require.NoError(t, cmd.Run())
 	lines, err := os.ReadFile(trace)
 	require.NoError(t, err)

@@ -8,19 +8,21 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Mutant is a fault in one file, and the tests that are to catch it.
 type Mutant struct {
-	Name  string   // what is wrong, as a sentence
-	File  string   // the path from the module's folder, with slashes
-	Old   string   // is in the file exactly once
-	New   string   // takes its place
-	Also  []Change // what else changes in the file
-	In    string   // the folder of the package whose tests are run, from the module's folder
-	Tests []string // their names; those of subtests behind a slash, as patterns
-	Env   []string // of the tests, as NAME=value
-	Hangs bool     // a test that does not end catches it, too
+	Name  string        // what is wrong, as a sentence
+	File  string        // the path from the module's folder, with slashes
+	Old   string        // is in the file exactly once
+	New   string        // takes its place
+	Also  []Change      // what else changes in the file
+	In    string        // the folder of the package whose tests are run, from the module's folder
+	Tests []string      // their names; those of subtests behind a slash, as patterns
+	Env   []string      // of the tests, as NAME=value
+	Hangs bool          // a test that does not end catches it, too
+	Limit time.Duration // how long its tests may take on the slowest machine; 0 means some minutes
 }
 
 // Change is a snippet of a file and what takes its place.

@@ -1,6 +1,7 @@
 package mutants
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,8 @@ import (
 )
 
 const (
-	// enough is how long the tests of a mutant may take, unless args say another -test.timeout: only one that hangs takes longer.
+	// enough is how long the tests of a mutant may take that says nothing else, unless args say another -test.timeout: only one that
+	// hangs takes longer.
 	enough = 5 * time.Minute
 	// hung is the same for a mutant that says that it hangs.
 	hung = 90 * time.Second
@@ -116,7 +118,7 @@ func (p program) build(ctx context.Context) error {
 
 // run runs the tests of a mutant, where go test would.
 func (p program) run(ctx context.Context, m Mutant, args []string) (Result, error) {
-	limit := enough
+	limit := cmp.Or(m.Limit, enough)
 	if m.Hangs {
 		limit = hung
 	}

@@ -11,19 +11,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/PitchConnect/matchrelay/integration_test/disktest"
 )
 
-// Strace makes a command run under strace, which writes the trace to a file. Options
-// are further ones of strace, such as a fault to inject.
+// Strace makes a command run under strace, which writes all that ReadTraces reads to a
+// file. Options are further ones of strace, such as a fault to inject.
 func Strace(cmd *exec.Cmd, trace string, options ...string) error {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		return fmt.Errorf("system calls are recorded with strace: apt-get install strace: %w", err)
-	}
-	args := append([]string{strace, "-f", "-qq", "-xx", "-s", strconv.Itoa(64 << 20), "-e", "signal=none", "-e", "trace=" + traced, "-o", trace}, options...)
-	cmd.Args = append(args, append([]string{"--", cmd.Path}, cmd.Args[1:]...)...)
-	cmd.Path = strace
-	return nil
+	return disktest.Strace(cmd, append([]string{"-xx", "-s", strconv.Itoa(64 << 20), "-e", "trace=" + traced, "-o", trace}, options...)...)
 }
 
 // ReadTraces reads what strace wrote of processes that ran one after the other, each

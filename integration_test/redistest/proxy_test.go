@@ -114,11 +114,11 @@ func TestAHalfOpenProxySaysNothingAndClosesNothing(t *testing.T) {
 	proxy.HalfOpen()
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	require.ErrorIs(t, client.Incr(short, "k").Err(), os.ErrDeadlineExceeded)
+	requireTimeOut(t, client.Incr(short, "k").Err())
 	require.Zero(t, server.Client().Exists(ctx, "k").Val(), "the command has not arrived, either")
 
 	_, err := command(proxy.Addr(), 100*time.Millisecond, "PING")
-	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "a new connection is no better")
+	requireTimeOut(t, err, "a new connection is no better")
 	writeCommand(conn, "PING")
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
 	_, err = conn.Read(make([]byte, 1))
@@ -129,6 +129,12 @@ func TestAHalfOpenProxySaysNothingAndClosesNothing(t *testing.T) {
 	_, err = conn.Read(make([]byte, 1))
 	require.Error(t, err)
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "closed")
+}
+
+// requireTimeOut wants an error to say that time was up, be it before anything was sent: the machine may have been busy.
+func requireTimeOut(t *testing.T, err error, why ...any) {
+	t.Helper()
+	require.True(t, errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded), "%v: %v", why, err)
 }
 
 func TestAProxyClosesSlowly(t *testing.T) {

@@ -47,9 +47,13 @@ func fill(dir string) error {
 func (r *rig) onDisk(a action) {
 	var err error
 	if a.what == "fill" {
+		r.tails.disk(true)
 		err = fill(r.disk)
-	} else if err = os.Remove(ballast(r.disk)); os.IsNotExist(err) {
-		err = nil
+	} else {
+		if err = os.Remove(ballast(r.disk)); os.IsNotExist(err) {
+			err = nil
+		}
+		r.tails.disk(false)
 	}
 	if err != nil {
 		r.find("%s the disk: %v", a.what, err)

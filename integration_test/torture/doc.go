@@ -15,6 +15,6 @@
 //
 // Files: plan_test.go: what happens when. rig_test.go: everything that takes part. stage_test.go, and pair_test.go, clock_test.go,
 // disk_test.go, operator_test.go: what each action does. process_test.go, worker_test.go, consumer_test.go: the processes.
-// book_test.go: what was appended. judge_test.go, observers_test.go: whether it arrived. meters_test.go: memory, descriptors,
-// goroutines, file size. journal_test.go: what is left behind when something is wrong.
+// book_test.go: what was appended. judge_test.go, observers_test.go: whether it arrived. tails_test.go: what may come again.
+// meters_test.go: memory, descriptors, goroutines, file size. journal_test.go: what is left behind when something is wrong.
 package torture

@@ -135,13 +135,14 @@ func (v *verdict) gather(box *outbox.Outbox) bool {
 		}
 	}
 	v.readRepeats()
+	v.boundRepeats()
 	return true
 }
 
 // republished is what a relay logs when it has published events again.
 var republished = regexp.MustCompile(`published again what its subscribers may have missed" topic=(\S+) from=(\d+) through=(\d+)`)
 
-// readRepeats finds what relays say that they published again.
+// readRepeats finds what relays say that they published again. It may come again when it was in the tail, see boundRepeats.
 func (v *verdict) readRepeats() {
 	v.mayRepeat = map[string]bool{}
 	for _, p := range v.r.processes {

@@ -37,7 +37,6 @@ func startPair(t *testing.T) *pair {
 	p := &pair{t: t, master: redistest.Start(t, opts), replica: redistest.Start(t, opts), runs: true}
 	p.follow(p.replica, p.master)
 	p.replica.WaitInSync()
-	p.name(p.master)
 	return p
 }
 
@@ -105,7 +104,7 @@ func (r *rig) onRedis(a action) {
 	case "kill":
 		r.killMaster()
 	case "start":
-		p.master.Start()
+		r.crown(p.master, p.master.Start)
 		p.runs = true
 	case "freeze":
 		p.master.Freeze()
@@ -151,9 +150,10 @@ func (r *rig) failOver() {
 	r.killMaster()
 	r.pruning.RUnlock()
 	p.master, p.replica = p.replica, p.master
-	p.follow(p.master, nil)
-	r.network.Redirect(p.master.Addr())
-	r.remote.Redirect(p.master.Addr())
-	p.name(p.master)
+	r.crown(p.master, func() {
+		p.follow(p.master, nil)
+		r.network.Redirect(p.master.Addr())
+		r.remote.Redirect(p.master.Addr())
+	})
 	p.promoted++
 }

@@ -25,6 +25,7 @@ type rig struct {
 	began   atomic.Pointer[time.Time] // when the plan began; nil before
 
 	pair      *pair
+	tails     *tails
 	network   *redistest.Proxy
 	remote    *redistest.Proxy
 	direct    *redistest.Subscriber // connected to the master itself: it must receive everything
@@ -60,7 +61,8 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	r := &rig{t: t, logs: logs, self: self, disk: smallDisk(t), program: buildProgram(t)}
 	t.Cleanup(r.tell)
-	r.pair = startPair(t)
+	r.pair, r.tails = startPair(t), newTails()
+	r.crown(r.pair.master, func() {})
 	r.network, r.remote = redistest.NewProxy(t, r.pair.master.Addr()), redistest.NewProxy(t, r.pair.master.Addr())
 	r.subscribe()
 	r.book = newBook(r)

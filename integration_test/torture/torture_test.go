@@ -61,6 +61,7 @@ func TestTorture_EverythingAtOnce(t *testing.T) {
 	var watch sync.WaitGroup
 	watch.Go(func() { r.book.watch(watching) })
 	watch.Go(func() { r.meters.watch(watching) })
+	watch.Go(func() { r.tails.watch(watching, r) })
 	r.eventually("events are delivered before the plan begins", func() string {
 		if n := r.direct.Count(); n < 20 {
 			return fmt.Sprint("only ", n, " have arrived")

@@ -1,13 +1,11 @@
 package control
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
 	"os/user"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,9 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
-	"github.com/PitchConnect/matchrelay/relay"
 )
 
 func TestStatus(t *testing.T) {
@@ -232,59 +228,4 @@ func TestReplayOfMoreThanOneRequestTakesAndWhatWasDoneBeforeAnError(t *testing.T
 	for i, info := range list {
 		require.EqualValues(t, i+1, info.ReplayOf, "in order")
 	}
-}
-
-func TestTheRelayIsSteered(t *testing.T) {
-	server := redistest.New(t, redistest.Options{})
-	box := openBox(t)
-	web := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}, DialTimeout: redistest.Patience})
-	defer web.Close()
-	r := relay.New(box, relay.NewRedis(web, redistest.Patience), relay.Options{Channels: map[string]string{"news": "test:news"},
-		RetryDelay: time.Hour, RetryMaxDelay: time.Hour})
-	g := start(t, box, r, patient)
-	s, err := g.client.Status(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, relay.NotRunning, s.Relay.State)
-
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { _ = r.Run(ctx) })
-	defer running.Wait()
-	defer cancel()
-	waitFor := func(state relay.State) (h relay.Health) {
-		t.Helper()
-		require.Eventually(t, func() bool {
-			s, err := g.client.Status(t.Context())
-			require.NoError(t, err)
-			h = *s.Relay
-			return h.State == state
-		}, redistest.Patience, 5*time.Millisecond)
-		return h
-	}
-	h := waitFor(relay.RedisDown)
-	require.NotEmpty(t, h.LastError)
-	require.Equal(t, -1, h.Topics["news"].Receivers)
-	many(t, box, 3)
-	server.Start()
-	sub := redistest.Subscribe(t, server.Addr(), redistest.SubscriberOptions{Channels: []string{"test:news"}})
-	sub.WaitSubscribed(1)
-
-	h, err = g.client.Pause(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, relay.Paused, h.State)
-	h, err = g.client.RetryNow(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, relay.Paused, h.State)
-	require.Empty(t, sub.Messages())
-	h, err = g.client.Resume(t.Context())
-	require.NoError(t, err)
-	require.NotEqual(t, relay.Paused, h.State)
-	require.Eventually(t, func() bool { // the first tries come at once, with an hour between the later ones
-		_, err := g.client.RetryNow(t.Context())
-		require.NoError(t, err)
-		return len(sub.Messages()) == 3
-	}, redistest.Patience, 50*time.Millisecond)
-	h = waitFor(relay.Delivering)
-	require.Equal(t, 1, h.Topics["news"].Receivers)
-	require.Equal(t, toJSON(t, r.Health()), toJSON(t, h))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/PitchConnect/matchrelay/integration_test/bubble"
 	"github.com/PitchConnect/matchrelay/integration_test/pipenet"
 	"github.com/PitchConnect/matchrelay/outbox"
 )
@@ -25,7 +26,7 @@ type virtual struct {
 // virtually runs a test with limits, and a lease, that pass in virtual time only: while no goroutine has anything to do.
 func virtually(t *testing.T, opts Options, lim limits, test func(t *testing.T, v virtual)) {
 	t.Helper()
-	compress(t)
+	require.NoError(t, bubble.WarmUp(t.TempDir()))
 	path := filepath.Join(t.TempDir(), "test.db")
 	synctest.Test(t, func(t *testing.T) {
 		box, err := outbox.Open(path, outbox.Options{})
@@ -49,16 +50,4 @@ func virtually(t *testing.T, opts Options, lim limits, test func(t *testing.T, v
 		})
 		test(t, v)
 	})
-}
-
-// compress has an outbox use the compression, outside of a bubble: what it makes once would belong to the bubble otherwise.
-func compress(t *testing.T) {
-	t.Helper()
-	box, err := outbox.Open(filepath.Join(t.TempDir(), "outbox.db"), outbox.Options{})
-	require.NoError(t, err)
-	_, err = box.Add(context.Background(), outbox.Event{Topic: "news", MessageID: "long", Payload: make([]byte, 1<<16)})
-	require.NoError(t, err)
-	_, err = box.Read(context.Background(), outbox.Range{Topic: "news", Events: 1, Bytes: 1 << 20})
-	require.NoError(t, err)
-	require.NoError(t, box.Close())
 }
