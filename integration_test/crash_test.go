@@ -11,7 +11,7 @@ import (
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 )
 
-const rounds = 3 // of each row of the crash table
+const rounds = 2 // of each row of the crash table: of a new file, and of one that has been through it
 
 // requireAgreement checks that state, log and what the subscriber got tell the same story.
 func requireAgreement(t *testing.T, db string, server *redistest.Server, sub *redistest.Subscriber, mayRepeat map[string]bool) []redistest.Event {
@@ -64,7 +64,7 @@ func TestARedisThatDiesWhileAProcessorPublishesLosesNothing(t *testing.T) {
 				db := filepath.Join(t.TempDir(), "outbox.db")
 				for range rounds {
 					known := len(history(sub))
-					w := startWorker(t, point, db, server.Addr(), server.PID(), 400)
+					w := startWorker(t, point, db, server.Addr(), server.PID(), 250)
 					server.WaitDead()
 					server.Start()
 					w.waitFinished()
@@ -97,15 +97,16 @@ func union(a, b map[string]bool) map[string]bool {
 	return a
 }
 
-func TestFiftyKillsAtRandomMomentsUnderLoad(t *testing.T) {
+func TestProcess_IsKilledAtRandomMomentsUnderLoad(t *testing.T) {
 	t.Parallel()
+	const kills = 20
 	server := redistest.Start(t, redistest.Options{})
 	sub := subscribe(t, server, 0)
 	db := filepath.Join(t.TempDir(), "outbox.db")
 	seed := time.Now().UnixNano()
 	t.Log("seed ", seed)
 	random := rand.New(rand.NewPCG(uint64(seed), 0))
-	for range 50 {
+	for range kills {
 		w := startWorker(t, dieNever, db, server.Addr(), 0, 1_000_000)
 		if random.IntN(10) > 0 { // else it may die while it starts, too
 			w.waitWorking()
@@ -114,5 +115,5 @@ func TestFiftyKillsAtRandomMomentsUnderLoad(t *testing.T) {
 		w.kill()
 	}
 	state := requireAgreement(t, db, server, sub, nil)
-	require.Greater(t, len(state), 50, "the workers got something done")
+	require.Greater(t, len(state), kills, "the workers got something done")
 }

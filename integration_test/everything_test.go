@@ -51,14 +51,14 @@ func TestEverythingAtOnce(t *testing.T) {
 	var load, faults sync.WaitGroup
 	defer load.Wait()
 	defer cancel()
-	load.Go(every(5*time.Millisecond, func() { // the Go processor
+	load.Go(every(10*time.Millisecond, func() { // the Go processor
 		if err := commitStep(box, nil); err != nil {
 			t.Error(err)
 		}
 	}))
 	var posted atomic.Int64
 	client := &daemon{t: t, db: box.Path()}
-	load.Go(every(200*time.Millisecond, func() { // the Python program
+	load.Go(every(time.Second, func() { // the Python program
 		list := fmt.Sprintf(`[{"matchid": 1, "tavlingnamn": "round %d"}]`, posted.Load())
 		if r := client.python(list, nil, "-"); r.code != 0 {
 			t.Error(r.stderr)

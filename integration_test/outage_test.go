@@ -18,7 +18,7 @@ import (
 
 const (
 	writers = 8
-	pace    = 20 * time.Millisecond // of each writer
+	pace    = 40 * time.Millisecond // of each writer
 )
 
 // appendDuring has writers append at a pace for as long as the fault takes, and returns what they have committed.

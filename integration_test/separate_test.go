@@ -124,8 +124,9 @@ func holders(t *testing.T, path string) (pids []int) {
 	return pids
 }
 
-func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
+func TestHandover_OfTheFileAgainAndAgainUnderLoad(t *testing.T) {
 	t.Parallel()
+	const turns = 30
 	server := redistest.Start(t, redistest.Options{})
 	sub := subscribe(t, server, 0)
 	path := filepath.Join(shortFolder(t), "test.db")
@@ -137,7 +138,7 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 	relayPIDs := []int{relays[0].cmd.Process.Pid, relays[1].cmd.Process.Pid}
 
 	var waits []time.Duration
-	for turn := range 100 {
+	for turn := range turns {
 		eventually(t, "a relay has the file", func() bool {
 			s, ok := whoever(path)
 			return ok && s.Relay != nil
@@ -179,7 +180,7 @@ func TestTheFileChangesHandsAHundredTimesUnderLoad(t *testing.T) {
 	}
 	stop()
 	appended := committed(t, box)
-	require.Len(t, appended, 2*(100*10+50))
+	require.Len(t, appended, 2*(turns*10+turns/2))
 	eventually(t, "every event has arrived", func() bool { return len(distinct(history(sub))) == len(appended) })
 	require.Empty(t, redistest.Check(appended, history(sub), nil))
 	requireSound(t, box)

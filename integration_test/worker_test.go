@@ -44,7 +44,7 @@ const (
 	dieBeforeSettle = "after the reply, before the cursor is stored"
 	redisDiesBefore = "Redis dies before running the script"
 	redisDiesAfter  = "Redis dies after running the script"
-	failpointAt     = 25 // the step, or call, at which it happens
+	failpointAt     = 15 // the step, or call, at which it happens
 )
 
 func suicide() {

@@ -16,6 +16,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
 		"matchrelay": main,
+		"racing":     main,
 		"crash":      func() { _ = syscall.Kill(os.Getpid(), syscall.SIGBUS) },
 		"circle": func() {
 			if began := os.Getenv(circleEnv); began != "" {

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,11 +19,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
+	"github.com/PitchConnect/matchrelay/integration_test/program"
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// The scripts run the real program. Beside testscript's own commands they have
+// The scripts run the real program, matchrelay, as users have it: a process with the race detector takes longer to start than a
+// command takes. Those in which several things go on at a time are run with it, as racing. Beside testscript's own commands
+// they have
 //
 //	exits CODE COMMAND...   run a command and compare its exit code
 //	eventually TEXT COMMAND...  run a command until its output has a text
@@ -35,6 +39,10 @@ import (
 //	forget FILE MATCH       take a match out of the stored list, behind everybody's back
 //	hold FILE, release      open an outbox and keep it; close it
 func TestCommands(t *testing.T) {
+	built, err := program.Path()
+	require.NoError(t, err)
+	folder := t.TempDir()
+	require.NoError(t, os.Symlink(built, filepath.Join(folder, "matchrelay")))
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -43,6 +51,9 @@ func TestCommands(t *testing.T) {
 			env.Values["subscriber"] = &subscriberBox{}
 			env.Values["held"] = &heldBox{}
 			env.Setenv("TMPDIR", env.WorkDir)
+			if testing.CoverMode() == "" { // else this test binary, which counts what it runs
+				env.Setenv("PATH", folder+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			}
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector lets each process sleep for a second
 			return nil
 		},

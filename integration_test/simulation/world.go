@@ -17,6 +17,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
@@ -291,7 +292,7 @@ func (w *world) kill() {
 	}()
 }
 
-// copyFile copies a file as it is at this moment.
+// copyFile copies a file as it is at this moment, without its holes: bbolt makes files far larger than what they hold.
 func (w *world) copyFile(path string) (copied string) {
 	w.copies++
 	copied = filepath.Join(w.dir, fmt.Sprint("copy-", w.copies, ".db"))
@@ -303,13 +304,40 @@ func (w *world) copyFile(path string) (copied string) {
 	defer from.Close()
 	to, err := os.Create(copied)
 	if err == nil {
-		_, err = io.Copy(to, from)
-		err = errors.Join(err, to.Close())
+		err = errors.Join(copySparse(to, from), to.Close())
 	}
 	if err != nil {
 		w.violate("the simulation: %v", err)
 	}
 	return copied
+}
+
+func copySparse(to, from *os.File) error {
+	size, err := from.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	for end := int64(0); ; {
+		begin, err := from.Seek(end, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // no more
+			return to.Truncate(size)
+		}
+		if err == nil {
+			end, err = from.Seek(begin, unix.SEEK_HOLE)
+		}
+		if err == nil {
+			_, err = from.Seek(begin, io.SeekStart)
+		}
+		if err == nil {
+			_, err = to.Seek(begin, io.SeekStart)
+		}
+		if err == nil {
+			_, err = io.CopyN(to, from, end-begin)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // bootAfter starts the process again some time after it has died.
