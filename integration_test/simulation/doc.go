@@ -3,9 +3,9 @@
 //
 //	make simulate SEEDS=1000 FROM=1
 //
-// One seed decides everything: the settings, a schedule of steps (what the processor, Redis, the network, subscribers, operators
-// and the machine do, and when) and how long each call takes. A seed that fails is shrunk to the steps that matter and printed as
-// a schedule; put into testdata, it is run by every test from then on.
+// One seed decides everything: the settings, a schedule of steps (what the processor, Redis, the network, subscribers,
+// operators and the machine do, and when) and how long each call takes. A seed that fails is shrunk to the steps that matter
+// and printed as a schedule; put into testdata, it is run by every test from then on.
 //
 // # How it is made
 //

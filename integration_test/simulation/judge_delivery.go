@@ -119,8 +119,8 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 		}
 		got := map[string]bool{}
 		newest := map[markKey]uint64{}
-		for _, a := range c.got {
-			p := w.server.log[a.publication]
+		for _, n := range c.got {
+			p := w.server.log[n]
 			if got[p.event] {
 				continue
 			}

@@ -11,8 +11,8 @@ import (
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// source is a relay's way to its outbox: a relay.Source. Each call takes a moment, so that no two of them, and nothing else, happen at
-// the same instant; and a relay that is dead does nothing any more.
+// source is a relay's way to its outbox: a relay.Source. Each call takes a moment, so that no two of them, and nothing else,
+// happen at the same instant; and a relay that is dead does nothing any more.
 type source struct {
 	w   *world
 	d   *drain
@@ -66,8 +66,8 @@ func (s source) begin(caller string, writes bool) error {
 	return nil
 }
 
-// delay is how long it takes until a call begins. When a relay starts, all its topics call for Flush at once: it is not known which is which,
-// and does not matter.
+// delay is how long it takes until a call begins. When a relay starts, all its topics call for Flush at once: it is not known
+// which is which, and does not matter.
 func (s source) delay(caller string) time.Duration {
 	switch caller {
 	case "flush", "add", "origin":

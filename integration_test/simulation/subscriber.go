@@ -28,8 +28,7 @@ type subscriber struct {
 
 	buffer []buffered
 	free   time.Time // when the latest message has left
-	got    []arrival
-	lost   []int // publications that died in its buffer
+	got    []int     // publications that have left Redis
 	over   time.Time
 	thrown int // how often Redis disconnected it for its buffer
 }
@@ -39,12 +38,6 @@ type buffered struct {
 	publication int
 	bytes       int64
 	leaves      time.Time
-}
-
-// arrival is a message that has left Redis.
-type arrival struct {
-	publication int
-	at          time.Time
 }
 
 // Redis disconnects a Pub/Sub client whose buffer is over the hard limit, or over the soft one for a minute.
@@ -102,7 +95,7 @@ func (c *subscriber) read(now time.Time, rate int64) {
 // drain takes note of what has left by now.
 func (c *subscriber) drain(now time.Time) {
 	for len(c.buffer) > 0 && !c.buffer[0].leaves.After(now) {
-		c.got = append(c.got, arrival{c.buffer[0].publication, c.buffer[0].leaves})
+		c.got = append(c.got, c.buffer[0].publication)
 		c.buffer = c.buffer[1:]
 	}
 }
@@ -126,8 +119,5 @@ func (c *subscriber) stall(d time.Duration) {
 // disconnect ends the connection; what was still in the buffer is lost.
 func (c *subscriber) disconnect(now time.Time) {
 	c.drain(now)
-	for _, m := range c.buffer {
-		c.lost = append(c.lost, m.publication)
-	}
 	c.buffer, c.from, c.over, c.free = nil, time.Time{}, time.Time{}, time.Time{}
 }

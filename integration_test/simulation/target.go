@@ -66,7 +66,8 @@ func call[T any](t target, caller string, bytes int, run func(s *server) (T, err
 	t.w.calls++
 	t.w.flying++
 	t.w.mu.Unlock()
-	source := t.w.noise.of(fmt.Sprint("target ", t.d.number, " ", caller)) // all is drawn now: several calls may go on at one instant, when Redis thaws
+	// All is drawn now: several calls may go on at one instant, when Redis thaws.
+	source := t.w.noise.of(fmt.Sprint("target ", t.d.number, " ", caller))
 	way := func() time.Duration {
 		return 20*time.Microsecond + time.Duration(source.Int64N(int64(280*time.Microsecond)))
 	}

@@ -2,13 +2,8 @@ package simulation
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"math/rand"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,10 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/PitchConnect/matchrelay/outbox"
-	"github.com/PitchConnect/matchrelay/relay"
 )
 
 // The topics of every run, and their channels. Updates are snapshots of the state; alerts are what the relay itself appends.
@@ -38,8 +30,8 @@ func topicOf(channel string) string { return strings.TrimPrefix(channel, "sim:")
 // healthInterval is that of the relay; longer than the default would only make runs dull.
 const healthInterval = 30 * time.Second
 
-// world is one run. mu guards all of it but what says otherwise: goroutines take turns in virtual time, and mu says so to the race
-// detector.
+// world is one run. mu guards all of it but what says otherwise: goroutines take turns in virtual time, and mu says so to the
+// race detector.
 type world struct {
 	schedule Schedule
 	dir      string
@@ -76,49 +68,6 @@ type world struct {
 	tracing    bool
 }
 
-// process is one life of the processor, with the file that it has open and the relay that drains it.
-type process struct {
-	number  int
-	path    string
-	box     *outbox.Outbox
-	relay   *drain // the one that has the right to drain the outbox
-	waiting bool   // that one has ended, and another one will begin
-}
-
-// drain is one life of a relay.
-type drain struct {
-	number     int
-	relay      *relay.Relay
-	stop       context.CancelFunc
-	ended      chan struct{} // closed when Relay.Run has returned
-	dead       chan struct{} // closed when it has lost the right to drain: its process was killed, or another relay has it
-	connection string        // to which run of Redis
-	lanes      lanes
-}
-
-func (d *drain) isDead() bool {
-	select {
-	case <-d.dead:
-		return true
-	default:
-		return false
-	}
-}
-
-// fence ends what a relay does at once; what it has sent to Redis is on its way.
-func (d *drain) fence() {
-	if !d.isDead() {
-		close(d.dead)
-		d.stop()
-	}
-}
-
-// copied is an outbox file as it was once.
-type copied struct {
-	file    string
-	lineage lineage
-}
-
 // Result is how a run went.
 type Result struct {
 	Violations []string
@@ -142,8 +91,8 @@ func Run(t *testing.T, s Schedule, dir string, trace bool) (result Result) {
 	return result
 }
 
-// warmUp makes what the outbox makes once for the whole process, the compressor's channels above all: what is made within a bubble cannot be
-// used in another one.
+// warmUp makes what the outbox makes once for the whole process, the compressor's channels above all: what is made within a
+// bubble cannot be used in another one.
 func warmUp(dir string) error {
 	box, err := outbox.Open(filepath.Join(dir, "warm-up.db"), outbox.Options{})
 	if err != nil {
@@ -216,113 +165,6 @@ func (w *world) prepare() {
 	w.note()
 }
 
-// boot starts a process on the file as it is.
-func (w *world) boot() {
-	w.number++
-	p := &process{number: w.number, path: filepath.Join(w.dir, fmt.Sprint("outbox-", w.number, ".db"))}
-	if w.file != "" {
-		if err := os.Rename(w.file, p.path); err != nil {
-			w.violate("the simulation: %v", err)
-			return
-		}
-	}
-	s := w.schedule.Settings
-	box, err := outbox.Open(p.path, outbox.Options{Retention: s.duration("retention"), MaxBytes: int64(s.number("maxbytes"))})
-	if err != nil {
-		w.violate("the file that a process left behind cannot be opened: %v", err)
-		return
-	}
-	p.box, w.process, w.paused, w.booting = box, p, false, false
-	w.checkState()
-	w.startRelay(p)
-	w.trace("process %d runs", p.number)
-}
-
-// startRelay starts a relay in the process.
-func (w *world) startRelay(p *process) {
-	s := w.schedule.Settings
-	opts := relay.Options{
-		Channels: map[string]string{}, MinReceivers: map[string]int{},
-		RejoinWait: s.duration("rejoin"), HoldMax: s.duration("holdmax"), HealthInterval: healthInterval,
-		Streams: s.text("streams") == "on", StreamMaxLen: s.number("keep"),
-		Alert:  func(a relay.Alert) (outbox.Event, error) { return w.alert(a), nil },
-		Logger: slog.New(&discreetHandler{w}),
-	}
-	for _, topic := range topics {
-		opts.Channels[topic] = channelOf(topic)
-		opts.MinReceivers[topic] = s.number("min." + topic)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	w.relays++
-	// The jitter of its backoff comes from there, and is repeatable where GODEBUG=randseednop=0 is set. How much of it those before have
-	// drawn when they died, all their calls failing at one instant, is not.
-	//lint:ignore SA1019 it is not our own number that is drawn
-	rand.Seed(int64(w.schedule.Seed) + int64(w.relays))
-	d := &drain{number: w.relays, stop: stop, ended: make(chan struct{}), dead: make(chan struct{})}
-	d.relay = relay.New(source{w, d, p.box}, target{w, d}, opts)
-	p.relay, p.waiting = d, false
-	go func() {
-		err := d.relay.Run(ctx)
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if err != nil && !d.isDead() && !errors.Is(err, outbox.ErrClosed) {
-			w.violate("the relay has ended by itself: %v", err)
-		}
-		close(d.ended)
-	}()
-}
-
-// kill ends the process as SIGKILL does: its file stays as it is at this moment.
-func (w *world) kill() {
-	p := w.process
-	if p == nil {
-		return
-	}
-	w.trace("process %d dies", p.number)
-	w.file = w.copyFile(p.path)
-	p.relay.fence()
-	w.process = nil
-	go func() {
-		<-p.relay.ended
-		_ = p.box.Close()
-		_ = os.Remove(p.path)
-	}()
-}
-
-// copyFile copies a file as it is at this moment.
-func (w *world) copyFile(path string) (copied string) {
-	w.copies++
-	copied = filepath.Join(w.dir, fmt.Sprint("copy-", w.copies, ".db"))
-	from, err := os.Open(path)
-	if err != nil {
-		w.violate("the simulation: %v", err)
-		return ""
-	}
-	defer from.Close()
-	to, err := os.Create(copied)
-	if err == nil {
-		_, err = io.Copy(to, from)
-		err = errors.Join(err, to.Close())
-	}
-	if err != nil {
-		w.violate("the simulation: %v", err)
-	}
-	return copied
-}
-
-// bootAfter starts the process again some time after it has died.
-func (w *world) bootAfter(d time.Duration) {
-	if w.booting {
-		return
-	}
-	w.booting = true
-	w.after(d, func() {
-		if w.process == nil {
-			w.boot()
-		}
-	})
-}
-
 // after does something later, unless the run is over by then.
 func (w *world) after(d time.Duration, do func()) {
 	d += w.noise.between("after", 0, time.Millisecond)
@@ -342,125 +184,3 @@ func (w *world) after(d time.Duration, do func()) {
 		w.note()
 	}()
 }
-
-// stepped counts the calls of the outbox down to the death of the process.
-func (w *world) stepped() {
-	if w.dieIn > 0 {
-		if w.dieIn--; w.dieIn == 0 {
-			w.kill()
-			w.bootAfter(w.dieFor)
-			w.note()
-		}
-	}
-}
-
-// executed counts the calls that Redis runs down to its death.
-func (w *world) executed() {
-	if w.redisIn > 0 {
-		if w.redisIn--; w.redisIn == 0 {
-			w.killRedis(w.redisFor)
-			w.note()
-		}
-	}
-}
-
-// killRedis kills Redis, which is started again some time later.
-func (w *world) killRedis(d time.Duration) {
-	if !w.server.up {
-		return
-	}
-	w.trace("Redis dies")
-	kept := w.server.kill()
-	w.startRedis(d, kept)
-}
-
-func (w *world) startRedis(d time.Duration, kept store) {
-	w.server.faults = map[string]bool{}
-	w.after(d, func() {
-		w.server.start(kept)
-		w.trace("Redis runs: %s", w.server.run)
-	})
-}
-
-// stateBucket is what the processor itself keeps: how many updates it has made.
-var stateBucket, stateKey = []byte("processor"), []byte("updates")
-
-// append is a transaction of the processor: its state, and events that follow from it.
-func (w *world) append(topic string, n, bytes int, poison bool) {
-	p := w.process
-	if p == nil || w.diskFull {
-		return
-	}
-	var batch []outbox.Event
-	for range n {
-		batch = append(batch, w.event(topic, bytes))
-	}
-	var sequences []uint64
-	err := p.box.Update(context.Background(), func(tx *bolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists(stateBucket)
-		if err == nil {
-			err = b.Put(stateKey, binary.BigEndian.AppendUint64(nil, uint64(w.updates+1)))
-		}
-		if err == nil {
-			sequences, err = p.box.Append(tx, batch...)
-		}
-		return err
-	})
-	if err != nil {
-		w.trace("append: %v", err)
-		if !errors.Is(err, outbox.ErrFull) {
-			w.violate("append: %v", err)
-		}
-		return
-	}
-	w.updates++
-	for i, e := range batch {
-		w.record(e, sequences[i], 0, poison)
-	}
-	w.trace("appended %s %v", topic, sequences)
-}
-
-// secret must never be logged.
-const secret = "SECRET-PAYLOAD"
-
-// event makes an event of a topic.
-func (w *world) event(topic string, bytes int) outbox.Event {
-	w.made++
-	id := fmt.Sprintf("%s-%d", topic[:1], w.made)
-	payload := id + " " + secret + strings.Repeat(" ", max(0, bytes-len(id)-len(secret)))
-	return outbox.Event{Topic: topic, MessageID: id, Payload: []byte(payload), Snapshot: topic == updates, Urgent: topic == alerts}
-}
-
-// alert makes the event of an alert of the relay.
-func (w *world) alert(a relay.Alert) outbox.Event {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.alerted[a.Kind]++
-	w.trace("alert %s %s", a.Kind, a.Message)
-	if strings.Contains(a.Message, secret) {
-		w.violate("an alert shows a payload")
-	}
-	return w.event(alerts, 100)
-}
-
-// discreetHandler sees to it that no payload is logged.
-type discreetHandler struct{ w *world }
-
-func (h *discreetHandler) Enabled(context.Context, slog.Level) bool { return true }
-
-func (h *discreetHandler) Handle(_ context.Context, r slog.Record) error {
-	text := r.Message
-	r.Attrs(func(a slog.Attr) bool {
-		text += " " + a.String()
-		return true
-	})
-	h.w.trace("log: %s", text)
-	if strings.Contains(text, secret) {
-		h.w.violate("a payload is logged: %s", r.Message)
-	}
-	return nil
-}
-
-func (h *discreetHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
-
-func (h *discreetHandler) WithGroup(string) slog.Handler { return h }
