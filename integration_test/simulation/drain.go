@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand"
-	"strings"
 
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
@@ -20,6 +19,7 @@ type drain struct {
 	dead       chan struct{} // closed when it has lost the right to drain: its process was killed, or another relay has it
 	connection string        // to which run of Redis
 	lanes      lanes
+	home       *relayProcess // that it runs in; nil: in the processor's
 }
 
 func (d *drain) isDead() bool {
@@ -39,8 +39,19 @@ func (d *drain) fence() {
 	}
 }
 
-// startRelay starts a relay in the process.
-func (w *world) startRelay(p *process) {
+// newDrain begins the life of a relay that drains an outbox.
+func (w *world) newDrain(from relay.Source, stop context.CancelFunc, home *relayProcess) *drain {
+	w.relays++
+	// The jitter of its backoff comes from there, and is repeatable where GODEBUG=randseednop=0 is set. How much of it those
+	// before have drawn when they died, all their calls failing at one instant, is not.
+	//lint:ignore SA1019 it is not our own number that is drawn
+	rand.Seed(int64(w.schedule.Seed) + int64(w.relays))
+	d := &drain{number: w.relays, stop: stop, ended: make(chan struct{}), dead: make(chan struct{}), home: home}
+	d.relay = relay.New(source{w, d, from}, target{w, d}, w.relayOptions())
+	return d
+}
+
+func (w *world) relayOptions() relay.Options {
 	s := w.schedule.Settings
 	opts := relay.Options{
 		Channels: map[string]string{}, MinReceivers: map[string]int{},
@@ -53,14 +64,13 @@ func (w *world) startRelay(p *process) {
 		opts.Channels[topic] = channelOf(topic)
 		opts.MinReceivers[topic] = s.number("min." + topic)
 	}
+	return opts
+}
+
+// startRelay starts a relay in the process.
+func (w *world) startRelay(p *process) {
 	ctx, stop := context.WithCancel(context.Background())
-	w.relays++
-	// The jitter of its backoff comes from there, and is repeatable where GODEBUG=randseednop=0 is set. How much of it those
-	// before have drawn when they died, all their calls failing at one instant, is not.
-	//lint:ignore SA1019 it is not our own number that is drawn
-	rand.Seed(int64(w.schedule.Seed) + int64(w.relays))
-	d := &drain{number: w.relays, stop: stop, ended: make(chan struct{}), dead: make(chan struct{})}
-	d.relay = relay.New(source{w, d, p.box}, target{w, d}, opts)
+	d := w.newDrain(p.box, stop, nil)
 	p.relay, p.waiting = d, false
 	go func() {
 		err := d.relay.Run(ctx)
@@ -73,7 +83,12 @@ func (w *world) startRelay(p *process) {
 	}()
 }
 
+// restartRelay ends the relay as SIGTERM does, but not the process that has the file, and starts another one.
 func (w *world) restartRelay(a Args) {
+	if w.apart() {
+		w.relayProcess(a).leave(a.duration("for"))
+		return
+	}
 	p := w.process
 	if p == nil || p.waiting {
 		return
@@ -99,34 +114,14 @@ func (w *world) nextRelay(p *process) {
 
 // handOver gives the right to drain to another relay, as when nothing has been heard of the one before: that may be at
 // anything, and what it has sent to Redis may arrive when the next one is at work.
-func (w *world) handOver(Args) {
+func (w *world) handOver(a Args) {
+	if w.apart() {
+		w.relayProcess(a).kill(0)
+		return
+	}
 	if p := w.process; p != nil && !p.waiting {
 		p.waiting = true
 		p.relay.fence()
 		w.after(0, func() { w.nextRelay(p) })
 	}
 }
-
-// restore puts the backup in the place of the file.
-
-// discreetHandler sees to it that no payload is logged.
-type discreetHandler struct{ w *world }
-
-func (h *discreetHandler) Enabled(context.Context, slog.Level) bool { return true }
-
-func (h *discreetHandler) Handle(_ context.Context, r slog.Record) error {
-	text := r.Message
-	r.Attrs(func(a slog.Attr) bool {
-		text += " " + a.String()
-		return true
-	})
-	h.w.trace("log: %s", text)
-	if strings.Contains(text, secret) {
-		h.w.violate("a payload is logged: %s", r.Message)
-	}
-	return nil
-}
-
-func (h *discreetHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
-
-func (h *discreetHandler) WithGroup(string) slog.Handler { return h }

@@ -2,12 +2,106 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
+// pause pauses the relay for a while; some is discarded meanwhile.
+func (w *world) pause(a Args) {
+	p := w.process
+	if p == nil || p.waiting || w.paused {
+		return
+	}
+	w.paused = true
+	discard := func() {
+		if percent := a.number("discard"); percent > 0 {
+			w.after(a.duration("for")/2, func() { w.discard(a.with("percent", strconv.Itoa(percent))) })
+		}
+	}
+	if !w.apart() {
+		d := p.relay
+		d.relay.Pause()
+		discard()
+		w.after(a.duration("for"), func() {
+			if w.process == p && p.relay == d {
+				w.paused = false
+			}
+			d.relay.Resume()
+		})
+		return
+	}
+	w.ask(p, (*control.Client).Pause, func(err error) {
+		if err != nil { // it may be paused all the same, now or later
+			w.resume(p)
+			return
+		}
+		w.pausedAt = time.Now()
+		discard()
+		w.after(a.duration("for"), func() { w.resume(p) })
+	})
+}
+
+// resume ends a pause, however often it has to be asked for.
+func (w *world) resume(p *process) {
+	if !w.apart() {
+		p.relay.relay.Resume()
+		w.paused = false
+		return
+	}
+	w.ask(p, (*control.Client).Resume, func(err error) {
+		switch {
+		case w.process != p: // a pause ends with the process
+		case err == nil, errors.Is(err, control.ErrNoRelay): // the next one is not paused
+			w.paused = false
+		default:
+			w.after(5*time.Second, func() { w.resume(p) })
+		}
+	})
+}
+
+func (w *world) retryNow(Args) {
+	switch p := w.process; {
+	case p == nil:
+	case w.apart():
+		w.ask(p, (*control.Client).RetryNow, func(error) {})
+	default:
+		p.relay.relay.RetryNow()
+	}
+}
+
+// ask asks something of the relay over the control socket.
+func (w *world) ask(p *process, what func(*control.Client, context.Context) (relay.Health, error), then func(error)) {
+	w.timers++
+	go func() {
+		client := control.NewClient("in memory", w.desk.dial)
+		_, err := what(client, context.Background())
+		_ = client.Close() // never fails
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.timers--
+		w.trace("asked of the relay: %v", err)
+		then(err)
+		w.note()
+	}()
+}
+
+// healthOf is that of a topic, as the relay that drains says.
+func (w *world) healthOf(p *process, topic string) relay.TopicHealth {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p.relay == nil {
+		return relay.TopicHealth{State: relay.NotRunning}
+	}
+	return p.relay.relay.Health().Topics[topic]
+}
+
+// discard gives up some of the pending and parked events.
 func (w *world) discard(a Args) {
 	p := w.process
 	if p == nil || w.diskFull {

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +17,15 @@ type process struct {
 	number  int
 	path    string
 	box     *outbox.Outbox
-	relay   *drain // the one that has the right to drain the outbox
-	waiting bool   // that one has ended, and another one will begin
+	relay   *drain // the one that has the right to drain the outbox; nil: none, where relays have processes of their own
+	waiting bool   // no relay is at work; another one will begin
+
+	// Where relays have processes of their own:
+	socket   *socket
+	stop     context.CancelFunc // ends serving it
+	served   chan struct{}      // closed when that has ended
+	lease    uint64             // guarded by world.wires: the number of the latest
+	leasedAt time.Time          // guarded by world.wires
 }
 
 // copied is an outbox file as it was once.
@@ -44,7 +52,11 @@ func (w *world) boot() {
 	}
 	p.box, w.process, w.paused, w.booting = box, p, false, false
 	w.checkState()
-	w.startRelay(p)
+	if w.apart() {
+		w.serve(p)
+	} else {
+		w.startRelay(p)
+	}
 	w.trace("process %d runs", p.number)
 }
 
@@ -56,13 +68,27 @@ func (w *world) kill() {
 	}
 	w.trace("process %d dies", p.number)
 	w.file = w.copyFile(p.path)
-	p.relay.fence()
 	w.process = nil
+	if w.apart() {
+		w.unplug(p)
+		p.stop()
+	} else {
+		p.relay.fence()
+	}
 	go func() {
-		<-p.relay.ended
+		p.awaitEnd()
 		_ = p.box.Close()
 		_ = os.Remove(p.path)
 	}()
+}
+
+// awaitEnd returns when nothing of the process uses the outbox any more.
+func (p *process) awaitEnd() {
+	if p.socket != nil {
+		<-p.served
+	} else {
+		<-p.relay.ended
+	}
 }
 
 // copyFile copies a file as it is at this moment.
@@ -110,6 +136,7 @@ func (w *world) stepped() {
 	}
 }
 
+// stopProcess ends the process as SIGTERM does, and starts it again.
 func (w *world) stopProcess(a Args) {
 	p := w.process
 	if p == nil {
@@ -118,9 +145,13 @@ func (w *world) stopProcess(a Args) {
 	w.process = nil
 	w.booting = true
 	w.timers++
-	p.relay.stop()
+	if w.apart() {
+		p.stop()
+	} else {
+		p.relay.stop()
+	}
 	go func() {
-		<-p.relay.ended
+		p.awaitEnd()
 		_ = p.box.Close() // a failure is one of the last receipts, which are sent again
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -131,8 +162,7 @@ func (w *world) stopProcess(a Args) {
 	}()
 }
 
-// restartRelay ends the relay as SIGTERM does, but not the process that has the file, and starts another one.
-
+// restore puts the backup in the place of the file.
 func (w *world) restore(a Args) {
 	if w.backup == nil || w.process == nil {
 		return
@@ -143,5 +173,3 @@ func (w *world) restore(a Args) {
 	w.rolledBack = append(w.rolledBack, time.Now())
 	w.bootAfter(a.duration("for"))
 }
-
-// discard gives up some of the pending and parked events.

@@ -45,5 +45,3 @@ func (w *world) failover(a Args) {
 	}
 	w.startRedis(a.duration("for"), kept)
 }
-
-// stopProcess ends the process as SIGTERM does, and starts it again.

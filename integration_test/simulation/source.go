@@ -3,12 +3,15 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
 // source is a relay's way to its outbox: a relay.Source. Each call takes a moment, so that no two of them, and nothing else,
@@ -16,7 +19,7 @@ import (
 type source struct {
 	w   *world
 	d   *drain
-	box *outbox.Outbox
+	box relay.Source // the outbox itself, or the way to it over the control socket
 }
 
 // lanes tells the goroutines of a relay apart, which carry a topic each, where a call does not say so itself.
@@ -54,6 +57,7 @@ func (s source) begin(caller string, writes bool) error {
 	d := s.delay(caller)
 	s.w.trace("source %s %v", caller, d)
 	time.Sleep(d)
+	s.d.awake()
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	s.w.stepped()
@@ -84,8 +88,12 @@ func (s source) delay(caller string) time.Duration {
 func (s source) end(err error) error {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	if s.w.stepped(); s.d.isDead() {
+	before := s.w.process
+	switch s.w.stepped(); {
+	case s.d.isDead():
 		return errGone
+	case s.w.process != before: // it has died before it answered
+		return fmt.Errorf("%w: %w", control.ErrLeaseLost, io.EOF)
 	}
 	return err
 }

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"strconv"
 	"time"
 )
 
@@ -100,6 +99,10 @@ func init() {
 		"process-stop":   (*world).stopProcess,
 		"relay-restart":  (*world).restartRelay,
 		"relay-next":     (*world).handOver,
+		"relay-kill":     ofRelays(func(r *relayProcess, a Args) { r.kill(a.duration("for")) }),
+		"relay-hang":     ofRelays(func(r *relayProcess, a Args) { r.hang(a.duration("for")) }),
+		"relay-silent":   ofRelays(func(r *relayProcess, a Args) { r.silent(a.duration("for")) }),
+		"relay-cut-off":  ofRelays(func(r *relayProcess, _ Args) { r.link.sever() }),
 		"disk-full": func(w *world, a Args) {
 			w.diskFull = true
 			w.after(a.duration("for"), func() { w.diskFull = false })
@@ -111,35 +114,23 @@ func init() {
 		},
 		"restore": (*world).restore,
 
-		"pause": func(w *world, a Args) {
-			p := w.process
-			if p == nil || p.waiting || w.paused {
-				return
-			}
-			w.paused = true
-			d := p.relay
-			d.relay.Pause()
-			if percent := a.number("discard"); percent > 0 {
-				w.after(a.duration("for")/2, func() { w.discard(a.with("percent", strconv.Itoa(percent))) })
-			}
-			w.after(a.duration("for"), func() {
-				if w.process == p && p.relay == d {
-					w.paused = false
-				}
-				d.relay.Resume()
-			})
-		},
+		"pause": (*world).pause,
 		"backlog-pause": func(w *world, a Args) { // in the middle of a backlog, of which some is discarded meanwhile
 			w.append(a.text("topic"), a.number("n"), 200, false)
-			w.after(a.duration("in"), func() { verbs["pause"](w, a) })
+			w.after(a.duration("in"), func() { w.pause(a) })
 		},
-		"retry-now": func(w *world, _ Args) {
-			if w.process != nil {
-				w.process.relay.relay.RetryNow()
-			}
-		},
-		"discard": (*world).discard,
-		"replay":  (*world).replay,
+		"retry-now": (*world).retryNow,
+		"discard":   (*world).discard,
+		"replay":    (*world).replay,
+	}
+}
+
+// ofRelays is a step that is about a relay in a process of its own; nothing, where there is none.
+func ofRelays(do func(*relayProcess, Args)) func(*world, Args) {
+	return func(w *world, a Args) {
+		if w.apart() {
+			do(w.relayProcess(a), a)
+		}
 	}
 }
 

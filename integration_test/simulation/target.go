@@ -66,6 +66,12 @@ func call[T any](t target, caller string, bytes int, run func(s *server) (T, err
 	t.w.calls++
 	t.w.flying++
 	t.w.mu.Unlock()
+	if t.d.awake(); t.d.isDead() {
+		t.w.mu.Lock()
+		defer t.w.mu.Unlock()
+		t.w.flying--
+		return none, errGone
+	}
 	// All is drawn now: several calls may go on at one instant, when Redis thaws.
 	source := t.w.noise.of(fmt.Sprint("target ", t.d.number, " ", caller))
 	way := func() time.Duration {

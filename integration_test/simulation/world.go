@@ -58,6 +58,10 @@ type world struct {
 	timers   int // things that are still to happen by themselves
 	number   int // of processes that were started
 	relays   int // that were
+	standing []*relayProcess
+	desk     *link // an operator's way to the control socket
+
+	wires sync.Mutex // for connections to the control socket
 
 	lineage
 	facts
@@ -162,6 +166,9 @@ func (w *world) prepare() {
 	}
 	w.initFacts()
 	w.boot()
+	if w.apart() {
+		w.standUp()
+	}
 	w.note()
 }
 
