@@ -28,8 +28,7 @@ func (w *world) calm() {
 	if p := w.process; p == nil {
 		w.boot()
 	} else {
-		p.relay.relay.Resume()
-		w.paused = false
+		w.resume(p)
 	}
 	w.note()
 	p := w.process
@@ -65,7 +64,7 @@ func pendingOf(w *world, p *process) string {
 		return err.Error()
 	}
 	for _, t := range stats.Topics {
-		if h := p.relay.relay.Health().Topics[t.Topic]; t.Pending > 0 {
+		if h := w.healthOf(p, t.Topic); t.Pending > 0 {
 			return t.Topic + " is " + string(h.State) + ": " + h.LastError
 		}
 	}
@@ -77,11 +76,7 @@ func (w *world) end() {
 	w.mu.Lock()
 	p := w.process
 	w.mu.Unlock()
-	if p == nil {
-		return
-	}
-	p.relay.stop()
-	<-p.relay.ended
+	w.endRelays(p)
 }
 
 // checkState compares the processor's state with what it knows to have committed.
