@@ -62,6 +62,8 @@ var ofSimulation = []Mutant{
 		Change{"sequence > s.cursor || s.TailFrom", "s.TailFrom"}),
 	simulated("the newest snapshot is removed", "outbox/prune.go",
 		Change{"sequence == s.snapshot || l.has", "l.has"}),
+	simulated("the number of the lease is not compared", "relay/control/lease.go",
+		Change{"if h == nil || h.number != number {", "if h == nil {"}),
 	simulated("what a process has taken is published to it again", model,
 		Change{"		m.redoRun, m.redoSeq = s.runID(), m.published.Sequence\n", "		m.redoSeq += 0\n"}),
 }

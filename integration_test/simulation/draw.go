@@ -33,6 +33,7 @@ func Draw(seed uint64) Schedule {
 		verb, a := kind()
 		s.Steps = append(s.Steps, Step{at, verb, a})
 	}
+	drawMore(&s)
 	return s
 }
 
