@@ -39,6 +39,7 @@ type facts struct {
 	made       int // events that were made
 	alerted    map[string]int
 	poison     map[string]bool // message IDs of events that Redis does not take
+	refused    map[string]bool // message IDs of events whose append failed
 	everFaulty map[string]bool // faults that Redis ever had
 	givenUp    map[string]bool // message IDs that were ever discarded, in an older copy or not
 	rolledBack []time.Time
@@ -68,7 +69,7 @@ type look struct {
 }
 
 func (w *world) initFacts() {
-	w.givenUp = map[string]bool{}
+	w.givenUp, w.refused = map[string]bool{}, map[string]bool{}
 	w.discarded, w.replayed = map[uint64]string{}, map[uint64]bool{}
 	w.alerted, w.poison, w.everFaulty, w.published = map[string]int{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	w.silenced, w.trouble = map[string]time.Time{}, map[string]time.Time{}
