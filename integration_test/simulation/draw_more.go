@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// drawMore draws settings that came later, and their steps, from a source of its own: where none is drawn, the schedule of a seed
-// stays what it was.
+// drawMore draws settings that came later, and their steps, from a source of its own: where none is drawn, the schedule of a
+// seed stays what it was.
 func drawMore(s *Schedule) {
 	d := &draw{rand.New(rand.NewPCG(s.Seed, 2))}
 	if d.chance(20) {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// fence watches what passes one end of a connection to the control socket: once another relay has the lease, whatever one with an
-// older number sends must be refused, however late it arrives.
+// fence watches what passes one end of a connection to the control socket: once another relay has the lease, whatever one with
+// an older number sends must be refused, however late it arrives.
 type fence struct {
 	line  []byte // the beginning of the request that is being answered
 	lease uint64 // that it names, 0: none

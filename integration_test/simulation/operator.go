@@ -104,7 +104,7 @@ func (w *world) healthOf(p *process, topic string) relay.TopicHealth {
 // discard gives up some of the pending and parked events.
 func (w *world) discard(a Args) {
 	p := w.process
-	if p == nil || w.diskFull {
+	if p == nil {
 		return
 	}
 	pending, err := p.box.List(context.Background(), outbox.Filter{State: outbox.Pending})
@@ -122,6 +122,10 @@ func (w *world) discard(a Args) {
 	}
 	result, err := p.box.Discard(context.Background(), chosen, outbox.DiscardOptions{Actor: "simulation", Reason: "drawn"})
 	w.trace("discarded %v: %+v %v", chosen, result, err)
+	if w.isDiskFull(err) {
+		w.checkUnchanged(p, list)
+		return
+	}
 	if err != nil {
 		w.violate("discard: %v", err)
 		return
@@ -140,10 +144,20 @@ func (w *world) discard(a Args) {
 	}
 }
 
+// checkUnchanged finds events that an action has changed which failed.
+func (w *world) checkUnchanged(p *process, list []outbox.Info) {
+	for _, info := range list {
+		_, now, err := p.box.Get(context.Background(), info.Sequence)
+		if err != nil || now.State != info.State {
+			w.violate("#%d was %s, and is %s after an action that failed: %v", info.Sequence, info.State, now.State, err)
+		}
+	}
+}
+
 // replay appends again what is parked or was not heard.
 func (w *world) replay(Args) {
 	p := w.process
-	if p == nil || w.diskFull {
+	if p == nil {
 		return
 	}
 	var sequences []uint64
@@ -164,8 +178,8 @@ func (w *world) replay(Args) {
 func (w *world) checkReplay(p *process, sequences []uint64) {
 	result, err := p.box.Replay(context.Background(), sequences, outbox.ReplayOptions{Actor: "simulation", Reason: "drawn"})
 	w.trace("replayed %v: %+v %v", sequences, result, err)
-	if err != nil {
-		w.trace("replay: %v", err)
+	if w.isDiskFull(err) && len(result.Sequences) > 0 {
+		w.violate("replay: %v, and %v were appended", err, result.Sequences)
 	}
 	for _, sequence := range result.Sequences {
 		e, _, err := p.box.Get(context.Background(), sequence)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,6 +16,7 @@ type process struct {
 	number  int
 	path    string
 	box     *outbox.Outbox
+	disk    disk
 	relay   *drain // the one that has the right to drain the outbox; nil: none, where relays have processes of their own
 	waiting bool   // no relay is at work; another one will begin
 
@@ -44,13 +44,12 @@ func (w *world) boot() {
 			return
 		}
 	}
-	s := w.schedule.Settings
-	box, err := outbox.Open(p.path, outbox.Options{Retention: s.duration("retention"), MaxBytes: int64(s.number("maxbytes"))})
-	if err != nil {
+	if err := w.open(p); err != nil {
 		w.violate("the file that a process left behind cannot be opened: %v", err)
 		return
 	}
-	p.box, w.process, w.paused, w.booting = box, p, false, false
+	w.process, w.paused, w.booting = p, false, false
+	w.setDisk()
 	w.checkState()
 	if w.apart() {
 		w.serve(p)
@@ -58,6 +57,23 @@ func (w *world) boot() {
 		w.startRelay(p)
 	}
 	w.trace("process %d runs", p.number)
+}
+
+// open opens the file of a process: as an outbox of its own, or, where its disk is full at times, in a database.
+func (w *world) open(p *process) (err error) {
+	s := w.schedule.Settings
+	opts := outbox.Options{Retention: s.duration("retention"), MaxBytes: int64(s.number("maxbytes"))}
+	if w.schedule.has("disk-full") {
+		p.box, err = p.disk.open(p.path, opts)
+	} else {
+		p.box, err = outbox.Open(p.path, opts)
+	}
+	return err
+}
+
+// close closes the file.
+func (p *process) close() error {
+	return errors.Join(p.box.Close(), p.disk.close())
 }
 
 // kill ends the process as SIGKILL does: its file stays as it is at this moment.
@@ -77,7 +93,7 @@ func (w *world) kill() {
 	}
 	go func() {
 		p.awaitEnd()
-		_ = p.box.Close()
+		_ = p.close()
 		_ = os.Remove(p.path)
 	}()
 }
@@ -103,8 +119,7 @@ func (w *world) copyFile(path string) (copied string) {
 	defer from.Close()
 	to, err := os.Create(copied)
 	if err == nil {
-		_, err = io.Copy(to, from)
-		err = errors.Join(err, to.Close())
+		err = errors.Join(copySparse(to, from), to.Close())
 	}
 	if err != nil {
 		w.violate("the simulation: %v", err)
@@ -152,7 +167,7 @@ func (w *world) stopProcess(a Args) {
 	}
 	go func() {
 		p.awaitEnd()
-		_ = p.box.Close() // a failure is one of the last receipts, which are sent again
+		_ = p.close() // a failure is one of the last receipts, which are sent again
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.timers--

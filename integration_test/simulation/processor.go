@@ -18,7 +18,7 @@ var stateBucket, stateKey = []byte("processor"), []byte("updates")
 // append is a transaction of the processor: its state, and events that follow from it.
 func (w *world) append(topic string, n, bytes int, poison bool) {
 	p := w.process
-	if p == nil || w.diskFull {
+	if p == nil {
 		return
 	}
 	var batch []outbox.Event
@@ -38,9 +38,13 @@ func (w *world) append(topic string, n, bytes int, poison bool) {
 	})
 	if err != nil {
 		w.trace("append: %v", err)
-		if !errors.Is(err, outbox.ErrFull) {
+		if !errors.Is(err, outbox.ErrFull) && !w.isDiskFull(err) {
 			w.violate("append: %v", err)
 		}
+		for _, e := range batch {
+			w.refused[e.MessageID] = true
+		}
+		w.checkState() // that of the processor has not changed either
 		return
 	}
 	w.updates++
@@ -49,6 +53,9 @@ func (w *world) append(topic string, n, bytes int, poison bool) {
 	}
 	w.trace("appended %s %v", topic, sequences)
 }
+
+// isDiskFull says whether an error comes from the disk, while that is full.
+func (w *world) isDiskFull(err error) bool { return w.diskFull && errors.Is(err, outbox.ErrDiskFull) }
 
 // secret must never be logged.
 const secret = "SECRET-PAYLOAD"

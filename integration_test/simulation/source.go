@@ -52,8 +52,8 @@ func goroutine() string {
 	return strings.Fields(text)[1]
 }
 
-// begin is to be called first. A write fails while the disk is full.
-func (s source) begin(caller string, writes bool) error {
+// begin is to be called first.
+func (s source) begin(caller string) error {
 	d := s.delay(caller)
 	s.w.trace("source %s %v", caller, d)
 	time.Sleep(d)
@@ -61,11 +61,8 @@ func (s source) begin(caller string, writes bool) error {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	s.w.stepped()
-	switch {
-	case s.d.isDead():
+	if s.d.isDead() {
 		return errGone
-	case writes && s.w.diskFull:
-		return fmt.Errorf("%s: %w: free some space, nothing was written", caller, outbox.ErrDiskFull)
 	}
 	return nil
 }
@@ -101,35 +98,35 @@ func (s source) end(err error) error {
 // Position implements relay.Source, as do all that follow.
 func (s source) Position(ctx context.Context, topic string) (p outbox.Position, err error) {
 	s.d.lanes.learn(topic)
-	if err = s.begin(topic, false); err == nil {
+	if err = s.begin(topic); err == nil {
 		p, err = s.box.Position(ctx, topic)
 	}
 	return p, err
 }
 
 func (s source) Read(ctx context.Context, r outbox.Range) (entries []outbox.Entry, err error) {
-	if err = s.begin(r.Topic, false); err == nil {
+	if err = s.begin(r.Topic); err == nil {
 		entries, err = s.box.Read(ctx, r)
 	}
 	return entries, err
 }
 
 func (s source) Back(ctx context.Context, topic string, through uint64, n int) (after uint64, err error) {
-	if err = s.begin(topic, false); err == nil {
+	if err = s.begin(topic); err == nil {
 		after, err = s.box.Back(ctx, topic, through, n)
 	}
 	return after, err
 }
 
 func (s source) MessageID(ctx context.Context, topic string, sequence uint64) (id string, err error) {
-	if err = s.begin(topic, false); err == nil {
+	if err = s.begin(topic); err == nil {
 		id, err = s.box.MessageID(ctx, topic, sequence)
 	}
 	return id, err
 }
 
 func (s source) Settle(ctx context.Context, r outbox.Receipt) error {
-	err := s.begin(r.Topic, false)
+	err := s.begin(r.Topic)
 	if err == nil {
 		err = s.end(s.box.Settle(ctx, r))
 	}
@@ -137,7 +134,7 @@ func (s source) Settle(ctx context.Context, r outbox.Receipt) error {
 }
 
 func (s source) Flush(ctx context.Context) error {
-	err := s.begin("flush", true)
+	err := s.begin("flush")
 	if err == nil {
 		err = s.end(s.box.Flush(ctx))
 	}
@@ -145,7 +142,7 @@ func (s source) Flush(ctx context.Context) error {
 }
 
 func (s source) Park(ctx context.Context, topic string, sequence uint64, f outbox.Failure) error {
-	err := s.begin(topic, true)
+	err := s.begin(topic)
 	if err == nil {
 		err = s.end(s.box.Park(ctx, topic, sequence, f))
 	}
@@ -153,7 +150,7 @@ func (s source) Park(ctx context.Context, topic string, sequence uint64, f outbo
 }
 
 func (s source) Add(ctx context.Context, events ...outbox.Event) (sequences []uint64, err error) {
-	if err = s.begin("add", true); err == nil {
+	if err = s.begin("add"); err == nil {
 		sequences, err = s.box.Add(ctx, events...)
 		err = s.end(err)
 	}
@@ -161,7 +158,7 @@ func (s source) Add(ctx context.Context, events ...outbox.Event) (sequences []ui
 }
 
 func (s source) NewOrigin(ctx context.Context, from string, events ...outbox.Event) (origin string, err error) {
-	if err = s.begin("origin", true); err == nil {
+	if err = s.begin("origin"); err == nil {
 		origin, err = s.box.NewOrigin(ctx, from, events...)
 		err = s.end(err)
 	}
@@ -169,7 +166,7 @@ func (s source) NewOrigin(ctx context.Context, from string, events ...outbox.Eve
 }
 
 func (s source) Prune(ctx context.Context) (n int, err error) {
-	if err = s.begin("prune", true); err == nil {
+	if err = s.begin("prune"); err == nil {
 		n, err = s.box.Prune(ctx)
 		err = s.end(err)
 	}

@@ -103,10 +103,7 @@ func init() {
 		"relay-hang":     ofRelays(func(r *relayProcess, a Args) { r.hang(a.duration("for")) }),
 		"relay-silent":   ofRelays(func(r *relayProcess, a Args) { r.silent(a.duration("for")) }),
 		"relay-cut-off":  ofRelays(func(r *relayProcess, _ Args) { r.link.sever() }),
-		"disk-full": func(w *world, a Args) {
-			w.diskFull = true
-			w.after(a.duration("for"), func() { w.diskFull = false })
-		},
+		"disk-full":      (*world).fillDisk,
 		"backup": func(w *world, _ Args) {
 			if w.process != nil {
 				w.backup = &copied{w.copyFile(w.process.path), w.lineage.clone()}
