@@ -21,6 +21,7 @@ func (w *world) calm() {
 	w.server.faults = map[string]bool{}
 	w.net = network{}
 	w.diskFull, w.dieIn, w.redisIn = false, 0, 0
+	w.setDisk()
 	for _, c := range w.server.clients {
 		w.join(c)
 		c.read(w.server.clock(), promptRate)
@@ -104,7 +105,7 @@ func (w *world) judge() {
 	if p == nil {
 		return
 	}
-	defer p.box.Close()
+	defer p.close()
 	for _, c := range w.server.clients {
 		c.drain(farFuture)
 	}
@@ -171,6 +172,9 @@ func (w *world) judgeEvents(in map[uint64]outbox.Info) {
 		w.violate("bounded: the newest snapshot, #%d, was pruned", newest)
 	}
 	for _, info := range in {
+		if w.refused[info.MessageID] {
+			w.violate("atomic: #%d %s is in the file, and its append failed", info.Sequence, info.MessageID)
+		}
 		if !w.poison[info.MessageID] && (info.State == outbox.Parked || info.Attempts > 0) {
 			w.violate("#%d is %s with %d attempts, and nothing is wrong with it: %s", info.Sequence, info.State, info.Attempts, info.LastError)
 		}
