@@ -42,6 +42,7 @@ type facts struct {
 	refused    map[string]bool // message IDs of events whose append failed
 	everFaulty map[string]bool // faults that Redis ever had
 	givenUp    map[string]bool // message IDs that were ever discarded, in an older copy or not
+	gaveUpAt   map[string]time.Time
 	rolledBack []time.Time
 	pausedAt   time.Time
 	downAt     time.Time
@@ -69,7 +70,7 @@ type look struct {
 }
 
 func (w *world) initFacts() {
-	w.givenUp, w.refused = map[string]bool{}, map[string]bool{}
+	w.givenUp, w.refused, w.gaveUpAt = map[string]bool{}, map[string]bool{}, map[string]time.Time{}
 	w.discarded, w.replayed = map[uint64]string{}, map[uint64]bool{}
 	w.alerted, w.poison, w.everFaulty, w.published = map[string]int{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	w.silenced, w.trouble = map[string]time.Time{}, map[string]time.Time{}
@@ -103,6 +104,14 @@ func (w *world) record(e outbox.Event, sequence, replayOf uint64, poison bool) {
 	if replayOf != 0 {
 		w.replayed[replayOf] = true
 	}
+}
+
+// giveUp takes note of an event that was discarded.
+func (w *world) giveUp(sequence uint64, id string) {
+	if !w.givenUp[id] {
+		w.gaveUpAt[id] = time.Now()
+	}
+	w.discarded[sequence], w.givenUp[id] = id, true
 }
 
 // poisoned says whether Redis closes the connection because of an event.
@@ -142,6 +151,8 @@ func (w *world) obstacle(topic string) string {
 		return "paused"
 	case w.diskFull:
 		return "disk full"
+	case w.blockedAt(topic) != 0:
+		return "poison"
 	case s == nil || !s.up || !s.frozen.IsZero():
 		return "Redis down"
 	case len(s.faults) > 0:

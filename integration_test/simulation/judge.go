@@ -48,6 +48,9 @@ func (w *world) calm() {
 		if left == "" {
 			break
 		}
+		if w.unblock(p) {
+			until = time.Now().Add(most)
+		}
 		if time.Now().After(until) {
 			w.mu.Lock()
 			w.violate("not delivered in the end: %s", left)
@@ -172,6 +175,9 @@ func (w *world) judgeEvents(in map[uint64]outbox.Info) {
 		w.violate("bounded: the newest snapshot, #%d, was pruned", newest)
 	}
 	for _, info := range in {
+		if info.State == outbox.Parked && w.schedule.Settings.text("poison") == "block" {
+			w.violate("#%d is parked, and was to block its topic", info.Sequence)
+		}
 		if w.refused[info.MessageID] {
 			w.violate("atomic: #%d %s is in the file, and its append failed", info.Sequence, info.MessageID)
 		}

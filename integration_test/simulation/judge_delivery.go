@@ -18,6 +18,9 @@ func (w *world) judgePublications() {
 		if least := w.schedule.Settings.number("min." + topic); len(p.heard) < least && holdMax == 0 && !p.again && !w.everFaulty["nonumsub"] {
 			w.violate("%s #%d was published to %d subscribers, and %d are required", topic, p.sequence, len(p.heard), least)
 		}
+		if e := w.poisonBefore(p, topic); e != nil {
+			w.violate("%s #%d was published, and #%d before it was to block the topic", topic, p.sequence, e.sequence)
+		}
 		if at, ok := w.silenced[p.event]; ok && p.at.After(at) {
 			w.violate("%s #%d was published after it had been discarded", topic, p.sequence)
 		}
@@ -47,6 +50,20 @@ func (w *world) judgePublications() {
 		}
 		owners[p.event+" "+entryID(p.sequence)] = p.key
 	}
+}
+
+// poisonBefore is an event that was to keep a publication from being made, which an operator had not discarded by then.
+func (w *world) poisonBefore(p publication, topic string) *appended {
+	if w.schedule.Settings.text("poison") != "block" || len(w.rolledBack) > 0 {
+		return nil
+	}
+	for i, e := range w.events {
+		at, discarded := w.gaveUpAt[e.id]
+		if e.topic == topic && e.poison && e.sequence < p.sequence && (!discarded || p.at.Before(at)) {
+			return &w.events[i]
+		}
+	}
+	return nil
 }
 
 // lostBetween says whether Redis lost something of a mark between two times.

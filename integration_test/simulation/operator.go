@@ -3,7 +3,6 @@ package simulation
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"time"
 
@@ -120,38 +119,67 @@ func (w *world) discard(a Args) {
 			chosen = append(chosen, e.Sequence)
 		}
 	}
+	w.discardThese(p, chosen)
+}
+
+// discardThese gives up events.
+func (w *world) discardThese(p *process, chosen []uint64) {
+	before := map[uint64]outbox.State{}
+	for _, sequence := range chosen {
+		if _, info, err := p.box.Get(context.Background(), sequence); err == nil {
+			before[sequence] = info.State
+		}
+	}
 	result, err := p.box.Discard(context.Background(), chosen, outbox.DiscardOptions{Actor: "simulation", Reason: "drawn"})
 	w.trace("discarded %v: %+v %v", chosen, result, err)
-	if w.isDiskFull(err) {
-		w.checkUnchanged(p, list)
-		return
-	}
-	if err != nil {
+	if err != nil && !w.isDiskFull(err) {
 		w.violate("discard: %v", err)
 		return
 	}
 	// What is in flight may be published still.
 	quiet := w.flying == 0 && (w.paused && time.Since(w.pausedAt) > 2*callLimit(1<<20) ||
 		!w.server.up && time.Since(w.downAt) > time.Minute)
-	for _, info := range list {
-		_, now, err := p.box.Get(context.Background(), info.Sequence)
-		if err == nil && now.State == outbox.Discarded && slices.Contains(chosen, info.Sequence) {
-			w.discarded[info.Sequence], w.givenUp[info.MessageID] = info.MessageID, true
+	for _, sequence := range chosen {
+		_, now, getErr := p.box.Get(context.Background(), sequence)
+		if err != nil && now.State != before[sequence] {
+			w.violate("#%d was %s, and is %s after a discard that failed: %v", sequence, before[sequence], now.State, err)
+		}
+		if err == nil && getErr == nil && now.State == outbox.Discarded {
+			w.giveUp(sequence, now.MessageID)
 			if quiet {
-				w.silenced[info.MessageID] = time.Now()
+				w.silenced[now.MessageID] = time.Now()
 			}
 		}
 	}
 }
 
-// checkUnchanged finds events that an action has changed which failed.
-func (w *world) checkUnchanged(p *process, list []outbox.Info) {
-	for _, info := range list {
-		_, now, err := p.box.Get(context.Background(), info.Sequence)
-		if err != nil || now.State != info.State {
-			w.violate("#%d was %s, and is %s after an action that failed: %v", info.Sequence, info.State, now.State, err)
+// blockedAt is the poison that a topic waits at by design, 0 when there is none.
+func (w *world) blockedAt(topic string) (sequence uint64) {
+	if w.schedule.Settings.text("poison") != "block" {
+		return 0
+	}
+	for _, e := range w.events {
+		if e.topic == topic && e.poison && w.discarded[e.sequence] == "" {
+			return e.sequence
 		}
 	}
+	return 0
+}
+
+// unblock discards the poison that topics are blocked at, and says whether there was any.
+func (w *world) unblock(p *process) (any bool) {
+	for _, topic := range topics {
+		if w.healthOf(p, topic).State != relay.Blocked {
+			continue
+		}
+		w.mu.Lock()
+		if n := w.blockedAt(topic); n != 0 {
+			any = true
+			w.discardThese(p, []uint64{n})
+		}
+		w.mu.Unlock()
+	}
+	return any
 }
 
 // replay appends again what is parked or was not heard.
