@@ -20,6 +20,8 @@
 // compete for the lease of package control. They reach it over connections in memory (wire.go) that can be cut off or go
 // silent, so that what was sent arrives late; fence.go sees to it that what comes from a relay of an old lease is refused.
 //
+// Replicas (replicas.go), where calls wait for them, lag; one that is promoted has what they have confirmed.
+//
 // A full disk (disk.go) is that of the system: the real outbox meets its errors, in a database of the processor's.
 //
 // The model of Redis: store.go (marks and streams), scripts.go (what the relay's scripts do), subscriber.go (output

@@ -16,6 +16,36 @@ func drawMore(s *Schedule) {
 		s.Settings["lease"] = one(d, 2*time.Second, 5*time.Second, 15*time.Second).String()
 		d.insert(s, 2+d.IntN(12), d.relays)
 	}
+	d.options(s)
+}
+
+// options are those of the relay.
+func (d *draw) options(s *Schedule) {
+	if d.chance(10) {
+		s.Settings["poison"] = "block"
+		d.insert(s, 1+d.IntN(3), d.poison)
+	}
+	if d.chance(15) {
+		s.Settings["retries"] = one(d, "1", "2", "6")
+	}
+	if d.chance(15) {
+		s.Settings["buffer"] = one(d, "65536", "1000000", "8000000")
+		d.insert(s, 1+d.IntN(3), d.large)
+	}
+	if d.chance(15) {
+		s.Settings["pace"] = one(d, "1000000", "3000000")
+	}
+	if d.chance(10) {
+		s.Settings["replicas"] = one(d, "1", "2")
+		s.Settings["wait"] = one(d, time.Second, 100*time.Millisecond).String()
+		d.insert(s, 1+d.IntN(6), d.lag)
+	}
+}
+
+// lag is that of the replicas.
+func (d *draw) lag() (string, Args) {
+	return "replica-lag", args("lag", one(d, d.between(time.Millisecond, time.Second), d.between(time.Second, 20*time.Second)),
+		"for", d.away())
 }
 
 // insert puts steps between those that are there.

@@ -36,8 +36,9 @@ func (w *world) failover(a Args) {
 	if !w.server.up {
 		return
 	}
-	kept := w.server.history.at(time.Now().Add(-a.duration("lag")))
+	kept := w.server.history.at(w.server.replicated(time.Now().Add(-a.duration("lag"))))
 	w.trace("failover")
+	w.checkReplicated(kept)
 	if a.text("how") == "by-hand" {
 		w.server.leave()
 	} else {

@@ -22,6 +22,7 @@ type server struct {
 	history history
 	persist persistence
 	queue   []queued // calls that reached a frozen process
+	replicas
 
 	clients []*subscriber
 	log     []publication

@@ -57,6 +57,7 @@ func init() {
 				}
 			})
 		},
+		"replica-lag":        (*world).delayReplicas,
 		"redis-script-flush": func(w *world, _ Args) { w.server.loaded = false },
 
 		"net": func(w *world, a Args) {

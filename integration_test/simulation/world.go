@@ -161,6 +161,7 @@ func (w *world) prepare() {
 		clients = append(clients, c)
 	}
 	w.server = newServer(persistence(w.schedule.Settings.text("persist")), clients, w.trace)
+	w.server.replicas.number = w.schedule.Settings.number("replicas")
 	for _, c := range clients {
 		c.from = time.Now()
 	}
