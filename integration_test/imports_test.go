@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	// What tests do before time is virtual.
 	"integration_test/bubble": {"outbox"},
 	// The simulation runs them in a world of its own.
-	"integration_test/simulation": {"outbox", "relay", "integration_test/bubble"},
+	"integration_test/simulation": {"outbox", "relay", "relay/control", "integration_test/bubble"},
 }
 
 // Tests may import whatever they like: only what ends up in a program counts.

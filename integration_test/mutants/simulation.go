@@ -64,6 +64,13 @@ var ofSimulation = []Mutant{
 		Change{"sequence > s.cursor || s.TailFrom", "s.TailFrom"}),
 	simulated("the newest snapshot is removed", "outbox/prune.go",
 		Change{"sequence == s.snapshot || l.has", "l.has"}),
+	simulated("the number of the lease is not compared", "relay/control/lease.go",
+		Change{"if h == nil || h.number != number {", "if h == nil {"}),
+	simulated("an event that is to block its topic is passed", "relay/failure.go",
+		Change{"	if l.r.opts.BlockOnPoison {\n", "	if l.r.opts.BlockOnPoison {\n		l.sent = sequence\n"}),
+	simulated("replicas are not waited for", "relay/publish.go",
+		Change{"		b.Predecessor, b.Receivers, b.Events = before, l.required(), entries[:n]\n",
+			"		b.Predecessor, b.Receivers, b.Events, b.Wait = before, l.required(), entries[:n], Wait{}\n"}),
 	simulated("what a process has taken is published to it again", model,
 		Change{"		m.redoRun, m.redoSeq = s.runID(), m.published.Sequence\n", "		m.redoSeq += 0\n"}),
 }

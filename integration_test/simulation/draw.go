@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Draw makes a schedule from a seed. Each seed draws from a few kinds of steps only: what many kinds together hide, some of them
-// alone bring out.
+// Draw makes a schedule from a seed. Each seed draws from a few kinds of steps only: what many kinds together hide, some of
+// them alone bring out.
 func Draw(seed uint64) Schedule {
 	d := &draw{rand.New(rand.NewPCG(seed, 1))}
 	s := Schedule{Seed: seed, Settings: d.settings(), Clients: d.clients()}
@@ -33,6 +33,7 @@ func Draw(seed uint64) Schedule {
 		verb, a := kind()
 		s.Steps = append(s.Steps, Step{at, verb, a})
 	}
+	drawMore(&s)
 	return s
 }
 
@@ -95,7 +96,8 @@ func (d *draw) settings() Args {
 func (d *draw) clients() []Args {
 	var list []Args
 	for i := range 1 + d.IntN(2) {
-		list = append(list, args("steady", "yes", "topics", strings.Join(topics, ","), "latency", d.between(50*time.Microsecond, 20*time.Millisecond),
+		list = append(list, args("steady", "yes", "topics", strings.Join(topics, ","),
+			"latency", d.between(50*time.Microsecond, 20*time.Millisecond),
 			"back", d.between(time.Millisecond, 12*time.Second), "rate", promptRate))
 		if i == 0 && d.chance(30) { // a topic that no one is steadily there for
 			list[0]["topics"] = strings.Join(topics[:2], ",")
@@ -158,8 +160,8 @@ func (d *draw) redisAway() (string, Args) {
 }
 
 func (d *draw) failover() (string, Args) {
-	return "redis-failover", args("lag", one(d, 0, d.between(0, 100*time.Millisecond), d.between(0, 30*time.Second)), "for", d.away(),
-		"how", one(d, "killed", "by-hand"))
+	return "redis-failover", args("lag", one(d, 0, d.between(0, 100*time.Millisecond), d.between(0, 30*time.Second)),
+		"for", d.away(), "how", one(d, "killed", "by-hand"))
 }
 
 func (d *draw) forget() (string, Args) {
@@ -173,8 +175,8 @@ func (d *draw) fault() (string, Args) {
 	if d.chance(10) {
 		return "redis-script-flush", Args{}
 	}
-	return "redis-fault", args("name", one(d, "oom", "misconf", "noperm", "noxadd", "nopublish", "noinfo", "nonumsub", "nolist", "readonly", "loading"),
-		"for", d.away())
+	return "redis-fault", args("name", one(d, "oom", "misconf", "noperm", "noxadd", "nopublish", "noinfo", "nonumsub", "nolist",
+		"readonly", "loading"), "for", d.away())
 }
 
 func (d *draw) netAway() (string, Args) {
@@ -225,8 +227,8 @@ func (d *draw) pauses() (string, Args) {
 	case 0:
 		return "retry-now", Args{}
 	case 1:
-		return "backlog-pause", args("topic", d.topic(), "n", 300+d.IntN(1500), "in", d.between(0, 2*time.Millisecond), "for", d.between(30*time.Second, 2*time.Minute),
-			"discard", one(d, 20, 100))
+		return "backlog-pause", args("topic", d.topic(), "n", 300+d.IntN(1500), "in", d.between(0, 2*time.Millisecond),
+			"for", d.between(30*time.Second, 2*time.Minute), "discard", one(d, 20, 100))
 	}
 	return "pause", args("for", d.away())
 }

@@ -41,8 +41,10 @@ type facts struct {
 	alerted    map[string]int
 	reportedAt map[string]time.Time // when a kind of alert was raised last
 	poison     map[string]bool      // message IDs of events that Redis does not take
+	refused    map[string]bool      // message IDs of events whose append failed
 	faulty     []*faultTime         // what was wrong with Redis, and when
 	givenUp    map[string]bool      // message IDs that were ever discarded, in an older copy or not
+	gaveUpAt   map[string]time.Time
 	rolledBack []rollback
 	pausedAt   time.Time
 	downAt     time.Time
@@ -98,7 +100,7 @@ type look struct {
 }
 
 func (w *world) initFacts() {
-	w.givenUp = map[string]bool{}
+	w.givenUp, w.refused, w.gaveUpAt = map[string]bool{}, map[string]bool{}, map[string]time.Time{}
 	w.discarded, w.replayed = map[uint64]string{}, map[uint64]bool{}
 	w.alerted, w.poison, w.published, w.loads = map[string]int{}, map[string]bool{}, map[string]bool{}, map[load]loaded{}
 	w.reportedAt = map[string]time.Time{}
@@ -133,6 +135,14 @@ func (w *world) record(e outbox.Event, sequence, replayOf uint64, poison bool) {
 	if replayOf != 0 {
 		w.replayed[replayOf] = true
 	}
+}
+
+// giveUp takes note of an event that was discarded.
+func (w *world) giveUp(sequence uint64, id string) {
+	if !w.givenUp[id] {
+		w.gaveUpAt[id] = time.Now()
+	}
+	w.discarded[sequence], w.givenUp[id] = id, true
 }
 
 // poisoned says whether Redis closes the connection because of an event.
@@ -222,6 +232,8 @@ func (w *world) obstacle(topic string) string {
 		return "paused"
 	case w.diskFull:
 		return "disk full"
+	case w.blockedAt(topic) != 0:
+		return "poison"
 	case s == nil || !s.up || !s.frozen.IsZero():
 		return "Redis down"
 	case len(s.faults) > 0:

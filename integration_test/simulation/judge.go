@@ -22,6 +22,7 @@ func (w *world) calm() {
 	w.noFaults()
 	w.net = network{}
 	w.diskFull, w.dieIn, w.redisIn = false, 0, 0
+	w.setDisk()
 	for _, c := range w.server.clients {
 		w.join(c)
 		c.read(w.server.clock(), promptRate)
@@ -29,8 +30,7 @@ func (w *world) calm() {
 	if p := w.process; p == nil {
 		w.boot()
 	} else {
-		p.relay.relay.Resume()
-		w.paused = false
+		w.resume(p)
 	}
 	w.note()
 	p := w.process
@@ -49,6 +49,9 @@ func (w *world) calm() {
 		if left == "" {
 			break
 		}
+		if w.unblock(p) {
+			until = time.Now().Add(most)
+		}
 		if time.Now().After(until) {
 			w.mu.Lock()
 			w.violate("not delivered in the end: %s", left)
@@ -66,7 +69,7 @@ func pendingOf(w *world, p *process) string {
 		return err.Error()
 	}
 	for _, t := range stats.Topics {
-		h := p.relay.relay.Health().Topics[t.Topic]
+		h := w.healthOf(p, t.Topic)
 		if strings.Contains(h.LastError, secret) {
 			w.violate("private: the state of %s shows a payload", t.Topic)
 		}
@@ -82,11 +85,7 @@ func (w *world) end() {
 	w.mu.Lock()
 	p := w.process
 	w.mu.Unlock()
-	if p == nil {
-		return
-	}
-	p.relay.stop()
-	<-p.relay.ended
+	w.endRelays(p)
 }
 
 // checkState compares the processor's state with what it knows to have committed.
@@ -114,7 +113,7 @@ func (w *world) judge() {
 	if p == nil {
 		return
 	}
-	defer p.box.Close()
+	defer p.close()
 	for _, c := range w.server.clients {
 		c.drain(farFuture)
 	}
@@ -186,6 +185,12 @@ func (w *world) judgeEvents(in map[uint64]outbox.Info) {
 	for _, info := range in {
 		if strings.Contains(info.LastError, secret) {
 			w.violate("private: #%d shows a payload", info.Sequence)
+		}
+		if info.State == outbox.Parked && w.schedule.Settings.text("poison") == "block" {
+			w.violate("#%d is parked, and was to block its topic", info.Sequence)
+		}
+		if w.refused[info.MessageID] {
+			w.violate("atomic: #%d %s is in the file, and its append failed", info.Sequence, info.MessageID)
 		}
 		if !w.poison[info.MessageID] && (info.State == outbox.Parked || info.Attempts > 0) {
 			w.violate("#%d is %s with %d attempts, and nothing is wrong with it: %s", info.Sequence, info.State, info.Attempts, info.LastError)
@@ -268,7 +273,7 @@ func (w *world) toldOfLess() (tell, bool) {
 	for _, t := range w.tells {
 		key := markKey{t.channel, t.origin}
 		switch {
-		case t.relay != w.process.relay.number:
+		case t.relay != w.relays:
 		case t.mark < known[key] && t.asked.After(at[key]):
 			return t, true
 		case t.agreed && t.mark > known[key]:

@@ -19,6 +19,9 @@ func (w *world) judgePublications() {
 		if least := w.schedule.Settings.number("min." + topic); len(p.heard) < least && holdMax == 0 && !p.again && !w.wasFaulty("nonumsub", p.at, p.at) {
 			w.violate("%s #%d was published to %d subscribers, and %d are required", topic, p.sequence, len(p.heard), least)
 		}
+		if e := w.poisonBefore(p, topic); e != nil {
+			w.violate("%s #%d was published, and #%d before it was to block the topic", topic, p.sequence, e.sequence)
+		}
 		if at, ok := w.silenced[p.event]; ok && p.at.After(at) {
 			w.violate("%s #%d was published after it had been discarded", topic, p.sequence)
 		}
@@ -48,6 +51,20 @@ func (w *world) judgePublications() {
 		}
 		owners[p.event+" "+entryID(p.sequence)] = p.key
 	}
+}
+
+// poisonBefore is an event that was to keep a publication from being made, which an operator had not discarded by then.
+func (w *world) poisonBefore(p publication, topic string) *appended {
+	if w.schedule.Settings.text("poison") != "block" || len(w.rolledBack) > 0 {
+		return nil
+	}
+	for i, e := range w.events {
+		at, discarded := w.gaveUpAt[e.id]
+		if e.topic == topic && e.poison && e.sequence < p.sequence && (!discarded || p.at.Before(at)) {
+			return &w.events[i]
+		}
+	}
+	return nil
 }
 
 // lostBetween says whether Redis lost something of a mark between two times.
@@ -130,8 +147,8 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 		}
 		got := map[string]bool{}
 		newest := map[markKey]uint64{}
-		for _, a := range c.got {
-			p := w.server.log[a.publication]
+		for _, n := range c.got {
+			p := w.server.log[n]
 			if got[p.event] {
 				continue
 			}

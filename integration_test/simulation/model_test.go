@@ -18,8 +18,8 @@ import (
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
-// The simulation is worth as much as its model of Redis. So whatever the relay's scripts are asked, in whatever state, the model must
-// do what a real redis-server does: the same answers, marks, streams and messages.
+// The simulation is worth as much as its model of Redis. So whatever the relay's scripts are asked, in whatever state, the
+// model must do what a real redis-server does: the same answers, marks, streams and messages.
 func TestModel_AgreesWithARealServer(t *testing.T) {
 	real := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
 	admin := real.Client()
@@ -113,8 +113,8 @@ func (p *pair) runID() string {
 // rights gives the relay's user what the model's faults leave it.
 func (p *pair) rights() {
 	rule := []any{"ACL", "SETUSER", "relay", "reset", "on", ">pw", "~*", "&*", "+@all"}
-	for fault, command := range map[string]string{"noperm": "-evalsha", "noxadd": "-xadd", "nopublish": "-publish", "noinfo": "-info",
-		"nonumsub": "-pubsub|numsub", "nolist": "-client|list"} {
+	for fault, command := range map[string]string{"noperm": "-evalsha", "noxadd": "-xadd", "nopublish": "-publish",
+		"noinfo": "-info", "nonumsub": "-pubsub|numsub", "nolist": "-client|list"} {
 		if p.model.has(fault) {
 			rule = append(rule, command)
 		}
@@ -124,7 +124,8 @@ func (p *pair) rights() {
 
 // fault begins or ends a fault of both.
 func (p *pair) fault(t *rapid.T) {
-	name := rapid.SampledFrom([]string{"noperm", "noxadd", "nopublish", "noinfo", "nonumsub", "oom", "readonly", "scripts"}).Draw(t, "fault")
+	name := rapid.SampledFrom([]string{"noperm", "noxadd", "nopublish", "noinfo", "nonumsub", "oom", "readonly", "scripts"}).
+		Draw(t, "fault")
 	on := rapid.IntRange(0, 2).Draw(t, "on") == 0
 	if name == "scripts" {
 		p.load()
@@ -263,7 +264,8 @@ func (p *pair) events(t *rapid.T, after uint64) (list []outbox.Entry) {
 	for range n {
 		at += rapid.Uint64Range(1, 2).Draw(t, "step")
 		id := fmt.Sprint(rapid.SampledFrom([]string{"m", "m", "m", "m", "other"}).Draw(t, "ID"), "-", at)
-		list = append(list, outbox.Entry{Topic: "pair", Sequence: at, MessageID: id, Payload: []byte("payload of " + id), AppendedAt: time.Unix(1, 0).UTC()})
+		list = append(list, outbox.Entry{Topic: "pair", Sequence: at, MessageID: id, Payload: []byte("payload of " + id),
+			AppendedAt: time.Unix(1, 0).UTC()})
 	}
 	return list
 }
@@ -313,7 +315,8 @@ func (p *pair) restore(t *rapid.T) {
 		added = outbox.Mark{}
 	}
 	set := relay.Marks{Published: p.event(t, "set").mark(), Added: p.event(t, "set added").mark()}
-	r := relay.Repair{Channel: pairChannel, Origin: pairOrigin, Stream: p.stream, Reported: relay.Marks{Published: b.Predecessor, Added: added}, Set: set}
+	r := relay.Repair{Channel: pairChannel, Origin: pairOrigin, Stream: p.stream,
+		Reported: relay.Marks{Published: b.Predecessor, Added: added}, Set: set}
 	if p.stream != nil && rapid.Bool().Draw(t, "with events") {
 		r.Events = p.events(t, added.Sequence)
 		last := eventMark(r.Events[len(r.Events)-1])
@@ -415,10 +418,10 @@ func (p *pair) receive(i int) {
 		c.got = nil
 		return
 	}
-	for _, a := range c.got {
+	for _, n := range c.got {
 		m, err := p.subs[i].ReceiveTimeout(ctx, redistest.Patience)
-		require.NoError(p.t, err, "%s is missing", p.model.log[a.publication].event)
-		require.Equal(p.t, "payload of "+p.model.log[a.publication].event, m.(*redis.Message).Payload)
+		require.NoError(p.t, err, "%s is missing", p.model.log[n].event)
+		require.Equal(p.t, "payload of "+p.model.log[n].event, m.(*redis.Message).Payload)
 	}
 	c.got = nil
 }

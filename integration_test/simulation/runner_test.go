@@ -17,13 +17,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A test that runs schedules has them run by processes of their own: random numbers that the program draws by itself are the process's,
-// so that one run at a time is repeatable; and of a run that never ends, or ends the process, the seed is known.
+// A test that runs schedules has them run by processes of their own: random numbers that the program draws by itself are the
+// process's, so that one run at a time is repeatable; and of a run that never ends, or ends the process, the seed is known.
 const (
 	rangeEnv    = "SIMULATION_RANGE"           // FIRST:NUMBER of seeds
 	scheduleEnv = "SIMULATION_SCHEDULE"        // the name of a file
 	traceEnv    = "TRACE"                      // of any value: print what happens
-	programEnv  = "MATCHRELAY_TEST_SIMULATION" // this test program, built without the race detector: only one goroutine is awake at a time
+	programEnv  = "MATCHRELAY_TEST_SIMULATION" // this test program, built without the race detector: goroutines take turns
 	stopEnv     = "STOP"                       // of any value: end with the first seed that fails, and do not shrink it
 )
 
@@ -49,7 +49,8 @@ func TestSimulationProcess(t *testing.T) {
 	run := func(s Schedule) {
 		require.NoError(t, tell.Encode(report{Begins: s.Seed}))
 		result := runIn(t, s, trace)
-		r := report{Seed: s.Seed, Violations: result.Violations, Trace: result.Trace, Virtual: result.Virtual, Events: result.Events, Calls: result.Calls}
+		r := report{Seed: s.Seed, Violations: result.Violations, Trace: result.Trace, Virtual: result.Virtual,
+			Events: result.Events, Calls: result.Calls}
 		if _, hurry := os.LookupEnv(stopEnv); len(r.Violations) > 0 && hurry {
 			r.Schedule = s.String()
 		} else if len(r.Violations) > 0 {
@@ -155,6 +156,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 func explain(t *testing.T, name string, r report) {
 	file := filepath.Join(os.TempDir(), fmt.Sprintf("matchrelay-simulation-%d.txt", r.Seed))
 	_ = os.WriteFile(file, []byte("# "+r.Violations[0]+"\n"+r.Schedule), 0o600)
-	t.Errorf("%s: %s\n%sTo see it happen: go test -run TestSchedules -v ./integration_test/simulation -schedule %s -trace\nTo keep it as a test: mv %s integration_test/simulation/testdata/NAME.txt",
+	t.Errorf("%s: %s\n%sTo see it happen: go test -run TestSchedules -v ./integration_test/simulation -schedule %s -trace\n"+
+		"To keep it as a test: mv %s integration_test/simulation/testdata/NAME.txt",
 		name, strings.Join(r.Violations, "\n"), r.Schedule, file, file)
 }

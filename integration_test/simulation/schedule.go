@@ -25,6 +25,11 @@ type Step struct {
 	Args Args
 }
 
+// has says whether there is a step of a kind.
+func (s Schedule) has(verb string) bool {
+	return slices.ContainsFunc(s.Steps, func(step Step) bool { return step.Do == verb })
+}
+
 // Args are named values of a step, or of the settings.
 type Args map[string]string
 

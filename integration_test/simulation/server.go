@@ -22,6 +22,7 @@ type server struct {
 	history history
 	persist persistence
 	queue   []queued // calls that reached a frozen process
+	replicas
 
 	clients []*subscriber
 	caller  int // the relay whose call is run
@@ -62,10 +63,8 @@ type start struct {
 
 // loss is a mark that went back, or was changed, by a fault, or whose stream was.
 type loss struct {
-	at     time.Time
-	key    markKey
-	before mark
-	after  mark
+	at  time.Time
+	key markKey
 }
 
 func newServer(persist persistence, clients []*subscriber, trace func(string, ...any)) *server {
@@ -103,8 +102,9 @@ func (s *server) replace(with store) {
 	for key, before := range s.store.marks {
 		after := with.marks[key]
 		entries := func(s store) int { return len(s.streams[key.channel].entries) }
-		if after.published != before.published || after.added != before.added || len(after.unheard) < len(before.unheard) || entries(with) < entries(s.store) {
-			s.losses = append(s.losses, loss{time.Now(), key, before, after})
+		if after.published != before.published || after.added != before.added || len(after.unheard) < len(before.unheard) ||
+			entries(with) < entries(s.store) {
+			s.losses = append(s.losses, loss{time.Now(), key})
 		}
 	}
 	s.store = with
@@ -121,8 +121,8 @@ func (s *server) kept() store {
 	return newStore()
 }
 
-// kill ends the process at once: what its subscribers' buffers hold is lost, and calls that it had not got to as well. It returns
-// what a process that is started again finds.
+// kill ends the process at once: what its subscribers' buffers hold is lost, and calls that it had not got to as well. It
+// returns what a process that is started again finds.
 func (s *server) kill() (kept store) {
 	kept = s.kept()
 	now := s.clock()
@@ -198,7 +198,8 @@ func (s *server) write(key markKey, m mark) {
 // added adds an event to the stream of a channel.
 func (s *server) added(key markKey, e outbox.Entry, keep int) {
 	for _, old := range s.store.streams[key.channel].entries {
-		if old.event == eventMark(e) && (e.ReplayOf == 0 || old.origin == key.origin) { // a replay may be appended anew after a rollback
+		again := e.ReplayOf == 0 || old.origin == key.origin // a replay may be appended anew after a rollback
+		if again && old.event == eventMark(e) {
 			s.doubles = append(s.doubles, double{key.channel, eventMark(e), old.origin, key.origin})
 		}
 	}
@@ -218,7 +219,8 @@ func (s *server) subscribed(channel string) (n int) {
 
 // deliver is PUBLISH.
 func (s *server) deliver(key markKey, e outbox.Entry, again bool) (heard int) {
-	p := publication{at: time.Now(), run: s.run, relay: s.caller, key: key, event: e.MessageID, sequence: e.Sequence, size: int64(len(e.Payload)), again: again}
+	p := publication{at: time.Now(), run: s.run, relay: s.caller, key: key, event: e.MessageID, sequence: e.Sequence,
+		size: int64(len(e.Payload)), again: again}
 	now := s.clock()
 	for i, c := range s.clients {
 		if c.channels[key.channel] && c.connected(now) {

@@ -19,8 +19,8 @@ var (
 	traceFlag    = flag.Bool("trace", false, "print what happens")
 )
 
-// Fresh seeds each time: what one run of the tests has not found, the next one may. SEEDS and FROM choose others; with STOP the first
-// that fails ends the run.
+// Fresh seeds each time: what one run of the tests has not found, the next one may. SEEDS and FROM choose others; with STOP
+// the first that fails ends the run.
 func TestSimulation_KeepsEveryPromise(t *testing.T) {
 	n, from := number(t, "SEEDS", 1000), number(t, "FROM", uint64(time.Now().UnixMicro()))
 	_, stop := os.LookupEnv(stopEnv)
@@ -90,8 +90,8 @@ func TestSchedules_KeepEveryPromise(t *testing.T) {
 	}
 }
 
-// The same schedule goes the same way each time, or a seed would be worth nothing: to some microseconds, for where a topic has two reasons
-// to look up at one instant, select takes any.
+// The same schedule goes the same way each time, or a seed would be worth nothing: to some microseconds, for where a topic has
+// two reasons to look up at one instant, select takes any.
 func TestSimulation_IsRepeatable(t *testing.T) {
 	t.Setenv(traceEnv, "yes")
 	var runs [2][]report

@@ -3,20 +3,23 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
-// source is a relay's way to its outbox: a relay.Source. Each call takes a moment, so that no two of them, and nothing else, happen at
-// the same instant; and a relay that is dead does nothing any more.
+// source is a relay's way to its outbox: a relay.Source. Each call takes a moment, so that no two of them, and nothing else,
+// happen at the same instant; and a relay that is dead does nothing any more.
 type source struct {
 	w   *world
 	d   *drain
-	box *outbox.Outbox
+	box relay.Source // the outbox itself, or the way to it over the control socket
 }
 
 // lanes tells the goroutines of a relay apart, which carry a topic each, where a call does not say so itself.
@@ -49,25 +52,23 @@ func goroutine() string {
 	return strings.Fields(text)[1]
 }
 
-// begin is to be called first. A write fails while the disk is full.
-func (s source) begin(caller string, writes bool) error {
+// begin is to be called first.
+func (s source) begin(caller string) error {
 	d := s.delay(caller)
 	s.w.trace("source %s %v", caller, d)
 	time.Sleep(d)
+	s.d.awake()
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	s.w.stepped()
-	switch {
-	case s.d.isDead():
+	if s.d.isDead() {
 		return errGone
-	case writes && s.w.diskFull:
-		return fmt.Errorf("%s: %w: free some space, nothing was written", caller, outbox.ErrDiskFull)
 	}
 	return nil
 }
 
-// delay is how long it takes until a call begins. When a relay starts, all its topics call for Flush at once: it is not known which is which,
-// and does not matter.
+// delay is how long it takes until a call begins. When a relay starts, all its topics call for Flush at once: it is not known
+// which is which, and does not matter.
 func (s source) delay(caller string) time.Duration {
 	switch caller {
 	case "flush", "add", "origin":
@@ -84,8 +85,12 @@ func (s source) delay(caller string) time.Duration {
 func (s source) end(err error) error {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	if s.w.stepped(); s.d.isDead() {
+	before := s.w.process
+	switch s.w.stepped(); {
+	case s.d.isDead():
 		return errGone
+	case s.w.process != before: // it has died before it answered
+		return fmt.Errorf("%w: %w", control.ErrLeaseLost, io.EOF)
 	}
 	return err
 }
@@ -93,7 +98,7 @@ func (s source) end(err error) error {
 // Position implements relay.Source, as do all that follow.
 func (s source) Position(ctx context.Context, topic string) (p outbox.Position, err error) {
 	s.d.lanes.learn(topic)
-	if err = s.begin(topic, false); err == nil {
+	if err = s.begin(topic); err == nil {
 		p, err = s.box.Position(ctx, topic)
 	}
 	if err == nil {
@@ -103,28 +108,28 @@ func (s source) Position(ctx context.Context, topic string) (p outbox.Position, 
 }
 
 func (s source) Read(ctx context.Context, r outbox.Range) (entries []outbox.Entry, err error) {
-	if err = s.begin(r.Topic, false); err == nil {
+	if err = s.begin(r.Topic); err == nil {
 		entries, err = s.box.Read(ctx, r)
 	}
 	return entries, err
 }
 
 func (s source) Back(ctx context.Context, topic string, through uint64, n int) (after uint64, err error) {
-	if err = s.begin(topic, false); err == nil {
+	if err = s.begin(topic); err == nil {
 		after, err = s.box.Back(ctx, topic, through, n)
 	}
 	return after, err
 }
 
 func (s source) MessageID(ctx context.Context, topic string, sequence uint64) (id string, err error) {
-	if err = s.begin(topic, false); err == nil {
+	if err = s.begin(topic); err == nil {
 		id, err = s.box.MessageID(ctx, topic, sequence)
 	}
 	return id, err
 }
 
 func (s source) Settle(ctx context.Context, r outbox.Receipt) error {
-	err := s.begin(r.Topic, false)
+	err := s.begin(r.Topic)
 	if err == nil {
 		err = s.end(s.box.Settle(ctx, r))
 	}
@@ -132,7 +137,7 @@ func (s source) Settle(ctx context.Context, r outbox.Receipt) error {
 }
 
 func (s source) Flush(ctx context.Context) error {
-	err := s.begin("flush", true)
+	err := s.begin("flush")
 	if err == nil {
 		err = s.end(s.box.Flush(ctx))
 	}
@@ -140,7 +145,7 @@ func (s source) Flush(ctx context.Context) error {
 }
 
 func (s source) Park(ctx context.Context, topic string, sequence uint64, f outbox.Failure) error {
-	err := s.begin(topic, true)
+	err := s.begin(topic)
 	if err == nil {
 		err = s.end(s.box.Park(ctx, topic, sequence, f))
 	}
@@ -148,7 +153,7 @@ func (s source) Park(ctx context.Context, topic string, sequence uint64, f outbo
 }
 
 func (s source) Add(ctx context.Context, events ...outbox.Event) (sequences []uint64, err error) {
-	if err = s.begin("add", true); err == nil {
+	if err = s.begin("add"); err == nil {
 		sequences, err = s.box.Add(ctx, events...)
 		err = s.end(err)
 	}
@@ -156,7 +161,7 @@ func (s source) Add(ctx context.Context, events ...outbox.Event) (sequences []ui
 }
 
 func (s source) NewOrigin(ctx context.Context, from string, events ...outbox.Event) (origin string, err error) {
-	if err = s.begin("origin", true); err == nil {
+	if err = s.begin("origin"); err == nil {
 		origin, err = s.box.NewOrigin(ctx, from, events...)
 		err = s.end(err)
 	}
@@ -164,7 +169,7 @@ func (s source) NewOrigin(ctx context.Context, from string, events ...outbox.Eve
 }
 
 func (s source) Prune(ctx context.Context) (n int, err error) {
-	if err = s.begin("prune", true); err == nil {
+	if err = s.begin("prune"); err == nil {
 		n, err = s.box.Prune(ctx)
 		err = s.end(err)
 	}

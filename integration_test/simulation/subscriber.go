@@ -29,7 +29,7 @@ type subscriber struct {
 
 	buffer []buffered
 	free   time.Time // when the latest message has left
-	got    []arrival
+	got    []int     // publications that have left Redis
 	over   time.Time
 	thrown []throw
 	empty  time.Time // when the buffer last was
@@ -47,12 +47,6 @@ type buffered struct {
 	publication int
 	bytes       int64
 	leaves      time.Time
-}
-
-// arrival is a message that has left Redis.
-type arrival struct {
-	publication int
-	at          time.Time
 }
 
 // Redis disconnects a Pub/Sub client whose buffer is over the hard limit, or over the soft one for a minute.
@@ -117,7 +111,7 @@ func (c *subscriber) read(now time.Time, rate int64) {
 // drain takes note of what has left by now.
 func (c *subscriber) drain(now time.Time) {
 	for len(c.buffer) > 0 && !c.buffer[0].leaves.After(now) {
-		c.got = append(c.got, arrival{c.buffer[0].publication, c.buffer[0].leaves})
+		c.got = append(c.got, c.buffer[0].publication)
 		c.buffer = c.buffer[1:]
 	}
 }

@@ -55,7 +55,7 @@ type answer[T any] struct {
 
 // call takes a call to Redis and its answer back. run is what Redis does, at one instant; what it returns counts even when the
 // error is not nil, as the replies of a pipeline that was cut off.
-func call[T any](t target, caller string, bytes int, run func(s *server) (T, error)) (T, error) {
+func call[T any](t target, caller string, limit time.Duration, run func(s *server) (T, error)) (T, error) {
 	var none T
 	if t.d.isDead() {
 		return none, errGone
@@ -66,7 +66,14 @@ func call[T any](t target, caller string, bytes int, run func(s *server) (T, err
 	t.w.calls++
 	t.w.flying++
 	t.w.mu.Unlock()
-	source := t.w.noise.of(fmt.Sprint("target ", t.d.number, " ", caller)) // all is drawn now: several calls may go on at one instant, when Redis thaws
+	if t.d.awake(); t.d.isDead() {
+		t.w.mu.Lock()
+		defer t.w.mu.Unlock()
+		t.w.flying--
+		return none, errGone
+	}
+	// All is drawn now: several calls may go on at one instant, when Redis thaws.
+	source := t.w.noise.of(fmt.Sprint("target ", t.d.number, " ", caller))
 	way := func() time.Duration {
 		return 20*time.Microsecond + time.Duration(source.Int64N(int64(280*time.Microsecond)))
 	}
@@ -79,7 +86,7 @@ func call[T any](t target, caller string, bytes int, run func(s *server) (T, err
 		t.w.mu.Unlock()
 		answers <- answer[T]{value, err}
 	}()
-	timer := time.NewTimer(callLimit(bytes))
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case a := <-answers:
@@ -142,6 +149,9 @@ func travel[T any](t target, j journey, run func(s *server) (T, error)) (value T
 	case <-w.over:
 		return value, errReset
 	}
+	if p, ok := any(a.value).(confirmed); ok {
+		time.Sleep(p.waits)
+	}
 	time.Sleep(j.back)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -156,7 +166,7 @@ func travel[T any](t target, j journey, run func(s *server) (T, error)) (value T
 
 // Load implements relay.Target, as do all that follow.
 func (t target) Load(context.Context) error {
-	_, err := call(t, "load "+t.d.lanes.caller(), 0, func(s *server) (struct{}, error) {
+	_, err := call(t, "load "+t.d.lanes.caller(), callLimit(0), func(s *server) (struct{}, error) {
 		if s.has("loading") {
 			return struct{}{}, errLoading
 		}
@@ -176,31 +186,48 @@ func (t target) Publish(_ context.Context, batches ...relay.Batch) ([]relay.Repl
 			bytes += len(e.Payload)
 		}
 	}
-	asked := time.Now()
-	replies, err := call(t, batches[0].Channel, bytes, func(s *server) ([]relay.Reply, error) {
-		var replies []relay.Reply
-		var failed error
-		for _, b := range batches {
-			if t.w.poisoned(b) {
-				return replies, errReset // Redis closes the connection at an argument that is too large
-			}
-			s.caller = t.d.number
-			reply, err := s.publish(b)
-			if failed == nil && err != nil {
-				failed = err
-			}
-			if failed == nil && (len(replies) == 0 || replies[len(replies)-1].Outcome == relay.OK) {
-				replies = append(replies, reply)
-			}
+	asked, wait := time.Now(), batches[0].Wait
+	done, err := call(t, batches[0].Channel, callLimit(bytes)+wait.Timeout, func(s *server) (confirmed, error) {
+		replies, err := t.script(s, batches)
+		waits, behind := s.await(wait)
+		if err == nil {
+			err = behind
 		}
-		return replies, failed
+		return confirmed{replies, waits}, err
 	})
-	t.w.told(t.d, asked, batches, replies)
-	return replies, err
+	if err != nil && wait.Replicas > 0 {
+		done.replies = nil // WAIT has not answered as it should
+	}
+	t.w.told(t.d, asked, batches, done.replies)
+	return done.replies, err
+}
+
+// confirmed is what Publish brings back.
+type confirmed struct {
+	replies []relay.Reply
+	waits   time.Duration // for replicas
+}
+
+// script runs the script for each batch.
+func (t target) script(s *server, batches []relay.Batch) (replies []relay.Reply, failed error) {
+	s.caller = t.d.number
+	for _, b := range batches {
+		if t.w.poisoned(b) {
+			return replies, errReset // Redis closes the connection at an argument that is too large
+		}
+		reply, err := s.publish(b)
+		if failed == nil && err != nil {
+			failed = err
+		}
+		if failed == nil && (len(replies) == 0 || replies[len(replies)-1].Outcome == relay.OK) {
+			replies = append(replies, reply)
+		}
+	}
+	return replies, failed
 }
 
 func (t target) Republish(_ context.Context, b relay.Batch) (relay.Reply, error) {
-	return call(t, b.Channel, 0, func(s *server) (relay.Reply, error) {
+	return call(t, b.Channel, callLimit(0), func(s *server) (relay.Reply, error) {
 		if t.w.poisoned(b) {
 			return relay.Reply{}, errReset
 		}
@@ -210,7 +237,7 @@ func (t target) Republish(_ context.Context, b relay.Batch) (relay.Reply, error)
 }
 
 func (t target) Restore(_ context.Context, r relay.Repair) (relay.Reply, error) {
-	return call(t, r.Channel, 0, func(s *server) (relay.Reply, error) {
+	return call(t, r.Channel, callLimit(0), func(s *server) (relay.Reply, error) {
 		if t.w.poisoned(relay.Batch{Events: r.Events}) {
 			return relay.Reply{}, errReset
 		}
@@ -219,7 +246,7 @@ func (t target) Restore(_ context.Context, r relay.Repair) (relay.Reply, error) 
 }
 
 func (t target) Newest(_ context.Context, channel, before string) ([]relay.Entry, error) {
-	return call(t, channel, 0, func(s *server) ([]relay.Entry, error) { return s.newest(channel, before) })
+	return call(t, channel, callLimit(0), func(s *server) ([]relay.Entry, error) { return s.newest(channel, before) })
 }
 
 // Lives says that no other process of a Cluster has the run: the model has no Cluster.
@@ -227,7 +254,7 @@ func (t target) Lives(context.Context, string) bool { return false }
 
 func (t target) Buffers(context.Context) ([]relay.Buffer, error) {
 	asked := time.Now()
-	list, err := call(t, "buffers "+t.d.lanes.caller(), 0, (*server).buffers)
+	list, err := call(t, "buffers "+t.d.lanes.caller(), callLimit(0), (*server).buffers)
 	if err == nil {
 		t.w.looked(t.d, asked, list)
 	}

@@ -23,7 +23,7 @@ import (
 // dialTimeout is how long a process may take to accept a connection.
 const dialTimeout = 5 * time.Second
 
-// Client uses a control socket. It is safe for use by many goroutines. Make one with Dial and close it.
+// Client uses a control socket. It is safe for use by many goroutines. Make one with Dial, or NewClient, and close it.
 //
 // Errors of its methods: those of the outbox that the process has met (errors.Is finds outbox.ErrNotFound,
 // outbox.ErrInvalid and so on; the error is an *Error); ErrNotRunning when the process has gone, perhaps after it has done what
@@ -41,14 +41,20 @@ func Dial(path string) (*Client, error) {
 		return nil, fmt.Errorf("control socket %s: %w", path, err)
 	}
 	_ = conn.Close() // nothing was said
-	c := &Client{path: path}
+	return NewClient(path, func(ctx context.Context) (net.Conn, error) { return dial(ctx, path) }), nil
+}
+
+// NewClient returns a client of what is served in place of a socket (Options.Listener): dial connects to it, and says ErrNotRunning
+// when no process serves it. name stands for the path of the socket in errors.
+func NewClient(name string, dial func(ctx context.Context) (net.Conn, error)) *Client {
+	c := &Client{path: name}
 	c.web.Transport = &http.Transport{
-		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		IdleConnTimeout:     30 * time.Second,
 		MaxIdleConnsPerHost: 16, // a relay calls for each topic at once
 		ReadBufferSize:      64 << 10,
 	}
-	return c, nil
+	return c
 }
 
 func dial(ctx context.Context, path string) (net.Conn, error) {

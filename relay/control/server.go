@@ -31,6 +31,9 @@ type Options struct {
 	Yield func()
 	// Path is that of the socket; "" means the outbox file's with .sock appended.
 	Path string
+	// Listener, if set, is served in place of a socket at Path, for clients that reach it in a way of their own (NewClient);
+	// Serve closes it. Whoever can connect to it may do what the owner of the file may.
+	Listener net.Listener
 	// Routes are more endpoints, of what this package does not know of.
 	Routes []Route
 	// Logger takes what happens; nil discards it. Payloads are never logged.
@@ -82,13 +85,17 @@ func serve(ctx context.Context, opts Options, lim limits) (err error) {
 			err = fmt.Errorf("serve control socket %s: %w", opts.Path, err)
 		}
 	}()
-	sock, err := bind(opts.Path)
-	if err != nil {
-		return err
+	listener, remove := opts.Listener, func() error { return nil }
+	if listener == nil {
+		sock, err := bind(opts.Path)
+		if err != nil {
+			return err
+		}
+		listener, remove = sock, sock.remove
 	}
 	s := &server{opts: opts, limits: lim}
 	opts.Logger.Debug("serving the control socket", "path", opts.Path)
-	return s.run(ctx, sock, s.handler(append(s.routes(), opts.Routes...)), sock.remove)
+	return s.run(ctx, listener, s.handler(append(s.routes(), opts.Routes...)), remove)
 }
 
 // run answers requests until ctx ends. remove is called before anything else ends then.

@@ -3,7 +3,7 @@ package control
 import (
 	"context"
 	"log/slog"
-	"net/http"
+	"net"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -41,7 +41,7 @@ func virtually(t *testing.T, opts Options, lim limits, test func(t *testing.T, v
 			cancel()
 			return <-ended
 		})
-		v.client = &Client{path: "in memory", web: http.Client{Transport: &http.Transport{DialContext: v.socket.Dial, MaxIdleConnsPerHost: 16}}}
+		v.client = NewClient("in memory", func(ctx context.Context) (net.Conn, error) { return v.socket.Dial(ctx, "", "") })
 		t.Cleanup(func() {
 			require.NoError(t, v.client.Close())
 			require.NoError(t, v.stop())

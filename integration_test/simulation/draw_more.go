@@ -1,0 +1,72 @@
+package simulation
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// drawMore draws settings that came later, and their steps, from a source of its own: where none is drawn, the schedule of a
+// seed stays what it was.
+func drawMore(s *Schedule) {
+	d := &draw{rand.New(rand.NewPCG(s.Seed, 2))}
+	if d.chance(20) {
+		s.Settings["relay"] = "socket"
+		s.Settings["relays"] = one(d, "1", "2", "2")
+		s.Settings["lease"] = one(d, 2*time.Second, 5*time.Second, 15*time.Second).String()
+		d.insert(s, 2+d.IntN(12), d.relays)
+	}
+	d.options(s)
+}
+
+// options are those of the relay.
+func (d *draw) options(s *Schedule) {
+	if d.chance(10) {
+		s.Settings["poison"] = "block"
+		d.insert(s, 1+d.IntN(3), d.poison)
+	}
+	if d.chance(15) {
+		s.Settings["retries"] = one(d, "1", "2", "6")
+	}
+	if d.chance(15) {
+		s.Settings["buffer"] = one(d, "65536", "1000000", "8000000")
+		d.insert(s, 1+d.IntN(3), d.large)
+	}
+	if d.chance(15) {
+		s.Settings["pace"] = one(d, "1000000", "3000000")
+	}
+	if d.chance(10) {
+		s.Settings["replicas"] = one(d, "1", "2")
+		s.Settings["wait"] = one(d, time.Second, 100*time.Millisecond).String()
+		d.insert(s, 1+d.IntN(6), d.lag)
+	}
+}
+
+// lag is that of the replicas.
+func (d *draw) lag() (string, Args) {
+	return "replica-lag", args("lag", one(d, d.between(time.Millisecond, time.Second), d.between(time.Second, 20*time.Second)),
+		"for", d.away())
+}
+
+// insert puts steps between those that are there.
+func (d *draw) insert(s *Schedule, n int, kind func() (string, Args)) {
+	end := s.Steps[len(s.Steps)-1].At
+	for range n {
+		at := d.between(time.Second, end+time.Second)
+		if d.chance(60) { // where something happens anyway
+			at = s.Steps[d.IntN(len(s.Steps))].At + d.between(time.Microsecond, 3*time.Second)
+		}
+		verb, a := kind()
+		s.Steps = append(s.Steps, Step{at, verb, a})
+	}
+	slices.SortStableFunc(s.Steps, func(a, b Step) int { return int(a.At - b.At) })
+}
+
+// relays is what becomes of a relay that drains over the control socket.
+func (d *draw) relays() (string, Args) {
+	a := args("for", one(d, d.between(time.Millisecond, 2*time.Second), d.between(time.Second, 20*time.Second), d.away()))
+	if d.chance(40) {
+		a["who"] = one(d, "0", "1")
+	}
+	return one(d, "relay-kill", "relay-hang", "relay-hang", "relay-silent", "relay-silent", "relay-cut-off", "relay-restart"), a
+}
