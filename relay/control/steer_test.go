@@ -32,7 +32,11 @@ func (g *gate) Publish(ctx context.Context, batches ...relay.Batch) (replies []r
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	<-let
+	select {
+	case <-let:
+	case <-ctx.Done(): // the test has failed
+		return nil, ctx.Err()
+	}
 	for {
 		if replies, err = g.Target.Publish(ctx, batches...); err == nil || ctx.Err() != nil {
 			return replies, err
