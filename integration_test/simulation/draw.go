@@ -3,7 +3,6 @@ package simulation
 import (
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -13,15 +12,7 @@ import (
 func Draw(seed uint64) Schedule {
 	d := &draw{rand.New(rand.NewPCG(seed, 1))}
 	s := Schedule{Seed: seed, Settings: d.settings(), Clients: d.clients()}
-	for _, topic := range topics { // no more are required than will be there in the end
-		n := 0
-		for _, c := range s.Clients {
-			if slices.Contains(c.list("topics"), topic) {
-				n++
-			}
-		}
-		s.Settings["min."+topic] = strconv.Itoa(min(n, s.Settings.number("min."+topic)))
-	}
+	s.requireNoMore()
 	kinds := d.kinds()
 	at := time.Second
 	for range 5 + d.IntN(40) {

@@ -34,9 +34,12 @@ func (w *world) calm() {
 	}
 	w.note()
 	p := w.process
-	most := time.Duration(0)
+	most, back := time.Duration(0), time.Duration(0)
+	for _, c := range w.server.clients {
+		back = max(back, c.back)
+	}
 	for _, topic := range topics {
-		most = max(most, 2*w.patience(topic))
+		most = max(most, back+2*w.patience(topic))
 	}
 	w.mu.Unlock()
 	if p == nil {
@@ -252,7 +255,7 @@ func (w *world) judgeReports() {
 			w.violate("the rollback at %v was not reported: Redis had something of %s that the older copy does not know", r.at.Sub(w.began), r.ahead.channel)
 		}
 	}
-	if most := 3000 + 1000*int(time.Since(w.began)/time.Minute) + 60*len(w.server.log); w.calls > most {
+	if most := 3000 + 2500*int(time.Since(w.began)/time.Minute) + 60*len(w.server.log); w.calls > most {
 		w.violate("%d calls of Redis in %v for %d publications", w.calls, time.Since(w.began), len(w.server.log))
 	}
 }

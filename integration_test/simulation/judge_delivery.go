@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"slices"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -104,7 +103,8 @@ func (w *world) judgeRepeat(again publication) {
 		known = l.at
 	}
 	age := last.Sub(known)
-	if age <= tail+idle+moment || age <= slow+moment && w.sawUnread(again.relay, known, last) {
+	looked, unread := w.lookedAtBuffers(again.relay, known.Add(tail), last)
+	if age <= tail+idle+moment || age <= slow+moment && (unread || !looked) { // a relay that gets ready again does not look
 		return
 	}
 	w.violate("once: %s #%d, published at %v and known at %v, was published again, and Redis was last heard of at %v", topic, again.sequence,
@@ -129,11 +129,14 @@ func (w *world) knownAndLast(before, again publication) (known, last time.Time) 
 	return known, last
 }
 
-// sawUnread says whether a relay saw between two times that something was still to be read.
-func (w *world) sawUnread(relay int, from, to time.Time) bool {
-	return slices.ContainsFunc(w.looks, func(l look) bool {
-		return l.relay == relay && l.bytes > 0 && l.at.After(from) && !l.at.After(to)
-	})
+// lookedAtBuffers says whether a relay looked at the output buffers between two times, and saw that something was still to be read.
+func (w *world) lookedAtBuffers(relay int, from, to time.Time) (looked, unread bool) {
+	for _, l := range w.looks {
+		if l.relay == relay && l.at.After(from) && !l.at.After(to) {
+			looked, unread = true, unread || l.bytes > 0
+		}
+	}
+	return looked, unread
 }
 
 // steady says whether a subscriber is one that no step meddles with: what it misses, the relay is to blame for.
@@ -180,6 +183,8 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 	case w.wasFaulty("nonumsub", w.startOf(p.run), w.settledAfter(p)): // subscribers cannot be counted
 		return true
 	case w.unmade(p.at): // the file does not know that it was sent
+		return true
+	case len(w.rolledBack) > 0 && in[p.sequence].MessageID != p.event: // nor of the event at all, which came late
 		return true
 	case w.isDiscarded(p.event):
 		return true
@@ -306,9 +311,22 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 // cannot know whether it had this one.
 func (w *world) undone(id string) bool { return w.givenUp[id] && len(w.rolledBack) > 0 }
 
+// outlivedItsFile says whether a relay began before an older copy was put in the place of its file, and was heard of after that.
+func (w *world) outlivedItsFile(relay int, at time.Time) bool {
+	for l, found := range w.loads {
+		if l.relay == relay && w.setBack(found.at, at) {
+			return true
+		}
+	}
+	return false
+}
+
 // judgeStreams: each event once, in order, none missing.
 func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 	for _, d := range w.server.doubles {
+		if w.outlivedItsFile(d.relay, d.at) {
+			continue // what a relay had sent before an older copy was put back
+		}
 		w.violate("stream: %s holds #%d %s twice", d.channel, d.event.Sequence, d.event.MessageID)
 	}
 	s := w.schedule.Settings

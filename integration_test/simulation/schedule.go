@@ -18,6 +18,20 @@ type Schedule struct {
 	Steps    []Step // in order of time
 }
 
+// requireNoMore requires no more subscribers of a topic than will be there in the end.
+func (s *Schedule) requireNoMore() {
+	s.Settings = maps.Clone(s.Settings)
+	for _, topic := range topics {
+		n := 0
+		for _, c := range s.Clients {
+			if slices.Contains(c.list("topics"), topic) {
+				n++
+			}
+		}
+		s.Settings["min."+topic] = strconv.Itoa(min(n, s.Settings.number("min."+topic)))
+	}
+}
+
 // Step is something that happens at a time.
 type Step struct {
 	At   time.Duration // since the run began

@@ -53,6 +53,8 @@ type double struct {
 	channel     string
 	event       outbox.Mark
 	first, then string // origins
+	at          time.Time
+	relay       int // whose call it was
 }
 
 // start is when a process began.
@@ -200,7 +202,7 @@ func (s *server) added(key markKey, e outbox.Entry, keep int) {
 	for _, old := range s.store.streams[key.channel].entries {
 		again := e.ReplayOf == 0 || old.origin == key.origin // a replay may be appended anew after a rollback
 		if again && old.event == eventMark(e) {
-			s.doubles = append(s.doubles, double{key.channel, eventMark(e), old.origin, key.origin})
+			s.doubles = append(s.doubles, double{key.channel, eventMark(e), old.origin, key.origin, time.Now(), s.caller})
 		}
 	}
 	s.trace("XADD %s #%d", key.channel, e.Sequence)

@@ -18,6 +18,7 @@ func Shrink(s Schedule, fails func(Schedule) bool) Schedule {
 		for i := range s.Clients {
 			less := s
 			less.Clients = append(append([]Args{}, s.Clients[:i]...), s.Clients[i+1:]...)
+			less.requireNoMore()
 			if len(less.Clients) > 0 && fails(less) {
 				s, changed = less, true
 				break

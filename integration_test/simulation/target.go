@@ -241,6 +241,7 @@ func (t target) Restore(_ context.Context, r relay.Repair) (relay.Reply, error) 
 		if t.w.poisoned(relay.Batch{Events: r.Events}) {
 			return relay.Reply{}, errReset
 		}
+		s.caller = t.d.number
 		return s.restore(r)
 	})
 }
