@@ -17,15 +17,11 @@ type action struct {
 	actor string
 	what  string
 	arg   string
+	ends  bool // what the one before it, of the same actor, has begun
 }
 
 func (a action) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%8.3fs  %-12s %s %s", a.at.Seconds(), a.actor, a.what, a.arg))
-}
-
-// commands says whether the action waits for a process to answer, and lifts no fault.
-func (a action) commands() bool {
-	return (a.actor == theOperator || a.actor == theKeeper || a.actor == theClock) && a.what != "resume"
 }
 
 // The actors.
@@ -190,7 +186,7 @@ func (d *drawing) pass(least, most time.Duration) {
 }
 
 func (d *drawing) add(what, arg string) {
-	d.p.actions = append(d.p.actions, action{min(d.now, d.p.length), d.actor, what, arg})
+	d.p.actions = append(d.p.actions, action{at: min(d.now, d.p.length), actor: d.actor, what: what, arg: arg})
 }
 
 // pair is a fault and its end.
@@ -198,6 +194,7 @@ func (d *drawing) pair(what, arg, end, endArg string, least, most time.Duration)
 	d.add(what, arg)
 	d.pass(least, most)
 	d.add(end, endArg)
+	d.p.actions[len(d.p.actions)-1].ends = true
 }
 
 func TestTorturePlan_ASeedGivesOnePlan(t *testing.T) {
