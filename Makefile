@@ -7,7 +7,8 @@ FUZZTIME  ?= 10s
 # program that they run is built before they begin, once for all packages.
 TESTED    := $(CURDIR)/bin/matchrelay-under-test
 SIMULATED := $(CURDIR)/bin/simulation-under-test
-TEST       = MATCHRELAY_TEST_PROGRAM='$(TESTED)' MATCHRELAY_TEST_SIMULATION='$(SIMULATED)' bin/verdict "make $@" go test -json -parallel 8 -timeout 10m
+CHECKER   := $(CURDIR)/bin/powerloss-under-test
+TEST       = MATCHRELAY_TEST_PROGRAM='$(TESTED)' MATCHRELAY_TEST_SIMULATION='$(SIMULATED)' MATCHRELAY_TEST_POWERLOSS='$(CHECKER)' bin/verdict "make $@" go test -json -parallel 8 -timeout 10m
 PKG       ?= ./...
 BENCH     ?= .
 BENCHTIME ?= 5x
@@ -80,6 +81,7 @@ programs:
 	@go build -buildvcs=false -o '$(TESTED)' ./cmd/matchrelay
 	@go build -buildvcs=false -o bin/verdict ./integration_test/verdict
 	@go test -c -o '$(SIMULATED)' ./integration_test/simulation
+	@go test -c -o '$(CHECKER)' ./integration_test/powerloss
 
 redis-server:
 	@.ci/need redis-server redis-server

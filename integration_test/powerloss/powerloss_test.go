@@ -3,6 +3,7 @@ package powerloss
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/bits"
@@ -104,6 +105,10 @@ func replay(t *testing.T) (replayed bool) {
 // patience is how long one state may take: a damaged file can lead bbolt in circles.
 const patience = 2 * time.Minute
 
+// checkerEnv names this test program, built without the race detector: a state is opened by one goroutine. The processes that are
+// recorded have it.
+const checkerEnv = "MATCHRELAY_TEST_POWERLOSS"
+
 // check has a process do the job, and hears what it says. It returns what the process itself failed with.
 func (r *recording) check(t *testing.T, hear func(m message)) error {
 	t.Helper()
@@ -111,7 +116,7 @@ func (r *recording) check(t *testing.T, hear func(m message)) error {
 	b, err := json.Marshal(r.job)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file, b, 0o600))
-	cmd := exec.Command(os.Args[0], file, scratch(t))
+	cmd := exec.Command(cmp.Or(os.Getenv(checkerEnv), os.Args[0]), file, scratch(t))
 	cmd.Env = append(os.Environ(), childEnv+"=check")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
