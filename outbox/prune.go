@@ -109,6 +109,9 @@ func (l *ledger) oldestOf(topic string, after uint64) (candidate, bool) {
 func (l *ledger) removeEvent(c candidate) {
 	s := l.topic(c.topic)
 	key := sequenceKey(c.sequence)
+	if l.shown(c.topic, c.sequence, c.record) {
+		l.setNumber(shownPrefix+c.topic, max(l.number(shownPrefix+c.topic), c.record.first(c.sequence)))
+	}
 	if l.has(unheardPrefix, c.topic, c.sequence) {
 		l.remove(unheardPrefix+c.topic, key)
 		s.unheard--

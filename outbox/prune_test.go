@@ -89,3 +89,24 @@ func TestPruneEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.Zero(t, n)
 }
+
+// Subscribers have what was delivered, also when it is in the file no more.
+func TestReplay_OfASnapshotIsRefusedAlsoWhenTheNewerOneIsPruned(t *testing.T) {
+	clock := newClock()
+	o := openTemp(t, Options{Now: clock.Now})
+	snapshot := func(id string) Event { e := event("a", id); e.Snapshot = true; return e }
+	add(t, o, snapshot("old"), snapshot("delivered"), snapshot("refused"))
+	require.NoError(t, o.Park(ctx, "a", 1, Failure{}))
+	settle(t, o, "a", 2)
+	require.NoError(t, o.Park(ctx, "a", 3, Failure{}))
+	clock.advance(DefaultRetention + 1)
+	n, err := o.Prune(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, []string{"1 parked old", "3 parked refused"}, states(t, o))
+
+	result, err := o.Replay(ctx, []uint64{1, 3}, ReplayOptions{})
+	require.NoError(t, err)
+	require.Equal(t, ReplayResult{Matched: 2, Eligible: 1, Superseded: 1, Replayed: 1, Sequences: []uint64{4}}, result)
+	require.Equal(t, []string{"1 parked old", "3 replayed refused", "4 pending refused"}, states(t, o))
+}

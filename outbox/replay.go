@@ -167,18 +167,27 @@ func (o *Outbox) replayOne(l *ledger, e Entry, state State) (uint64, error) {
 // newestSnapshot is the newest snapshot of a topic that subscribers got or will get, by the sequence under which it was
 // appended first: a replay is as old as what it repeats.
 func (l *ledger) newestSnapshot(topic string) (newest uint64) {
+	newest = l.number(shownPrefix + topic)
 	c := l.tx.Bucket([]byte(logPrefix + topic)).Cursor()
 	for k, v := c.Last(); k != nil; k, v = c.Prev() {
 		sequence := keySequence(k)
 		r, _, err := decodeHeader(v)
-		if err != nil || !r.snapshot() || l.has(parkedPrefix, topic, sequence) || l.has(closedPrefix, topic, sequence) ||
-			l.has(unheardPrefix, topic, sequence) {
+		if err != nil || !l.shown(topic, sequence, r) {
 			continue
 		}
-		newest = max(newest, cmp.Or(r.replayOf, sequence))
+		newest = max(newest, r.first(sequence))
 		if r.replayOf == 0 {
 			break // all before it are older
 		}
 	}
 	return newest
 }
+
+// shown says whether an event is a snapshot that subscribers got, or will get.
+func (l *ledger) shown(topic string, sequence uint64, r record) bool {
+	return r.snapshot() && !l.has(parkedPrefix, topic, sequence) && !l.has(closedPrefix, topic, sequence) &&
+		!l.has(unheardPrefix, topic, sequence)
+}
+
+// first is the sequence under which an event was appended first.
+func (r record) first(sequence uint64) uint64 { return cmp.Or(r.replayOf, sequence) }
