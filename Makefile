@@ -3,12 +3,15 @@
 VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PACKAGES  := ./schema/...,./changes/...,./outbox/...,./relay/...,./config/...
 FUZZTIME  ?= 10s
-# Most tests wait for a redis-server of their own, not for a processor. The
+# Most tests wait for a redis-server of their own, not for a processor: so more
+# of them, and of packages, go on at a time than there are processors. The
 # program that they run is built before they begin, once for all packages.
 TESTED    := $(CURDIR)/bin/matchrelay-under-test
 SIMULATED := $(CURDIR)/bin/simulation-under-test
 CHECKER   := $(CURDIR)/bin/powerloss-under-test
-TEST       = MATCHRELAY_TEST_PROGRAM='$(TESTED)' MATCHRELAY_TEST_SIMULATION='$(SIMULATED)' MATCHRELAY_TEST_POWERLOSS='$(CHECKER)' bin/verdict "make $@" go test -json -parallel 8 -timeout 10m
+TEST       = MATCHRELAY_TEST_PROGRAM='$(TESTED)' MATCHRELAY_TEST_SIMULATION='$(SIMULATED)' MATCHRELAY_TEST_POWERLOSS='$(CHECKER)' bin/verdict "make $@" go test -json -p 3 -parallel 8 -timeout 10m
+# These wait longest, and begin first.
+SLOWEST    = ./integration_test/torture ./integration_test ./integration_test/simulation ./relay ./cmd/matchrelay
 PKG       ?= ./...
 BENCH     ?= .
 BENCHTIME ?= 5x
@@ -36,7 +39,7 @@ build: ## bin/matchrelay
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/matchrelay ./cmd/matchrelay
 
 test: programs redis-server strace python3 c-compiler ## all tests, against a real redis-server, with the race detector
-	CGO_ENABLED=1 $(TEST) -race ./...
+	CGO_ENABLED=1 $(TEST) -race $(SLOWEST) ./...
 
 race: programs redis-server strace python3 c-compiler ## the tests of PKG twice, shuffled, with the race detector
 	CGO_ENABLED=1 $(TEST) -race -shuffle=on -count=2 $(PKG)
