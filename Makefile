@@ -9,7 +9,7 @@ FUZZTIME  ?= 10s
 TESTED    := $(CURDIR)/bin/matchrelay-under-test
 SIMULATED := $(CURDIR)/bin/simulation-under-test
 CHECKER   := $(CURDIR)/bin/powerloss-under-test
-TEST       = MATCHRELAY_TEST_PROGRAM='$(TESTED)' MATCHRELAY_TEST_SIMULATION='$(SIMULATED)' MATCHRELAY_TEST_POWERLOSS='$(CHECKER)' bin/verdict "make $@" go test -json -p 3 -parallel 8 -timeout 10m
+TEST       = MATCHRELAY_TEST_PROGRAM='$(TESTED)' MATCHRELAY_TEST_SIMULATION='$(SIMULATED)' MATCHRELAY_TEST_POWERLOSS='$(CHECKER)' bin/verdict "make $@" go test -json -p 3 -parallel 8 -timeout 30m
 # These wait longest, and begin first.
 SLOWEST    = ./integration_test/torture ./integration_test ./integration_test/simulation ./relay ./cmd/matchrelay
 PKG       ?= ./...
