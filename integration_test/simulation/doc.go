@@ -24,9 +24,9 @@
 //
 // A full disk (disk.go) is that of the system: the real outbox meets its errors, in a database of the processor's.
 //
-// The model of Redis: store.go (marks and streams), scripts.go (what the relay's scripts do), subscriber.go (output
-// buffers) and server.go (processes that die, freeze, forget and fail over). It is held against a real redis-server by
-// TestModel_AgreesWithARealServer.
+// The model of Redis: store.go (marks), stream.go (streams, and how Redis trims them), scripts.go (what the relay's scripts
+// do), subscriber.go (output buffers) and server.go (processes that die, freeze, forget and fail over). It is held against a
+// real redis-server by TestModel_AgreesWithARealServer.
 //
 // # What makes a run repeatable
 //

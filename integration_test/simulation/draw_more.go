@@ -10,10 +10,10 @@ import (
 // seed stays what it was.
 func drawMore(s *Schedule) {
 	d := &draw{rand.New(rand.NewPCG(s.Seed, 2))}
-	if d.chance(20) {
+	if d.chance(10) { // each takes as long as some others
 		s.Settings["relay"] = "socket"
 		s.Settings["relays"] = one(d, "1", "2", "2")
-		s.Settings["lease"] = one(d, 2*time.Second, 5*time.Second, 15*time.Second).String()
+		s.Settings["lease"] = one(d, 5*time.Second, 15*time.Second, 15*time.Second).String()
 		d.insert(s, 2+d.IntN(12), d.relays)
 	}
 	d.options(s)
@@ -21,16 +21,16 @@ func drawMore(s *Schedule) {
 
 // options are those of the relay.
 func (d *draw) options(s *Schedule) {
-	if d.chance(10) {
+	if d.chance(7) {
 		s.Settings["poison"] = "block"
 		d.insert(s, 1+d.IntN(3), d.poison)
 	}
 	if d.chance(15) {
 		s.Settings["retries"] = one(d, "1", "2", "6")
 	}
-	if d.chance(15) {
+	if d.chance(10) {
 		s.Settings["buffer"] = one(d, "65536", "1000000", "8000000")
-		d.insert(s, 1+d.IntN(3), d.large)
+		d.insert(s, 1, d.large)
 	}
 	if d.chance(15) {
 		s.Settings["pace"] = one(d, "1000000", "3000000")

@@ -349,8 +349,8 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 			}
 		}
 		first := uint64(0)
-		if len(entries) >= s.number("keep") {
-			first = entries[0].event.Sequence
+		if keep := s.number("keep"); len(entries) >= keep { // it may hold some that are older: Redis removes many at once, or none
+			first = entries[len(entries)-keep].event.Sequence
 		}
 		for _, info := range in {
 			if info.Topic == topic && info.Sequence >= first && published[name{origin, info.MessageID}] && !w.undone(info.MessageID) && (info.State == outbox.Delivered || info.State == outbox.Unheard) && !has[info.Sequence] {

@@ -29,6 +29,7 @@ func TestModel_AgreesWithARealServer(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"publish":    p.publish,
 			"publish on": p.publish,
+			"backlog":    p.backlog,
 			"guard":      p.guard,
 			"republish":  p.republish,
 			"restore":    p.restore,
@@ -80,7 +81,7 @@ func newPair(t *rapid.T, real *redistest.Server, admin *redis.Client) *pair {
 	p.load()
 	p.model.run = p.runID()
 	if rapid.Bool().Draw(t, "streams") {
-		p.stream = &relay.Stream{MaxLen: 10_000, Source: "test", Topic: "pair"}
+		p.stream = &relay.Stream{MaxLen: rapid.SampledFrom([]int{5, 100, 10_000}).Draw(t, "keep"), Source: "test", Topic: "pair"}
 	}
 	return p
 }
@@ -285,10 +286,44 @@ func (p *pair) publish(t *rapid.T) {
 	p.call(t, b)
 }
 
+// backlog is so many events that a stream is trimmed, of all sizes. They are sent a few at a time: the IDs of what is trimmed
+// by the very call that adds it would not be known.
+func (p *pair) backlog(t *rapid.T) {
+	size := rapid.SampledFrom([]int{1, 50, 100, 1000, 3000}).Draw(t, "size")
+	for range rapid.IntRange(3, 15).Draw(t, "calls") {
+		b := relay.Batch{Channel: pairChannel, Origin: pairOrigin, Stream: p.stream,
+			Predecessor: p.now().published, Added: p.now().added}
+		for i := range uint64(10) {
+			at := b.Predecessor.Sequence + i + 1
+			id := fmt.Sprint("m-", at)
+			b.Events = append(b.Events, outbox.Entry{Topic: "pair", Sequence: at, MessageID: id, AppendedAt: time.Unix(1, 0).UTC(),
+				Payload: []byte("payload of " + id + strings.Repeat(".", size))})
+		}
+		p.call(t, b)
+	}
+}
+
+// learnIDs tells the model which IDs the real server has given to entries: how many go into a node depends on the time.
+func (p *pair) learnIDs() {
+	stored, err := p.admin.XRange(ctx, relay.StreamKey(pairChannel), "-", "+").Result()
+	require.NoError(p.t, err)
+	p.model.ids = map[uint64]streamID{}
+	for _, e := range stored {
+		var id streamID
+		var n uint64
+		_, err := fmt.Sscanf(e.ID, "%d-%d", &id.ms, &id.seq)
+		require.NoError(p.t, err)
+		_, err = fmt.Sscan(e.Values["sequence"].(string), &n)
+		require.NoError(p.t, err)
+		p.model.ids[n] = id
+	}
+}
+
 func (p *pair) guard(t *rapid.T) { p.call(t, p.batch(t)) }
 
 func (p *pair) call(t *rapid.T, b relay.Batch) {
 	replies, err := p.target.Publish(ctx, b)
+	p.learnIDs()
 	want, wantErr := p.model.publish(b)
 	p.agree(t, err, wantErr)
 	if err == nil {
@@ -323,6 +358,7 @@ func (p *pair) restore(t *rapid.T) {
 		r.Set = relay.Marks{Published: last, Added: last}
 	}
 	reply, err := p.target.Restore(ctx, r)
+	p.learnIDs()
 	want, wantErr := p.model.restore(r)
 	p.agree(t, err, wantErr)
 	if err == nil {
@@ -342,7 +378,8 @@ func (p *pair) newest(t *rapid.T) {
 	if len(found) > 1 { // from one on
 		rest, err := p.target.Newest(ctx, pairChannel, found[0].ID)
 		require.NoError(t, err)
-		require.Equal(t, found[1:], rest)
+		require.GreaterOrEqual(t, len(rest), len(found)-1)
+		require.Equal(t, found[1:], rest[:len(found)-1])
 	}
 }
 
@@ -421,7 +458,7 @@ func (p *pair) receive(i int) {
 	for _, n := range c.got {
 		m, err := p.subs[i].ReceiveTimeout(ctx, redistest.Patience)
 		require.NoError(p.t, err, "%s is missing", p.model.log[n].event)
-		require.Equal(p.t, "payload of "+p.model.log[n].event, m.(*redis.Message).Payload)
+		require.Equal(p.t, "payload of "+p.model.log[n].event, strings.TrimRight(m.(*redis.Message).Payload, "."))
 	}
 	c.got = nil
 }

@@ -22,6 +22,7 @@ type relayProcess struct {
 	life context.Context // guarded by world.mu, as are all that follow; it ends as by SIGTERM
 	stop context.CancelFunc
 	down bool          // it is to be started again
+	dead bool          // it was killed
 	over chan struct{} // closed when the life has ended
 	here *drain        // nil while it stands by
 	hung chan struct{} // closed when it goes on; nil: it does not hang
@@ -81,7 +82,7 @@ func (r *relayProcess) start() {
 	r.w.trace("%s runs", r.name)
 	r.life, r.stop = context.WithCancel(context.Background())
 	r.goOn()
-	r.down, r.mute, r.over = false, false, make(chan struct{})
+	r.down, r.dead, r.mute, r.over = false, false, false, make(chan struct{})
 	r.link = &link{w: r.w}
 	go r.run(r.life, r.link, r.over)
 }
@@ -137,7 +138,7 @@ func (r *relayProcess) end(d *drain, err error) {
 	defer w.mu.Unlock()
 	w.trace("%s drains no more: %v", r.name, err)
 	gone := errors.Is(err, control.ErrLeaseLost) || errors.Is(err, control.ErrNotRunning) || errors.Is(err, outbox.ErrClosed)
-	if err != nil && !gone && (d == nil || !d.isDead()) {
+	if err != nil && !gone && !r.dead {
 		w.violate("%s has ended by itself: %v", r.name, err)
 	}
 	if d == nil {
@@ -166,7 +167,7 @@ func (r *relayProcess) kill(d time.Duration) {
 		return
 	}
 	r.w.trace("%s dies", r.name)
-	r.down = true
+	r.down, r.dead = true, true
 	r.goOn()
 	if r.here != nil {
 		r.here.fence()

@@ -66,7 +66,7 @@ func (s *server) await(w relay.Wait) (time.Duration, error) {
 	return 0, nil
 }
 
-// checkReplicated finds what the outbox holds for delivered, where calls wait for replicas, and the one that is promoted has not.
+// checkReplicated finds what the outbox holds for delivered, where calls wait for replicas, and the promoted one has not.
 // What Redis had forgotten before is put back without waiting.
 func (w *world) checkReplicated(kept store) {
 	p := w.process

@@ -125,7 +125,7 @@ func (s *server) publish(b relay.Batch) (relay.Reply, error) {
 				outcome, reply.Err = relay.Refused, errScriptPerm
 				break
 			}
-			s.added(key, e, b.Stream.MaxLen)
+			s.added(key, e, b.Stream)
 			m.added = eventMark(e)
 		}
 		if s.has("nopublish") {
@@ -213,7 +213,7 @@ func (s *server) restore(r relay.Repair) (relay.Reply, error) {
 			s.write(key, m)
 			return reply, nil
 		}
-		s.added(key, e, r.Stream.MaxLen)
+		s.added(key, e, r.Stream)
 		m.published, m.added = eventMark(e), eventMark(e)
 	}
 	m.published = r.Set.Published

@@ -23,6 +23,7 @@ type server struct {
 	persist persistence
 	queue   []queued // calls that reached a frozen process
 	replicas
+	ids map[uint64]streamID // of entries, by sequence, as a real server has chosen them
 
 	clients []*subscriber
 	caller  int // the relay whose call is run
@@ -198,7 +199,7 @@ func (s *server) write(key markKey, m mark) {
 }
 
 // added adds an event to the stream of a channel.
-func (s *server) added(key markKey, e outbox.Entry, keep int) {
+func (s *server) added(key markKey, e outbox.Entry, to *relay.Stream) {
 	for _, old := range s.store.streams[key.channel].entries {
 		again := e.ReplayOf == 0 || old.origin == key.origin // a replay may be appended anew after a rollback
 		if again && old.event == eventMark(e) {
@@ -206,7 +207,11 @@ func (s *server) added(key markKey, e outbox.Entry, keep int) {
 		}
 	}
 	s.trace("XADD %s #%d", key.channel, e.Sequence)
-	s.store.add(key.channel, key.origin, eventMark(e), keep)
+	id, known := s.ids[e.Sequence]
+	if !known {
+		id = s.store.streams[key.channel].nextID(s.clock())
+	}
+	s.store.add(id, key, e, to)
 }
 
 func (s *server) subscribed(channel string) (n int) {

@@ -19,19 +19,6 @@ type mark struct {
 	redoSeq          uint64
 }
 
-// streamEntry is an entry of a stream, without its payload.
-type streamEntry struct {
-	id     uint64 // of the entry: Redis numbers them
-	origin string
-	event  outbox.Mark
-}
-
-// stream is nil when there is none. Entries are never changed in place, so that a copy shares them.
-type stream struct {
-	entries []streamEntry
-	last    uint64 // the ID of the latest entry that was ever added
-}
-
 // store is what a Redis process keeps, and may persist.
 type store struct {
 	marks   map[markKey]mark
@@ -43,20 +30,9 @@ func newStore() store { return store{marks: map[markKey]mark{}, streams: map[str
 func (s store) clone() store {
 	streams := make(map[string]stream, len(s.streams))
 	for channel, st := range s.streams {
-		streams[channel] = stream{slices.Clip(st.entries), st.last}
+		streams[channel] = st.clone()
 	}
 	return store{maps.Clone(s.marks), streams}
-}
-
-// add adds an entry and trims the stream. Redis trims whole nodes of a hundred entries or so; the model does so at once.
-func (s store) add(channel, origin string, event outbox.Mark, keep int) {
-	st := s.streams[channel]
-	st.last++
-	st.entries = append(st.entries, streamEntry{st.last, origin, event})
-	if extra := len(st.entries) - keep; extra > 0 {
-		st.entries = st.entries[extra:]
-	}
-	s.streams[channel] = st
 }
 
 // exists says whether the channel has a stream.

@@ -30,6 +30,7 @@ type end struct {
 	wake    chan struct{}
 
 	arrived  []byte // guarded by world.wires, as are all that follow
+	read     int    // bytes of it
 	closed   bool
 	cut      bool
 	deadline time.Time
@@ -149,9 +150,11 @@ func (e *end) Read(b []byte) (int, error) {
 		case !e.deadline.IsZero() && wait <= 0:
 			err = os.ErrDeadlineExceeded
 		case e.silent:
-		case len(e.arrived) > 0:
-			n = copy(b, e.arrived)
-			e.arrived = e.arrived[n:]
+		case len(e.arrived) > e.read:
+			n = copy(b, e.arrived[e.read:])
+			if e.read += n; e.read == len(e.arrived) {
+				e.arrived, e.read = e.arrived[:0], 0
+			}
 			e.arrives(b[:n])
 		case e.other.closed:
 			err = io.EOF
