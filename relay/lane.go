@@ -151,7 +151,10 @@ func (l *lane) read(ctx context.Context, after uint64) ([]outbox.Entry, error) {
 
 // load reads where the topic stands.
 func (l *lane) load(ctx context.Context) error {
-	if err := l.r.source.Flush(ctx); err != nil && !errors.Is(err, outbox.ErrDiskFull) {
+	switch err := l.r.source.Flush(ctx); {
+	case errors.Is(err, outbox.ErrDiskFull):
+		l.unflushed++ // perhaps, by the relay before
+	case err != nil:
 		return err
 	}
 	l.origins = l.r.origins.Load()
@@ -187,8 +190,8 @@ func (l *lane) settle(ctx context.Context) error {
 	return l.flushUnheard(ctx)
 }
 
-// flushUnheard lets the file know of what no one heard. Redis keeps that for the next relay, should this one die: but only so
-// many, and until a guard says that they are settled.
+// flushUnheard has the file store what no one heard. Redis keeps that for the next relay, should this one die: but only so many,
+// and until a guard says that it is stored (Batch.Stored), which it is not on a full disk.
 func (l *lane) flushUnheard(ctx context.Context) error {
 	if l.unflushed == 0 {
 		return nil

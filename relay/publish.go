@@ -130,8 +130,12 @@ func upTo(events []outbox.Entry, m outbox.Mark) []outbox.Entry {
 
 // batch is a guard: a batch without events.
 func (l *lane) batch() Batch {
+	stored := l.progress.Accepted.Sequence
+	if l.unflushed > 0 || len(l.unheard) > 0 {
+		stored = 0
+	}
 	return Batch{Channel: l.channel, Origin: l.origin, Run: l.progress.Run, Predecessor: l.progress.Accepted, Added: l.added,
-		Stream: l.stream, Wait: Wait{Replicas: l.r.opts.WaitReplicas, Timeout: l.waitTimeout()}}
+		Stream: l.stream, Stored: stored, Wait: Wait{Replicas: l.r.opts.WaitReplicas, Timeout: l.waitTimeout()}}
 }
 
 // waitTimeout is how long a call takes longer because it waits for replicas.

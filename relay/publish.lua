@@ -9,7 +9,8 @@
 --          10 entries that the stream keeps, 11 source, 12 topic, 13 schema of the data, 14 origin (10 to 14 for the stream),
 --          15 sequence, message ID and, with a stream, time of each event, separated by spaces: a string for each of them would
 --          cost more than to publish it, and without a stream they are seldom needed; 16 and 17 sequence and message ID of
---          the last event, then the body of each
+--          the last event, then the body of each; without events, 16 is the sequence up to which the caller has stored what no
+--          one heard
 -- Answers  {status, seq, id, run_id, receivers, published, error, stream_seq, stream_id, unheard sequences...}; seq and id are
 --          the mark after the call (with LOST, GONE, RUN and HELD the mark found, nothing was changed); unheard are those
 --          after the predecessor
@@ -140,9 +141,14 @@ if err then
 end
 if #unheard > known then
   redis.call('HSET', KEYS[1], 'unheard', table.concat(unheard, ' ', math.max(1, #unheard - 999)))
-elseif count == 0 and known > 0 then -- a guard, whose predecessor the relay has settled
-  local reply = answer('', 0, '')
-  redis.call('HSET', KEYS[1], 'unheard', table.concat(reply, ' ', 10))
+elseif count == 0 and known > 0 then
+  local kept = {}
+  for _, n in ipairs(unheard) do
+    if tonumber(n) > tonumber(ARGV[16]) then
+      kept[#kept + 1] = n
+    end
+  end
+  redis.call('HSET', KEYS[1], 'unheard', table.concat(kept, ' '))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[7])
 return answer(err and 'ERR' or 'OK', published, err or '')

@@ -138,7 +138,7 @@ func (r *Redis) publish(ctx context.Context, batches []Batch) ([]Reply, error) {
 			ttlArg(), sequenceArg(b.Added.Sequence), b.Added.MessageID)
 		args = append(args, streamArgs(b.Origin, b.Stream)...)
 		args = append(args, packed(b.Events, b.Stream))
-		last := outbox.Mark{}
+		last := outbox.Mark{Sequence: b.Stored}
 		if n := len(b.Events); n > 0 {
 			last = mark(b.Events[n-1])
 		}

@@ -40,6 +40,7 @@ type Batch struct {
 	Added       outbox.Mark    // what the stream may have been given beyond that; nothing else is skipped as added before
 	Receivers   int            // at least so many subscribers, or Redis answers TooFew
 	Stream      *Stream        // nil: no stream
+	Stored      uint64         // without events: the file has stored what no one heard up to here, and Redis may forget that
 	Wait        Wait           // for replicas; that of the first batch holds for the whole call
 	Events      []outbox.Entry // at most some hundred, and about 1 MB
 }

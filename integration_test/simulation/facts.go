@@ -312,6 +312,9 @@ func (w *world) lookThrough() {
 // might have to be published again, and the newest snapshot, can be pruned. What is kept of an event is its payload, compressed, and a header.
 func (w *world) checkFull(batch []outbox.Event) {
 	const header = 400
+	if err := w.process.box.Flush(context.Background()); err != nil {
+		return // where the tails begin is not to be seen
+	}
 	list, err := w.process.box.List(context.Background(), outbox.Filter{})
 	if err != nil {
 		w.violate("list: %v", err)
@@ -327,7 +330,7 @@ func (w *world) checkFull(batch []outbox.Event) {
 			w.violate("position: %v", err)
 			return
 		}
-		tail := p.Progress.TailFrom != 0 && info.Sequence >= p.Progress.TailFrom
+		tail := p.Progress.TailFrom != 0 && info.Sequence >= p.Progress.TailFrom || info.Sequence > p.Cursor
 		if info.State == outbox.Pending || info.State == outbox.Parked || info.Topic == updates || tail {
 			needed += info.Bytes + header
 		}

@@ -277,7 +277,7 @@ func (p *pair) batch(t *rapid.T) relay.Batch {
 	run := rapid.SampledFrom([]string{"", p.model.runID(), p.model.runID(), "0123"}).Draw(t, "run")
 	return relay.Batch{Channel: pairChannel, Origin: pairOrigin, Run: run, Stream: p.stream,
 		Predecessor: p.mark(t, "predecessor", p.now().published), Added: p.mark(t, "added", p.now().added),
-		Receivers: rapid.IntRange(0, 2).Draw(t, "receivers")}
+		Stored: rapid.Uint64Max(p.now().published.Sequence+2).Draw(t, "stored"), Receivers: rapid.IntRange(0, 2).Draw(t, "receivers")}
 }
 
 func (p *pair) publish(t *rapid.T) {

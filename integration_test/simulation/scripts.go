@@ -117,7 +117,7 @@ func (s *server) publish(b relay.Batch) (relay.Reply, error) {
 	if ahead {
 		upto = m.added.Sequence
 	}
-	known := len(m.unheard)
+	known, kept := len(m.unheard), m.unheard
 	outcome := relay.OK
 	for _, e := range b.Events[from:] {
 		if b.Stream != nil && e.Sequence > upto {
@@ -140,14 +140,16 @@ func (s *server) publish(b relay.Batch) (relay.Reply, error) {
 	}
 	reply.Mark, reply.Added = m.published, m.added
 	if len(m.unheard) > known {
-		m.unheard = m.unheard[max(0, len(m.unheard)-1000):]
+		kept = m.unheard[max(0, len(m.unheard)-1000):]
 	} else if len(b.Events) == 0 && known > 0 {
-		m.unheard = slices.DeleteFunc(slices.Clone(m.unheard), func(n uint64) bool { return n <= b.Predecessor.Sequence })
+		kept = slices.DeleteFunc(slices.Clone(m.unheard), func(n uint64) bool { return n <= b.Stored })
 	}
 	if len(b.Events) > from {
 		m.redoRun, m.redoSeq = s.runID(), m.published.Sequence
 	}
-	s.write(key, m)
+	written := m
+	written.unheard = kept
+	s.write(key, written)
 	return answer(outcome)
 }
 
