@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/PitchConnect/matchrelay/integration_test/bubble"
 	"github.com/PitchConnect/matchrelay/integration_test/pipenet"
 	"github.com/PitchConnect/matchrelay/outbox"
 )
@@ -17,7 +18,7 @@ import (
 // What a process serves in place of a socket is all that its clients know of.
 func TestServe_TakesAListenerOfTheCallers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
-	compress(t)
+	require.NoError(t, bubble.WarmUp(t.TempDir()))
 	synctest.Test(t, func(t *testing.T) {
 		box, err := outbox.Open(path, outbox.Options{})
 		require.NoError(t, err)
