@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
@@ -71,6 +72,28 @@ func TestNewOrigin_IsTakenByAllTopics(t *testing.T) {
 	marked, err := r.server.Client().HGet(context.Background(), relay.MarkKey("test:alerts", stats.Origin), "seq").Result()
 	require.NoError(t, err)
 	require.Equal(t, strconv.FormatUint(last, 10), marked, "the other topic goes on under the fresh origin")
+}
+
+// renewal is an outbox that takes its time to say that it has a fresh origin.
+type renewal struct{ *outbox.Outbox }
+
+func (s renewal) NewOrigin(ctx context.Context, from string, events ...outbox.Event) (string, error) {
+	origin, err := s.Outbox.NewOrigin(ctx, from, events...)
+	time.Sleep(time.Second)
+	return origin, err
+}
+
+// The file may be a copy of one that another relay drains under the former origin.
+func TestNewOrigin_IsThatOfWhatIsAppendedWithIt(t *testing.T) {
+	virtually(t, func(v virtual) {
+		former := v.origin()
+		v.redis.marks[relay.MarkKey(channels["news"], former)] = outbox.Mark{Sequence: 77, MessageID: "another"}
+		v.startBetween(quick(), renewal{v.box}, v.redis)
+		v.after(time.Minute)
+		require.Equal(t, []string{"outbox_rolled_back"}, v.alertKinds())
+		require.Len(t, v.redis.got("alerts"), 1)
+		require.Empty(t, v.redis.marks[relay.MarkKey(channels["alerts"], former)])
+	})
 }
 
 func TestConsume_KnowsItsLastEntryByMoreThanItsID(t *testing.T) {

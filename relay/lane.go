@@ -136,8 +136,11 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 			return 0, err
 		}
 	}
-	if len(entries) == 0 {
+	switch {
+	case len(entries) == 0:
 		return 0, l.idle(ctx)
+	case l.outdated(ctx):
+		return 0, nil
 	}
 	return l.publish(ctx, entries)
 }

@@ -191,6 +191,12 @@ func (l *lane) newOrigin(ctx context.Context, found outbox.Mark) error {
 	if e, ok := l.r.alerts.event(alert); ok {
 		events = append(events, e)
 	}
+	select {
+	case l.r.renewal <- struct{}{}:
+		defer func() { <-l.r.renewal }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	_, err := l.r.source.NewOrigin(ctx, l.origin, events...)
 	if len(events) > 0 && (errors.Is(err, outbox.ErrFull) || errors.Is(err, outbox.ErrTooLarge) || errors.Is(err, outbox.ErrInvalid)) {
 		l.log.Error("cannot append the alert event", "alert", alert.Kind, "error", err)
@@ -201,6 +207,17 @@ func (l *lane) newOrigin(ctx context.Context, found outbox.Mark) error {
 	}
 	l.r.origins.Add(1)
 	return l.load(ctx)
+}
+
+// outdated says whether the file has a fresh origin since the lane last read its position. What it has read since then belongs to
+// that: it must not go out under the former one, by which another outbox may go, a copy of this one.
+func (l *lane) outdated(ctx context.Context) bool {
+	select {
+	case l.r.renewal <- struct{}{}:
+		<-l.r.renewal
+	case <-ctx.Done():
+	}
+	return l.origins != l.r.origins.Load()
 }
 
 // republish publishes the tail again, after Redis died with it; done is false when Redis died once more.

@@ -141,7 +141,8 @@ type Relay struct {
 	target  Target
 	opts    Options
 	lanes   []*lane
-	origins atomic.Int64 // how often a lane has given the file a fresh origin: the others must read it again
+	origins atomic.Int64  // how often a lane has given the file a fresh origin: the others must read it again
+	renewal chan struct{} // holds a token while a lane does that
 	flow    *flow
 	alerts  alerter
 	valve   valve
@@ -149,7 +150,7 @@ type Relay struct {
 
 // New makes a relay; nothing starts before Run.
 func New(source Source, target Target, opts Options) *Relay {
-	r := &Relay{source: source, target: target, opts: opts.withDefaults()}
+	r := &Relay{source: source, target: target, opts: opts.withDefaults(), renewal: make(chan struct{}, 1)}
 	r.flow = newFlow(target, r.opts)
 	r.alerts.source, r.alerts.build, r.alerts.log, r.alerts.last = source, r.opts.Alert, r.opts.Logger, map[string]time.Time{}
 	for topic, channel := range r.opts.Channels {

@@ -56,30 +56,29 @@ type liveStore struct {
 	status control.Status
 }
 
-// comingUp is how long a process that has just opened the file may take until it serves the socket.
-const comingUp = 500 * time.Millisecond
+// comingUp is how long a process that has just opened the file may take until it serves the socket, on a busy machine; and one that
+// has ended serving it, until it has closed the file. lookAgain is the time between two looks.
+const comingUp, lookAgain = 5 * time.Second, 50 * time.Millisecond
 
 // openStore connects to the process that has the outbox open, or opens the file, which must exist. The store is a
 // *liveStore or an *outbox.Outbox.
 func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger) (store, error) {
-	live, err := dialOwner(ctx, cfg)
-	if err == nil {
-		return live, nil
-	}
-	if !errors.Is(err, control.ErrNotRunning) && !errors.Is(err, errOtherOutbox) {
-		return nil, err
-	}
-	o, err := openOutbox(cfg, log, true)
-	if err == nil {
-		return o, nil
-	}
-	for until := time.Now().Add(comingUp); errors.Is(err, outbox.ErrLocked) && ctx.Err() == nil && time.Now().Before(until); {
-		if live, dialErr := dialOwner(ctx, cfg); dialErr == nil {
+	for until := time.Now().Add(comingUp); ; {
+		live, err := dialOwner(ctx, cfg)
+		if err == nil {
 			return live, nil
 		}
-		<-time.After(comingUp / 10)
+		if !errors.Is(err, control.ErrNotRunning) && !errors.Is(err, errOtherOutbox) {
+			return nil, err
+		}
+		o, err := openOutbox(cfg, log, true)
+		if err == nil {
+			return o, nil
+		}
+		if !errors.Is(err, outbox.ErrLocked) || time.Now().After(until) || wait(ctx, lookAgain) != nil {
+			return nil, err
+		}
 	}
-	return nil, err
 }
 
 var errOtherOutbox = errors.New("the process that serves the control socket has another outbox open")

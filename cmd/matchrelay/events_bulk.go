@@ -219,7 +219,7 @@ func (b *borrowed) rest(ctx context.Context, until time.Time) error {
 		return err
 	}
 	err := b.take(ctx)
-	for end := time.Now().Add(handover); gone(err) && time.Now().Before(end) && wait(ctx, comingUp) == nil; {
+	for end := time.Now().Add(handover); gone(err) && time.Now().Before(end) && wait(ctx, lookAgain) == nil; {
 		err = b.take(ctx)
 	}
 	return err
