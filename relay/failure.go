@@ -35,7 +35,10 @@ func (l *lane) handle(ctx context.Context, f failure) {
 		}
 	}
 	first := !l.failing
-	l.failing, l.ready, l.ahead, l.streamChecked = true, false, nil, l.stream == nil
+	l.failing, l.ready, l.ahead = true, false, nil
+	if l.progress.Accepted.Sequence == 0 { // a mark that is lost with an answer looks as one that was never there
+		l.streamChecked = false
+	}
 	state := Blocked
 	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
 	switch f.class {

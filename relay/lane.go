@@ -24,6 +24,7 @@ type lane struct {
 	loaded        bool
 	origin        string
 	streamChecked bool            // what the stream has got of the file already is known, whatever the mark says
+	checkedRun    string          // which Redis told that
 	appended      <-chan struct{} // closed when something was appended since the latest read
 	ahead         []outbox.Entry  // what follows aheadOf, read while a round trip was under way
 	aheadOf       uint64
@@ -35,10 +36,11 @@ type lane struct {
 	stream        *Stream         // nil: no stream
 	express       int64           // see flow
 	tail          tail
-	ready         bool // a guard has succeeded since the last failure
-	outage        bool // Redis was away since the lane was last ready
-	forgot        bool // it had forgotten something since the lane last carried an event, or rested; that has been reported
-	rejoining     bool // its subscribers are waited for; see rejoin
+	ready         bool      // a guard has succeeded since the last failure
+	outage        bool      // Redis was away since the lane was last ready
+	forgot        bool      // and had forgotten something, which has been reported
+	forgotAt      time.Time // when that was last reported
+	rejoining     bool      // its subscribers are waited for; see rejoin
 	rejoinRun     string
 	rejoinLeft    time.Duration
 	rejoinMore    time.Duration // by which rejoinLeft may still grow
@@ -155,9 +157,11 @@ func (l *lane) read(ctx context.Context, after uint64) ([]outbox.Entry, error) {
 // load reads where the topic stands.
 func (l *lane) load(ctx context.Context) error {
 	switch err := l.r.source.Flush(ctx); {
+	case err == nil:
+		l.unflushed = 0
 	case errors.Is(err, outbox.ErrDiskFull):
-		l.unflushed++ // perhaps, by the relay before
-	case err != nil:
+		l.unflushed = max(1, l.unflushed) // the relay before may have left something
+	default:
 		return err
 	}
 	l.origins = l.r.origins.Load()
@@ -174,7 +178,7 @@ func (l *lane) load(ctx context.Context) error {
 		}
 	}
 	l.loaded, l.ready = true, false
-	l.origin, l.streamChecked, l.sent, l.added = p.Origin, l.stream == nil, p.Cursor, outbox.Mark{}
+	l.origin, l.streamChecked, l.sent, l.added = p.Origin, false, p.Cursor, outbox.Mark{}
 	return nil
 }
 
@@ -211,7 +215,7 @@ func (l *lane) flushUnheard(ctx context.Context) error {
 // idle waits for more. At the pace of the health checks, and once after the last event when Redis must be known to have
 // outlived it, it looks whether Redis is what it was.
 func (l *lane) idle(ctx context.Context) error {
-	l.turns, l.forgot = 0, false
+	l.turns = 0
 	l.status.set(Delivering, "", "")
 	after := l.r.opts.HealthInterval
 	if l.r.opts.UntilEmpty && l.tail.lookedAt() {
@@ -270,6 +274,7 @@ func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
+	b.Stored = l.stored()
 	if l.ready {
 		err = l.look(ctx)
 	}

@@ -130,12 +130,16 @@ func upTo(events []outbox.Entry, m outbox.Mark) []outbox.Entry {
 
 // batch is a guard: a batch without events.
 func (l *lane) batch() Batch {
-	stored := l.progress.Accepted.Sequence
-	if l.unflushed > 0 || len(l.unheard) > 0 {
-		stored = 0
-	}
 	return Batch{Channel: l.channel, Origin: l.origin, Run: l.progress.Run, Predecessor: l.progress.Accepted, Added: l.added,
-		Stream: l.stream, Stored: stored, Wait: Wait{Replicas: l.r.opts.WaitReplicas, Timeout: l.waitTimeout()}}
+		Stream: l.stream, Wait: Wait{Replicas: l.r.opts.WaitReplicas, Timeout: l.waitTimeout()}}
+}
+
+// stored is up to which event the file has stored what no one heard, 0 when it may not have.
+func (l *lane) stored() uint64 {
+	if l.unflushed > 0 || len(l.unheard) > 0 {
+		return 0
+	}
+	return l.progress.Accepted.Sequence
 }
 
 // waitTimeout is how long a call takes longer because it waits for replicas.
@@ -175,7 +179,7 @@ func (l *lane) accept(events []outbox.Entry, reply Reply) int {
 	l.tail.add(events[0].Sequence, sizes([]Batch{{Channel: l.channel, Events: events}}), time.Now())
 	last := events[len(events)-1]
 	l.sent, l.progress.Accepted = last.Sequence, mark(last)
-	l.unheard, l.forgot = append(l.unheard, reply.Unheard...), false
+	l.unheard = append(l.unheard, reply.Unheard...)
 	l.remember(reply)
 	if reply.Receivers >= l.r.opts.MinReceivers[l.topic] {
 		l.waived, l.heldSince = false, time.Time{}

@@ -72,9 +72,10 @@ else
   end
 end
 -- The stream may be ahead: by the event whose PUBLISH failed, or by what another origin of the same file has added. But
--- nothing is skipped as added before unless the caller knows the event.
+-- nothing is skipped as added before unless the caller knows the event, and nothing is added that the caller knows to be there.
 local ahead = KEYS[2] and tonumber(sseq) > tonumber(seq)
-if not from or ahead and not (sseq == ARGV[8] and sid == ARGV[9]) then
+local behind = KEYS[2] and tonumber(ARGV[8]) > tonumber(ARGV[3]) and tonumber(sseq) < tonumber(ARGV[8])
+if not from or behind or ahead and not (sseq == ARGV[8] and sid == ARGV[9]) then
   return answer('LOST', 0, '')
 end
 if gone then
@@ -148,7 +149,9 @@ elseif count == 0 and known > 0 then
       kept[#kept + 1] = n
     end
   end
-  redis.call('HSET', KEYS[1], 'unheard', table.concat(kept, ' '))
+  if #kept < known then
+    redis.call('HSET', KEYS[1], 'unheard', table.concat(kept, ' '))
+  end
 end
 redis.call('EXPIRE', KEYS[1], ARGV[7])
 return answer(err and 'ERR' or 'OK', published, err or '')

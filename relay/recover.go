@@ -37,7 +37,7 @@ func (l *lane) connect(ctx context.Context) error {
 		reply.Partial = false // those who did not come back in time are not waited for again
 	}
 	l.remember(reply)
-	if !l.streamChecked {
+	if l.stream != nil && (!l.streamChecked || reply.Run != l.checkedRun) {
 		p, err := l.r.source.Position(ctx, l.topic)
 		if err != nil {
 			return err
@@ -54,7 +54,7 @@ func (l *lane) connect(ctx context.Context) error {
 		l.log.Info("delivering again", "receivers", reply.Receivers)
 	}
 	l.progress.Run = reply.Run
-	l.ready, l.outage, l.rejoining, l.heldSince = true, false, false, time.Time{}
+	l.ready, l.outage, l.forgot, l.rejoining, l.heldSince = true, false, false, false, time.Time{}
 	return l.settle(ctx)
 }
 
@@ -161,6 +161,8 @@ func (l *lane) judge(ctx context.Context, reply Reply) error {
 		return l.settle(ctx)
 	case found.Sequence < accepted.Sequence || reply.Outcome == Gone:
 		return l.restore(ctx, reply, p)
+	case reply.Added.Sequence < l.added.Sequence: // the mark says no more what the stream has got
+		l.streamChecked, l.added = false, outbox.Mark{}
 	case reply.ahead() && reply.Added != l.added:
 		if known, err = l.knows(ctx, reply.Added, p); err != nil {
 			return err

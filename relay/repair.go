@@ -36,6 +36,10 @@ func (l *lane) reportAmnesia(ctx context.Context, reply Reply) {
 	}
 	l.forgot = true
 	l.status.forget()
+	if time.Since(l.forgotAt) < alertPause { // a mark that is evicted again and again
+		return
+	}
+	l.forgotAt = time.Now()
 	what := fmt.Sprintf("its high-water mark is #%d instead of #%d", reply.Mark.Sequence, l.progress.Accepted.Sequence)
 	if reply.Outcome == Gone {
 		what = "its stream is gone"
@@ -55,11 +59,12 @@ func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) erro
 	case !known:
 		return l.newOrigin(ctx, held)
 	case held == reply.Added:
-		l.streamChecked = true
+		l.streamChecked, l.checkedRun = true, reply.Run
 		return nil
 	}
-	_, done, err := l.readd(ctx, reply, held)
-	l.streamChecked = done
+	readded, done, err := l.readd(ctx, reply, held)
+	l.status.readd(readded)
+	l.streamChecked, l.checkedRun = done, reply.Run
 	return err
 }
 

@@ -115,7 +115,7 @@ var ofRelay = []Mutant{
 	{
 		Name: "what was read before an outage is sent after it, discarded or not",
 		File: "relay/failure.go",
-		Old:  "l.failing, l.ready, l.ahead, l.streamChecked = true, false, nil, l.stream == nil", New: "l.failing, l.ready, l.streamChecked = true, false, l.stream == nil",
+		Old:  "l.failing, l.ready, l.ahead = true, false, nil", New: "l.failing, l.ready = true, false",
 		In: "relay", Tests: []string{"TestWhatIsDiscardedDuringAnOutageIsNotSentAfterIt"},
 	},
 	{

@@ -11,16 +11,16 @@ var ofSimulation = []Mutant{
 	}
 	upto := uint64(0)
 `, `	upto := uint64(0)
-`}, Change{`	s.write(key, m)
+`}, Change{`	s.write(key, written)
 	return answer(outcome)
 `, `	if err := s.unwritable(); err != nil {
 		return relay.Reply{}, err
 	}
-	s.write(key, m)
+	s.write(key, written)
 	return answer(outcome)
 `}),
 	simulated("the predecessor is not compared", model,
-		Change{"case from < 0 || ahead && m.added != b.Added:", "case from < 0 && func() bool { from = 0; return false }():"}),
+		Change{"case from < 0 || behind || ahead && m.added != b.Added:", "case from < 0 && func() bool { from = 0; return false }() || behind && false:"}),
 	simulated("the cursor moves before Redis has answered", "relay/publish.go",
 		Change{"	replies, err := l.r.target.Publish(ctx, batches...)\n", "	l.sent = entries[len(entries)-1].Sequence\n	_ = l.settle(ctx)\n	replies, err := l.r.target.Publish(ctx, batches...)\n"}),
 	simulated("the tail is not published again", "relay/recover.go",

@@ -101,9 +101,10 @@ func (s *server) publish(b relay.Batch) (relay.Reply, error) {
 			}
 		}
 	}
+	behind := b.Stream != nil && b.Added.Sequence > b.Predecessor.Sequence && m.added.Sequence < b.Added.Sequence
 	ahead := b.Stream != nil && m.added.Sequence > m.published.Sequence
 	switch {
-	case from < 0 || ahead && m.added != b.Added:
+	case from < 0 || behind || ahead && m.added != b.Added:
 		return answer(relay.Lost)
 	case gone:
 		return answer(relay.Gone)
