@@ -102,7 +102,7 @@ func TestANetworkThatFailsAcquitsTheEventThatWasSuspected(t *testing.T) {
 	require.NoError(t, err)
 	eventually(t, "the event has failed by itself twice", func() bool { return len(l.log.values("attempts")) >= 2 })
 	proxy.Reset()
-	l.waitState("Redis is known to be down", relay.RedisDown)
+	eventually(t, "each topic has met with that", func() bool { return proxy.Refused() >= 30 })
 	failed := len(l.log.values("attempts"))
 	require.NotContains(t, l.alerted(), "event_parked")
 	proxy.Heal()

@@ -38,6 +38,7 @@ type Proxy struct {
 	links    []*source      // of toxiproxy, two for each connection
 	upstream string
 	resets   bool // resets what comes
+	refused  int  // connections, ever
 	severs   bool // has been told to do what ends connections
 	stopped  bool
 }
@@ -108,6 +109,9 @@ func (p *Proxy) join(client, upstream *net.TCPConn) {
 	refuse := p.stopped || p.resets
 	if !refuse {
 		p.conns, p.links = append(p.conns, client, upstream), append(p.links, up, down)
+	}
+	if refuse {
+		p.refused++
 	}
 	p.mu.Unlock()
 	if refuse {
@@ -234,6 +238,13 @@ func (p *Proxy) Reset() {
 	p.resets = true
 	reset(p.conns...)
 	p.conns = nil
+}
+
+// Refused is how many connections it has reset as soon as they were made.
+func (p *Proxy) Refused() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused
 }
 
 // Heal lets everything through again. After CutReplies, HalfOpen and SlowClose
