@@ -32,6 +32,7 @@ type model struct {
 	last     uint64
 	events   []modelEvent      // in the log, by sequence
 	newest   map[string]uint64 // snapshot that is kept
+	shown    map[string]uint64 // the newest that was delivered and is pruned, by its first sequence
 	tail     map[string]uint64
 	closed   map[string][]uint64 // counters: delivered, replayed, discarded
 	epoch    uint64
@@ -41,7 +42,7 @@ type model struct {
 }
 
 func newModel() *model {
-	return &model{epoch: 1, newest: map[string]uint64{}, tail: map[string]uint64{},
+	return &model{epoch: 1, newest: map[string]uint64{}, shown: map[string]uint64{}, tail: map[string]uint64{},
 		closed: map[string][]uint64{}, appended: map[string]uint64{}}
 }
 
@@ -91,6 +92,9 @@ func (m *model) replay(i int, now time.Time) (as uint64, ok bool) {
 	if e.state != Parked && e.state != Unheard {
 		return 0, false
 	}
+	if e.snapshot && m.shown[e.topic] > e.first() {
+		return 0, false // superseded by one that is in the file no more
+	}
 	for _, other := range m.events {
 		if e.snapshot && other.topic == e.topic && other.snapshot && (other.state == Pending || other.state == Delivered) &&
 			other.first() > e.first() {
@@ -128,6 +132,9 @@ func (m *model) prune(before time.Time) (n int) {
 			(m.tail[e.topic] == 0 || e.sequence < m.tail[e.topic]) && e.appended.Before(before)
 		if due {
 			n++
+		}
+		if due && e.snapshot && e.state == Delivered {
+			m.shown[e.topic] = max(m.shown[e.topic], e.first())
 		}
 		return due
 	})

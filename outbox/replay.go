@@ -82,7 +82,7 @@ func (o *Outbox) byFirst(sequences []uint64) ([]uint64, error) {
 		for _, sequence := range sequences {
 			_, v := l.find(sequence)
 			r, _, _ := decodeHeader(v) // what is not there, or damaged, is told by its step
-			first[sequence] = cmp.Or(r.replayOf, sequence)
+			first[sequence] = r.first(sequence)
 		}
 		return nil
 	})

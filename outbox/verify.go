@@ -133,6 +133,9 @@ func (v *verifier) topic(ctx context.Context, topic string) error {
 	if s.snapshot != 0 && !v.l.has(logPrefix, topic, s.snapshot) {
 		v.problem("%s: the newest snapshot #%d is missing", topic, s.snapshot)
 	}
+	if shown := v.l.number(shownPrefix + topic); shown > s.prunedTo {
+		v.problem("%s: snapshot #%d is said to be pruned, and that has come to #%d", topic, shown, s.prunedTo)
+	}
 	return nil
 }
 

@@ -48,10 +48,10 @@
 //
 // # Subscribers
 //
-// Pub/Sub forgets a message that nobody hears. A topic can require a number of subscribers (Options.MinReceivers); while
-// fewer are there its events are held, and other topics go on. What was published to nobody is counted as unheard and can
-// be replayed; Redis keeps that beside the mark, in case the answer is cut off. Subscribers are counted with PUBSUB NUMSUB:
-// those by pattern (PSUBSCRIBE) do not count.
+// Pub/Sub forgets a message that nobody hears. A topic can require a number of subscribers (Options.MinReceivers); while fewer
+// are there its events are held, and other topics go on. What was published to nobody is counted as unheard and can be
+// replayed; Redis keeps the latest thousand of them beside the mark until the file has stored them, in case the answer is cut
+// off or the relay dies. Subscribers are counted with PUBSUB NUMSUB: those by pattern (PSUBSCRIBE) do not count.
 //
 // A subscriber that reads more slowly than a backlog is sent would be disconnected by Redis once its output buffer is over
 // client-output-buffer-limit pubsub (32 MB, or 8 MB for a minute). So the relay looks at the buffers after every 4 MB, and
@@ -70,7 +70,8 @@
 // only one of the two is refused for a while, each event still comes once on both. When Redis has forgotten a part of the
 // stream, what is missing is added again, from what the outbox retains and as much as the stream keeps, before anything else:
 // without PUBLISH, for subscribers had it, and without repeats. A stream never holds an event twice, also not when
-// an older copy of the outbox file is put back. Several outboxes may share a channel and its stream; then a stream that is
+// an older copy of the outbox file is put back: what it holds is looked up when a relay begins, and when another Redis answers.
+// Several outboxes may share a channel and its stream; then a stream that is
 // evicted alone, without the marks, and made anew by another outbox's event is not noticed.
 //
 // Consume reads a stream for programs that must not miss what happened while they were away: what is there, then each event

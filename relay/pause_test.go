@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -83,6 +84,8 @@ func TestPause_OutlastsARestartOfRedis(t *testing.T) {
 	const before, during, after = 0, 1, 2
 	var phase, calls atomic.Int64 // calls about news, during the pause
 	front, restarted, looked := r.front(), make(chan struct{}), make(chan relay.Reply, 1)
+	let := sync.OnceFunc(func() { close(restarted) })
+	defer let()
 	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
 		first := batches[0]
 		switch {
@@ -113,7 +116,7 @@ func TestPause_OutlastsARestartOfRedis(t *testing.T) {
 	r.server.Start()
 	sub.WaitSubscribed(2)
 	r.relay.RetryNow()
-	close(restarted)
+	let()
 	require.Equal(t, relay.OtherRun, (<-looked).Outcome)
 	require.Equal(t, relay.Paused, r.relay.Health().State)
 	require.EqualValues(t, 3, r.topic("news").Pending)

@@ -92,6 +92,12 @@ var ofOutbox = []Mutant{
 		In: "outbox", Tests: []string{"TestPrune_KeepsPendingEventsHoweverOldTheyAre"},
 	},
 	{
+		Name: "a snapshot that was delivered is forgotten when it is pruned",
+		File: "outbox/prune.go",
+		Old:  "if l.shown(c.topic, c.sequence, c.record) {", New: "if !c.record.snapshot() && l.shown(c.topic, c.sequence, c.record) {",
+		In: "outbox", Tests: []string{"TestReplay_OfASnapshotIsRefusedAlsoWhenTheNewerOneIsPruned"},
+	},
+	{
 		Name: "the newest snapshot is pruned",
 		File: "outbox/prune.go",
 		Old:  "if sequence == s.snapshot || l.has(", New: "if l.has(",

@@ -47,6 +47,24 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestTail_HoldsWhatWasAcceptedWithALostAnswer"},
 	},
 	{
+		Name: "Redis drops what no one heard before the file has stored it",
+		File: "relay/publish.go",
+		Old:  "if l.unflushed > 0 || len(l.unheard) > 0 {", New: "if l.unflushed < 0 {",
+		In: "integration_test/simulation", Tests: []string{"TestSchedules_KeepEveryPromise"},
+	},
+	{
+		Name: "the stream is looked at only where there is no mark",
+		File: "relay/recover.go",
+		Old:  "if l.stream != nil && (", New: "if l.stream != nil && reply.Mark.Sequence == 0 && (",
+		In: "integration_test/simulation", Tests: []string{"TestSchedules_KeepEveryPromise"},
+	},
+	{
+		Name: "what was appended with a fresh origin goes out under the former one",
+		File: "relay/lane.go",
+		Old:  "\tcase l.outdated(ctx):\n\t\treturn 0, nil\n", New: "",
+		In: "relay", Tests: []string{"TestNewOrigin_IsThatOfWhatIsAppendedWithIt"},
+	},
+	{
 		Name: "subscribers are not waited for after an outage",
 		File: "relay/recover.go",
 		Old:  "if reply.Outcome == OK && l.outage {", New: "if reply.Outcome != OK && l.outage {",

@@ -271,8 +271,8 @@ func (w *world) note() {
 	}
 }
 
-// patience is how long an event may wait on a topic that nothing stands in the way of: the wait for former subscribers with all its
-// extensions, the longest backoff, and what it takes to find out that an event is poison.
+// patience is how long an event may wait on a topic that nothing stands in the way of: the wait for former subscribers with
+// all its extensions, the longest backoff, and what it takes to find out that an event is poison.
 func (w *world) patience(topic string) time.Duration {
 	d := 4*w.schedule.Settings.duration("rejoin") + 3*time.Minute
 	for _, e := range w.events {
@@ -308,12 +308,16 @@ func (w *world) lookThrough() {
 	w.lookedThru = len(w.server.log)
 }
 
-// checkFull finds out whether the outbox might have made room for events, when it has said that it cannot: all but what is pending, parked, or
-// might have to be published again, and the newest snapshot, can be pruned. What is kept of an event is its payload, compressed, and a header.
+// checkFull finds out whether the outbox might have made room for events, when it has said that it cannot: all but what is
+// pending, parked, or might have to be published again, and the newest snapshot, can be pruned. What is kept of an event is
+// its payload, compressed, and a header.
 func (w *world) checkFull(batch []outbox.Event) {
 	const header = 400
 	if err := w.process.box.Flush(context.Background()); err != nil {
-		return // where the tails begin is not to be seen
+		if !w.isDiskFull(err) { // else it is not to be seen where the tails begin
+			w.violate("flush: %v", err)
+		}
+		return
 	}
 	list, err := w.process.box.List(context.Background(), outbox.Filter{})
 	if err != nil {
@@ -324,6 +328,7 @@ func (w *world) checkFull(batch []outbox.Event) {
 	for _, e := range batch {
 		needed += len(e.Payload) + header
 	}
+	newest := w.newestSnapshot()
 	for _, info := range list {
 		p, err := w.process.box.Position(context.Background(), info.Topic)
 		if err != nil {
@@ -331,11 +336,25 @@ func (w *world) checkFull(batch []outbox.Event) {
 			return
 		}
 		tail := p.Progress.TailFrom != 0 && info.Sequence >= p.Progress.TailFrom || info.Sequence > p.Cursor
-		if info.State == outbox.Pending || info.State == outbox.Parked || info.Topic == updates || tail {
+		if info.State == outbox.Pending || info.State == outbox.Parked || info.Sequence == newest || tail {
 			needed += info.Bytes + header
 		}
 	}
 	if room := w.schedule.Settings.number("maxbytes") / 2; needed <= room { // the other half is kept for alerts
 		w.violate("bounded: it is said to be full, and all that cannot be pruned takes %d of %d bytes", needed, room)
 	}
+}
+
+// newestSnapshot is the one that is kept: as it was appended last, when it was replayed.
+func (w *world) newestSnapshot() uint64 {
+	var first, newest uint64
+	for _, e := range w.events {
+		switch {
+		case e.snapshot && e.replayOf == 0:
+			first, newest = e.sequence, e.sequence
+		case e.snapshot && e.replayOf == first:
+			newest = e.sequence
+		}
+	}
+	return newest
 }

@@ -67,7 +67,5 @@ func (e *end) answers(b []byte) {
 		e.w.violate("fenced: what came with lease %d was taken, and a relay had lease %d since %v: %q", e.lease, p.lease,
 			p.leasedAt.Sub(e.w.began), e.line)
 	}
-	if e.lease != 0 {
-		e.line, e.lease, e.late = nil, 0, false
-	}
+	e.line, e.lease, e.late = nil, 0, false
 }

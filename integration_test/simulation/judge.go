@@ -151,7 +151,7 @@ func (w *world) judge() {
 
 // judgeEvents: durable, an outage costs no attempt, nothing is dropped.
 func (w *world) judgeEvents(in map[uint64]outbox.Info) {
-	var first, newest uint64 // of the newest snapshot: as it was appended first, and as it is now
+	newest := w.newestSnapshot()
 	for _, e := range w.events {
 		info, there := in[e.sequence]
 		switch {
@@ -174,12 +174,6 @@ func (w *world) judgeEvents(in map[uint64]outbox.Info) {
 			w.violate("#%d could be published, and is %s: %s", e.sequence, info.State, info.LastError)
 		case there && info.State == outbox.Replayed && !w.replayed[e.sequence]:
 			w.violate("#%d is replayed, and no operator did that", e.sequence)
-		}
-		switch {
-		case e.snapshot && e.replayOf == 0:
-			first, newest = e.sequence, e.sequence
-		case e.snapshot && e.replayOf == first:
-			newest = e.sequence
 		}
 	}
 	if _, there := in[newest]; newest != 0 && !there {
@@ -255,8 +249,12 @@ func (w *world) judgeReports() {
 			w.violate("the rollback at %v was not reported: Redis had something of %s that the older copy does not know", r.at.Sub(w.began), r.ahead.channel)
 		}
 	}
-	if most := 3000 + 2500*int(time.Since(w.began)/time.Minute) + 60*len(w.server.log); w.calls > most {
-		w.violate("%d calls of Redis in %v for %d publications", w.calls, time.Since(w.began), len(w.server.log))
+	minutes := int(time.Since(w.began) / time.Minute)
+	if others, most := w.calls-len(w.looks), 3000+1000*minutes+60*len(w.server.log); others > most {
+		w.violate("%d calls of Redis in %d minutes for %d publications", others, minutes, len(w.server.log))
+	}
+	if most := 3000 + 1300*minutes; len(w.looks) > most { // one each 50 ms, while a subscriber is waited for
+		w.violate("%d looks at the buffers in %d minutes", len(w.looks), minutes)
 	}
 }
 
@@ -269,7 +267,8 @@ func (w *world) originOf(topic string) string {
 	return p.Origin
 }
 
-// toldOfLess finds an answer with an older mark than the relay knew of when it asked; only the last relay was certainly there to report it.
+// toldOfLess finds an answer with an older mark than the relay knew of when it asked; only the last relay was certainly there
+// to report it.
 func (w *world) toldOfLess() (tell, bool) {
 	known := map[markKey]uint64{}
 	at := map[markKey]time.Time{}

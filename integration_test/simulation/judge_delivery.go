@@ -76,8 +76,9 @@ func (w *world) lostBetween(key markKey, from, to time.Time) bool {
 	return false
 }
 
-// judgeRepeat: only what subscribers may have missed is published again: what the relay had got to know as taken in the 2 s before Redis was
-// last heard of, or 4 s where nothing else was to be sent, or in the minute before while a look showed that somebody had not read all.
+// judgeRepeat: only what subscribers may have missed is published again: what the relay had got to know as taken in the 2 s
+// before Redis was last heard of, or 4 s where nothing else was to be sent, or in the minute before while a look showed that
+// somebody had not read all.
 func (w *world) judgeRepeat(again publication) {
 	topic := topicOf(again.key.channel)
 	var before publication
@@ -111,8 +112,8 @@ func (w *world) judgeRepeat(again publication) {
 		before.at.Sub(w.began), known.Sub(w.began), last.Sub(w.began))
 }
 
-// knownAndLast is when the relay that published an event again got to know that Redis had taken it, zero when it had not when it began; and
-// when it sent the last call but one that the Redis answered which had taken it, once it had got ready for that.
+// knownAndLast is when the relay that published an event again got to know that Redis had taken it, zero when it had not when
+// it began; and when it sent the last call but one that the Redis answered which had taken it, once it had got ready for that.
 func (w *world) knownAndLast(before, again publication) (known, last time.Time) {
 	var asked time.Time
 	for _, t := range w.tells {
@@ -129,7 +130,8 @@ func (w *world) knownAndLast(before, again publication) (known, last time.Time) 
 	return known, last
 }
 
-// lookedAtBuffers says whether a relay looked at the output buffers between two times, and saw that something was still to be read.
+// lookedAtBuffers says whether a relay looked at the output buffers between two times, and saw that something was still to be
+// read.
 func (w *world) lookedAtBuffers(relay int, from, to time.Time) (looked, unread bool) {
 	for _, l := range w.looks {
 		if l.relay == relay && l.at.After(from) && !l.at.After(to) {
@@ -215,8 +217,8 @@ func (w *world) startBefore(run string) time.Time {
 	return at
 }
 
-// settledAfter is when the first run of Redis after the one of a publication had been up for so long that what that one took with it was dealt
-// with, or the end.
+// settledAfter is when the first run of Redis after the one of a publication had been up for so long that what that one took
+// with it was dealt with, or the end.
 func (w *world) settledAfter(p publication) time.Time {
 	for i, s := range w.server.starts[:len(w.server.starts)-1] {
 		if next := w.server.starts[i+1].at; next.After(p.at) && s.run != p.run && next.Sub(s.at) > w.patience(topicOf(p.key.channel)) {
@@ -254,8 +256,8 @@ func (w *world) startOf(run string) time.Time {
 	return w.began
 }
 
-// judgeBuffers: Redis throws out no subscriber that reads, however slowly, for being sent too much. Each relay begins without knowing what
-// the one before it has sent, and where Redis does not tell, they send at a fixed pace.
+// judgeBuffers: Redis throws out no subscriber that reads, however slowly, for being sent too much. Each relay begins without
+// knowing what the one before it has sent, and where Redis does not tell, they send at a fixed pace.
 func (w *world) judgeBuffers() {
 	for _, c := range w.server.clients {
 		for _, t := range c.thrown {
@@ -307,11 +309,12 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 	}
 }
 
-// undone says whether an event was discarded, and an older copy put back that does not know that. Where Redis has a later event, the copy
-// cannot know whether it had this one.
+// undone says whether an event was discarded, and an older copy put back that does not know that. Where Redis has a later
+// event, the copy cannot know whether it had this one.
 func (w *world) undone(id string) bool { return w.givenUp[id] && len(w.rolledBack) > 0 }
 
-// outlivedItsFile says whether a relay began before an older copy was put in the place of its file, and was heard of after that.
+// outlivedItsFile says whether a relay began before an older copy was put in the place of its file, and was heard of after
+// that.
 func (w *world) outlivedItsFile(relay int, at time.Time) bool {
 	for l, found := range w.loads {
 		if l.relay == relay && w.setBack(found.at, at) {

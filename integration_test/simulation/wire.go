@@ -122,7 +122,7 @@ func (l *link) shut(meant func(*end) bool) {
 	}
 }
 
-// look has whoever reads look again.
+// look has the reader look again.
 func (e *end) look() {
 	select {
 	case e.wake <- struct{}{}:

@@ -55,7 +55,7 @@ type lines chan string
 func (l lines) Write(line []byte) (int, error) {
 	select {
 	case l <- string(line):
-	default: // nobody reads any more
+	default: // no one reads any more
 	}
 	return len(line), nil
 }

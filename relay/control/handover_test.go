@@ -144,7 +144,7 @@ func TestADatabaseOfTheProcessorsOwnIsHandedOverToo(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// deafServer takes no connection: whoever connects waits.
+// deafServer takes no connection: who connects, waits.
 func deafServer(t *testing.T) (addr string) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	require.NoError(t, err)

@@ -32,7 +32,7 @@ type Options struct {
 	// Path is that of the socket; "" means the outbox file's with .sock appended.
 	Path string
 	// Listener, if set, is served in place of a socket at Path, for clients that reach it in a way of their own (NewClient);
-	// Serve closes it. Whoever can connect to it may do what the owner of the file may.
+	// Serve closes it. Each program that can connect to it may do what the owner of the file may.
 	Listener net.Listener
 	// Routes are more endpoints, of what this package does not know of.
 	Routes []Route
