@@ -47,7 +47,8 @@ func (p *pair) name(s *redistest.Server) {
 
 // client is one of the present master.
 func (p *pair) client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: *p.addr.Load(), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
+	return redis.NewClient(&redis.Options{Addr: *p.addr.Load(), MaxRetries: -1, DialerRetries: 1, ReadTimeout: redistest.Patience,
+		ContextTimeoutEnabled: true})
 }
 
 // follow makes a server a replica of another one, or a master if that is nil, for good.
@@ -59,7 +60,7 @@ func (p *pair) follow(s, master *redistest.Server) {
 		host, port, err = net.SplitHostPort(master.Addr())
 		require.NoError(p.t, err)
 	}
-	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1})
+	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, ReadTimeout: redistest.Patience})
 	defer c.Close()
 	require.NoError(p.t, c.Do(context.Background(), "REPLICAOF", host, port).Err())
 	require.NoError(p.t, c.Do(context.Background(), "CONFIG", "REWRITE").Err())

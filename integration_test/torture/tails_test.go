@@ -33,7 +33,7 @@ func (r *rig) crown(s *redistest.Server, rise func()) {
 	l.mu.Unlock()
 	rise()
 	r.pair.name(s)
-	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1})
+	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, ReadTimeout: redistest.Patience})
 	defer c.Close()
 	run := c.InfoMap(context.Background(), "server").Item("Server", "run_id")
 	l.mu.Lock()
