@@ -163,6 +163,7 @@ func TestTheServiceFollowsItsSourceThroughAnOutageAndEndsCleanly(t *testing.T) {
 		})
 	}
 	eventually(t, "every list arrives", func() bool { return updates() == 4 })
+	eventually(t, "and all that was said of them", func() bool { return runOK(t, env, "events", "list", "--state", "pending", "-o", "jsonl") == "" })
 	require.NoError(t, service.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, service.Wait(), "SIGTERM ends in exit code 0")
 	ended = true
@@ -170,9 +171,13 @@ func TestTheServiceFollowsItsSourceThroughAnOutageAndEndsCleanly(t *testing.T) {
 	box := openBox(t, db)
 	requireSound(t, box)
 	list := logged(t, box)
-	require.Empty(t, redistest.Check(list, redistest.Events(sub.Messages(), map[string]string{
-		"fogis:matches:updates": "match_updates", "fogis:processor:status": "processing_status", "fogis:system:alerts": "system_alert",
-	}, redistest.EnvelopeID), distinct(list)), "nothing is lost or out of order, and nothing is there that was not appended")
+	received := func() []redistest.Event {
+		return redistest.Events(sub.Messages(), map[string]string{
+			"fogis:matches:updates": "match_updates", "fogis:processor:status": "processing_status", "fogis:system:alerts": "system_alert",
+		}, redistest.EnvelopeID)
+	}
+	eventually(t, "the subscriber has read it", func() bool { return len(distinct(received())) >= len(list) })
+	require.Empty(t, redistest.Check(list, received(), distinct(list)), "nothing is lost or out of order, and nothing is there that was not appended")
 	require.NotContains(t, log.String(), "070-", "no personal data in the log")
 	require.NotContains(t, log.String(), "example.com")
 }
