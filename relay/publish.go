@@ -160,8 +160,10 @@ func (l *lane) required() int {
 
 // heard takes note of a sign of life.
 func (l *lane) heard(reply Reply, began time.Time) {
-	l.failing, l.reloads = false, 0
-	l.backoff.Reset()
+	if reply.Outcome != Lost && reply.Outcome != Gone { // else a repair follows, which may be what fails
+		l.failing, l.reloads = false, 0
+		l.backoff.Reset()
+	}
 	if l.progress.Run == "" {
 		l.progress.Run = reply.Run // Redis tells it since just now
 	}
