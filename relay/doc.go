@@ -48,8 +48,8 @@
 //
 // # Subscribers
 //
-// Pub/Sub forgets a message that nobody hears. A topic can require a number of subscribers (Options.MinReceivers); while fewer
-// are there its events are held, and other topics go on. What was published to nobody is counted as unheard and can be
+// Pub/Sub forgets a message that no one hears. A topic can require a number of subscribers (Options.MinReceivers); while fewer
+// are there its events are held, and other topics go on. What was published to no one is counted as unheard and can be
 // replayed; Redis keeps the latest thousand of them beside the mark until the file has stored them, in case the answer is cut
 // off or the relay dies. Subscribers are counted with PUBSUB NUMSUB: those by pattern (PSUBSCRIBE) do not count.
 //
@@ -103,7 +103,7 @@
 // to follow a slot that is being moved, +asking, and a reader of streams ~{<channel>}:stream +hello +xread +xrange.
 // Some are optional, and events are delivered without them: +info, without which a death of Redis is not told from a
 // broken connection and nothing is published again; +pubsub|numsub, without which subscribers cannot be counted and
-// nobody waits for any (in a Cluster, what nobody at the channel's own node hears then counts as unheard); and +client|list,
+// none are waited for (in a Cluster, what no one at the channel's own node hears then counts as unheard); and +client|list,
 // for slow subscribers. Examine finds out which are there. Two topics must not share
 // a channel. Redis should not evict keys (maxmemory-policy noeviction).
 //

@@ -67,12 +67,17 @@ func (l *nodeList) forget() {
 // eachNode asks all nodes of a Cluster at once, replicas too. It fails when none has an answer: with what one of them said, if
 // any did, rather than with why another was not reached.
 func (r *Redis) eachNode(ctx context.Context, cluster *redis.ClusterClient, ask func(ctx context.Context, node *redis.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	return r.eachNodeInTime(ctx, cluster, ask)
+}
+
+// eachNodeInTime gives each node as long as ctx has.
+func (r *Redis) eachNodeInTime(ctx context.Context, cluster *redis.ClusterClient, ask func(ctx context.Context, node *redis.Client) error) error {
 	nodes, err := r.nodes.get(ctx, cluster)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
-	defer cancel()
 	errs := make([]error, len(nodes))
 	var asking sync.WaitGroup
 	for i, node := range nodes {
@@ -152,17 +157,20 @@ func (r *Redis) receivers(ctx context.Context, channel string) (count int, parti
 	return int(sum.Load()), hung.Load(), err
 }
 
-// Lives implements Target.
+// Lives implements Target. It is asked once in a while, and a node that is slow is not dead: it has as long as any call.
 func (r *Redis) Lives(ctx context.Context, run string) bool {
 	cluster, ok := r.client.(*redis.ClusterClient)
 	if !ok {
 		return false
 	}
+	ctx, cancel := r.deadline(ctx, 0, 0)
+	defer cancel()
 	var lives atomic.Bool
-	_ = r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
+	_ = r.eachNodeInTime(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
 		text, err := node.Info(ctx).Result()
 		if info := infoFields(text); info["run_id"] == run && info["role"] == "master" {
 			lives.Store(true)
+			cancel() // whatever the others say
 		}
 		return err
 	})
