@@ -182,20 +182,7 @@ func subscribe(t *testing.T, server *redistest.Server, reconnect time.Duration) 
 	return sub
 }
 
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	until := time.Now().Add(redistest.Patience)
-	for {
-		began := time.Now()
-		if condition() {
-			return
-		}
-		if began.After(until) {
-			require.Fail(t, "it never came true", what)
-		}
-		time.Sleep(max(5*time.Millisecond, 3*time.Since(began))) // asking is not all that the processors do
-	}
-}
+var eventually = redistest.Eventually
 
 func waitEmpty(t *testing.T, box *outbox.Outbox) {
 	t.Helper()

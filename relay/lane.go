@@ -30,7 +30,7 @@ type lane struct {
 	aheadOf       uint64
 	sent          uint64          // every event up to here is accepted, parked or discarded
 	progress      outbox.Progress // what is stored with the cursor; Receivers are those to wait for after an outage
-	unheard       []uint64        // accepted, but heard by nobody; not settled yet
+	unheard       []uint64        // accepted, but heard by no one; not settled yet
 	unflushed     int             // how many that no one heard were settled since the last flush
 	added         outbox.Mark     // what the stream has beyond progress.Accepted; the file knows it
 	stream        *Stream         // nil: no stream
@@ -45,7 +45,7 @@ type lane struct {
 	rejoinLeft    time.Duration
 	rejoinMore    time.Duration // by which rejoinLeft may still grow
 	rejoinSeen    time.Time
-	waived        bool // HoldMax is over: publish to whoever is there
+	waived        bool // HoldMax is over: publish to those who are there
 	heldSince     time.Time
 	backoff       *backoff.ExponentialBackOff
 	failing       bool // the last call failed

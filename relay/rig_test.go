@@ -254,21 +254,7 @@ func (r *rig) topic(name string) outbox.TopicStats {
 	return outbox.TopicStats{}
 }
 
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	until := time.Now().Add(redistest.Patience)
-	for {
-		began := time.Now()
-		if condition() {
-			return
-		}
-		if began.After(until) {
-			require.Fail(t, "it never came true", what)
-		}
-		time.Sleep(max(5*time.Millisecond, 3*time.Since(began))) // asking is not all that the processors do
-	}
-}
+var eventually = redistest.Eventually
 
 func (r *rig) waitDelivered(topic string) {
 	r.t.Helper()

@@ -88,7 +88,7 @@ func (a *app) backupSave(ctx context.Context, path string, opts outbox.BackupOpt
 		return exit(exitFailure, fmt.Errorf("%w; choose another name, or add --force to replace it", err))
 	}
 	if errors.Is(err, outbox.ErrDamaged) {
-		return exit(exitUnverified, fmt.Errorf("%w; nothing was saved: see matchrelay check, and copy the file by hand, while nobody has it, to keep it as it is", err))
+		return exit(exitUnverified, fmt.Errorf("%w; nothing was saved: see matchrelay check, and copy the file by hand, while no process has it, to keep it as it is", err))
 	}
 	if link := (*os.LinkError)(nil); errors.As(err, &link) && !opts.Overwrite {
 		return exit(exitFailure, fmt.Errorf("%w; if no file of that name is there, add --force", err))

@@ -135,7 +135,7 @@ func (d *demo) comeBack(ctx context.Context) error {
 // relayNews are the relay's states as the demo tells them.
 var relayNews = map[relay.State]string{
 	relay.RedisDown: "relay: Redis does not answer; events stay in the outbox, in order",
-	relay.Waiting:   "relay: Redis answers; waiting for the subscriber, lest nobody hears",
+	relay.Waiting:   "relay: Redis answers; waiting for the subscriber, so that someone hears",
 }
 
 // tellRelay tells when the relay's state has changed.

@@ -24,7 +24,7 @@ A match update that is older than one already delivered would set subscribers ba
 is given. Without a terminal to ask on, nothing is done unless --yes is given. Every replay is noted in the audit log.
 
 Ctrl-C ends it after the step that it is at; what is replayed stays replayed, and the same command goes on with the rest.
-A parked event is replayed once only; one that was unheard can be replayed again when nobody hears its replay either.
+A parked event is replayed once only; one that was unheard can be replayed again when no one hears its replay either.
 They go in the order in which they were appended first. With --rate the file is free between two steps.`,
 		Example: `  matchrelay events replay --state parked --topic system_alert --dry-run
   matchrelay events replay --seq 40..45 --yes --reason "subscriber was misconfigured"

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/config"
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/schema"
 )
 
@@ -83,7 +84,7 @@ func TestAListFromAServer(t *testing.T) {
 			defer server.Close()
 			defer server.CloseClientConnections()
 			s := sourceOf(t, strings.Replace(server.URL, "//", "//me:hunter2@", 1)+"/list?token=hunter3")
-			if strings.Contains(tt.name, "hangs") {
+			if s.timeout = redistest.Patience; strings.Contains(tt.name, "hangs") {
 				s.timeout = time.Second
 			}
 			matches, err := s.fetch(t.Context())

@@ -177,7 +177,7 @@ func writeStatus(w io.Writer, s status, cfg *config.Config) {
 	case pending > 0 && !s.Live:
 		fmt.Fprintln(w, "\ndeliver what is pending with: matchrelay relay --until-empty")
 	case unheard > 0:
-		fmt.Fprintln(w, "\nsend what nobody heard again with: matchrelay events replay --state unheard")
+		fmt.Fprintln(w, "\nsend what no one heard again with: matchrelay events replay --state unheard")
 		if slices.ContainsFunc(s.Topics, func(t topicStatus) bool { return t.Topic == schema.TypeMatchUpdates && t.Unheard > 0 }) {
 			fmt.Fprintln(w, "(instead of a match update that a newer one supersedes, send the current list with: matchrelay resync)")
 		}

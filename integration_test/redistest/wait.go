@@ -27,3 +27,21 @@ func waitUntil(t testing.TB, what string, problem func() string) {
 		}
 	}
 }
+
+// Eventually waits for a condition, for as long as a busy machine may need. It
+// leaves the processors to what it waits for: the longer the question takes,
+// the less often it asks.
+func Eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	until := time.Now().Add(Patience)
+	for {
+		began := time.Now()
+		if condition() {
+			return
+		}
+		if began.After(until) {
+			t.Fatalf("waited %v for what never came true: %s", Patience, what)
+		}
+		<-time.After(max(5*time.Millisecond, 3*time.Since(began)))
+	}
+}
