@@ -13,8 +13,8 @@
 // bubble of testing/synctest; steps.go: what a step can do. process.go: the processor, which has the file, lives and dies;
 // processor.go: what it appends; operator.go: what people do; redis.go: what befalls Redis. drain.go: a relay in the
 // processor's process. target.go and source.go stand between a relay and the world, and let every call take time, fail, or
-// never come back. judge.go and judge_*.go: whether what happened is what was promised. shrink.go: the shortest schedule that
-// still fails.
+// never come back. facts.go: what a run is judged by; progress.go: whether anything has come to a stand; judge.go, judge_*.go:
+// whether what happened is what was promised. shrink.go: the shortest schedule that still fails.
 //
 // In some runs (relay=socket) the processor only serves its outbox, and relays in processes of their own (relayprocess.go)
 // compete for the lease of package control. They reach it over connections in memory (wire.go) that can be cut off or go

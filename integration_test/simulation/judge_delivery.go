@@ -105,7 +105,9 @@ func (w *world) judgeRepeat(again publication) {
 	}
 	age := last.Sub(known)
 	looked, unread := w.lookedAtBuffers(again.relay, known.Add(tail), last)
-	if age <= tail+idle+moment || age <= slow+moment && (unread || !looked) { // a relay that gets ready again does not look
+	// A relay that gets ready again does not look; one that is ready looks when it calls.
+	unable := !looked && w.calledReady(again, known.Add(tail), last) < 3
+	if age <= tail+idle+moment || age <= slow+moment && (unread || unable) {
 		return
 	}
 	w.violate("once: %s #%d, published at %v and known at %v, was published again, and Redis was last heard of at %v", topic, again.sequence,
@@ -128,6 +130,17 @@ func (w *world) knownAndLast(before, again publication) (known, last time.Time) 
 		}
 	}
 	return known, last
+}
+
+// calledReady is how many calls were answered that the relay of a publication had sent between two times, when it was ready
+// for that Redis.
+func (w *world) calledReady(p publication, from, to time.Time) (n int) {
+	for _, t := range w.tells {
+		if t.relay == p.relay && t.channel == p.key.channel && t.insisted && t.asked.After(from) && !t.asked.After(to) {
+			n++
+		}
+	}
+	return n
 }
 
 // lookedAtBuffers says whether a relay looked at the output buffers between two times, and saw that something was still to be
@@ -254,111 +267,4 @@ func (w *world) startOf(run string) time.Time {
 		}
 	}
 	return w.began
-}
-
-// judgeBuffers: Redis throws out no subscriber that reads, however slowly, for being sent too much. Each relay begins without
-// knowing what the one before it has sent, and where Redis does not tell, they send at a fixed pace.
-func (w *world) judgeBuffers() {
-	for _, c := range w.server.clients {
-		for _, t := range c.thrown {
-			if !t.stood && !w.wasFaulty("nolist", t.filling, t.at) && !w.beganBetween(t.filling, t.at) {
-				w.violate("%s was disconnected at %v for its output buffer, which was last empty at %v", c.name, t.at.Sub(w.began), t.filling.Sub(w.began))
-			}
-		}
-	}
-}
-
-// beganBetween says whether a relay began between two times.
-func (w *world) beganBetween(from, to time.Time) bool {
-	for _, l := range w.loads {
-		if !l.at.Before(from) && !l.at.After(to) {
-			return true
-		}
-	}
-	return false
-}
-
-// judgeUnheard: what no one heard is counted as that.
-func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
-	type times struct {
-		all, deaf int
-		latest    publication
-	}
-	published := map[string]times{}
-	for _, p := range w.server.log {
-		if p.again {
-			continue
-		}
-		n := published[p.event+" "+entryID(p.sequence)]
-		n.all++
-		if len(p.heard) == 0 {
-			n.deaf++
-		}
-		n.latest = p
-		published[p.event+" "+entryID(p.sequence)] = n
-	}
-	for _, info := range in {
-		n := published[info.MessageID+" "+entryID(info.Sequence)]
-		if n.all != 1 || w.replayed[info.Sequence] || w.replayed[info.ReplayOf] || w.unmade(n.latest.at) ||
-			w.lostBetween(n.latest.key, n.latest.at, time.Now()) {
-			continue
-		}
-		if heard := n.deaf == 0; heard == (info.State == outbox.Unheard) && (info.State == outbox.Unheard || info.State == outbox.Delivered) {
-			w.violate("unheard: %s #%d is %s, and %d of %d publications were heard by no one", info.Topic, info.Sequence, info.State, n.deaf, n.all)
-		}
-	}
-}
-
-// undone says whether an event was discarded, and an older copy put back that does not know that. Where Redis has a later
-// event, the copy cannot know whether it had this one.
-func (w *world) undone(id string) bool { return w.givenUp[id] && len(w.rolledBack) > 0 }
-
-// outlivedItsFile says whether a relay began before an older copy was put in the place of its file, and was heard of after
-// that.
-func (w *world) outlivedItsFile(relay int, at time.Time) bool {
-	for l, found := range w.loads {
-		if l.relay == relay && w.setBack(found.at, at) {
-			return true
-		}
-	}
-	return false
-}
-
-// judgeStreams: each event once, in order, none missing.
-func (w *world) judgeStreams(in map[uint64]outbox.Info) {
-	for _, d := range w.server.doubles {
-		if w.outlivedItsFile(d.relay, d.at) {
-			continue // what a relay had sent before an older copy was put back
-		}
-		w.violate("stream: %s holds #%d %s twice", d.channel, d.event.Sequence, d.event.MessageID)
-	}
-	s := w.schedule.Settings
-	if s.text("streams") != "on" || s.duration("retention") < 24*time.Hour || s.number("maxbytes") != 0 {
-		return // what the file does not have any more cannot be restored
-	}
-	type name struct{ origin, event string }
-	published := map[name]bool{}
-	for _, p := range w.server.log {
-		published[name{p.key.origin, p.event}] = true
-	}
-	for _, topic := range topics {
-		origin := w.originOf(topic) // one that the file took after an older copy had been put in its place begins anew
-		entries := w.server.store.streams[channelOf(topic)].entries
-		has := map[uint64]bool{}
-		for i, e := range entries {
-			has[e.event.Sequence] = true
-			if i > 0 && e.event.Sequence <= entries[i-1].event.Sequence && len(w.rolledBack) == 0 {
-				w.violate("stream of %s: #%d after #%d", topic, e.event.Sequence, entries[i-1].event.Sequence)
-			}
-		}
-		first := uint64(0)
-		if keep := s.number("keep"); len(entries) >= keep { // it may hold some that are older: Redis removes many at once, or none
-			first = entries[len(entries)-keep].event.Sequence
-		}
-		for _, info := range in {
-			if info.Topic == topic && info.Sequence >= first && published[name{origin, info.MessageID}] && !w.undone(info.MessageID) && (info.State == outbox.Delivered || info.State == outbox.Unheard) && !has[info.Sequence] {
-				w.violate("stream of %s: #%d is missing (%d entries from #%d on)", topic, info.Sequence, len(entries), first)
-			}
-		}
-	}
 }

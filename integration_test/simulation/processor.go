@@ -79,6 +79,9 @@ func (w *world) alert(a relay.Alert) outbox.Event {
 	w.alerted[a.Kind]++
 	w.reportedAt[a.Kind] = time.Now()
 	w.trace("alert %s %s", a.Kind, a.Message)
+	if a.Kind == "redis_amnesia" && !w.server.lost(channelOf(a.Topic)) {
+		w.violate("Redis is said to have forgotten something of %s, and it has not", a.Topic)
+	}
 	if strings.Contains(a.Message, secret) {
 		w.violate("an alert shows a payload")
 	}

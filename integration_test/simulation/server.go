@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -98,6 +99,11 @@ func (s *server) start(kept store) {
 	for _, c := range s.clients {
 		c.from = s.started.Add(c.back)
 	}
+}
+
+// lost says whether it has ever lost something of a channel.
+func (s *server) lost(channel string) bool {
+	return slices.ContainsFunc(s.losses, func(l loss) bool { return l.key.channel == channel })
 }
 
 // replace puts another store in place and takes note of what is lost with it.
