@@ -156,7 +156,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 func explain(t *testing.T, name string, r report) {
 	file := filepath.Join(os.TempDir(), fmt.Sprintf("matchrelay-simulation-%d.txt", r.Seed))
 	_ = os.WriteFile(file, []byte("# "+r.Violations[0]+"\n"+r.Schedule), 0o600)
-	t.Errorf("%s: %s\n%sTo see it happen: go test -run TestSchedules -v ./integration_test/simulation -schedule %s -trace\n"+
+	t.Errorf("%s: %s\n%sTo see it happen: go test -run TestSchedules -v ./integration_test/simulation -schedule %s -steps\n"+
 		"To keep it as a test: mv %s integration_test/simulation/testdata/NAME.txt",
 		name, strings.Join(r.Violations, "\n"), r.Schedule, file, file)
 }

@@ -16,7 +16,7 @@ import (
 
 var (
 	scheduleFlag = flag.String("schedule", "", "run this schedule instead of those in testdata")
-	traceFlag    = flag.Bool("trace", false, "print what happens")
+	stepsFlag    = flag.Bool("steps", false, "print what happens")
 )
 
 // Fresh seeds each time: what one run of the tests has not found, the next one may. SEEDS and FROM choose others; with STOP
@@ -73,7 +73,7 @@ func TestSchedules_KeepEveryPromise(t *testing.T) {
 	if *scheduleFlag != "" {
 		files = []string{*scheduleFlag}
 	}
-	if *traceFlag {
+	if *stepsFlag {
 		t.Setenv(traceEnv, "yes")
 	}
 	for _, file := range files {
