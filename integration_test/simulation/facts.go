@@ -11,13 +11,19 @@ import (
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
+// entry is an event at its place in the file: a replay has the message ID of the event that it repeats.
+type entry struct {
+	id       string
+	sequence uint64
+}
+
 // lineage is what is in the file: an older copy of the file has an older one.
 type lineage struct {
-	updates   int                  // transactions of the processor
-	events    []appended           // by the processor and by operators; the relay's alerts are only in the file
-	discarded map[uint64]string    // message IDs, by sequence
-	replayed  map[uint64]bool      // sequences that were appended again
-	silenced  map[string]time.Time // message IDs that were discarded while certainly nothing was in flight
+	updates   int                 // transactions of the processor
+	events    []appended          // by the processor and by operators; the relay's alerts are only in the file
+	discarded map[uint64]string   // message IDs, by sequence
+	replayed  map[uint64]bool     // sequences that were appended again
+	silenced  map[entry]time.Time // what was discarded while certainly nothing was in flight
 }
 
 func (l lineage) clone() lineage {
@@ -45,7 +51,7 @@ type facts struct {
 	refused    map[string]bool      // message IDs of events whose append failed
 	faulty     []*faultTime         // what was wrong with Redis, and when
 	givenUp    map[string]bool      // message IDs that were ever discarded, in an older copy or not
-	gaveUpAt   map[string]time.Time
+	gaveUpAt   map[entry]time.Time
 	rolledBack []rollback
 	pausedAt   time.Time
 	downAt     time.Time
@@ -101,11 +107,11 @@ type look struct {
 }
 
 func (w *world) initFacts() {
-	w.givenUp, w.refused, w.gaveUpAt = map[string]bool{}, map[string]bool{}, map[string]time.Time{}
+	w.givenUp, w.refused, w.gaveUpAt = map[string]bool{}, map[string]bool{}, map[entry]time.Time{}
 	w.discarded, w.replayed = map[uint64]string{}, map[uint64]bool{}
 	w.alerted, w.poison, w.published, w.loads = map[string]int{}, map[string]bool{}, map[string]bool{}, map[load]loaded{}
 	w.reportedAt, w.amnesias = map[string]time.Time{}, map[string]int{}
-	w.silenced, w.trouble = map[string]time.Time{}, map[string]time.Time{}
+	w.silenced, w.trouble = map[entry]time.Time{}, map[string]time.Time{}
 	w.note()
 }
 
@@ -140,8 +146,8 @@ func (w *world) record(e outbox.Event, sequence, replayOf uint64, poison bool) {
 
 // giveUp takes note of an event that was discarded.
 func (w *world) giveUp(sequence uint64, id string) {
-	if !w.givenUp[id] {
-		w.gaveUpAt[id] = time.Now()
+	if e := (entry{id, sequence}); w.gaveUpAt[e].IsZero() {
+		w.gaveUpAt[e] = time.Now()
 	}
 	w.discarded[sequence], w.givenUp[id] = id, true
 }

@@ -11,7 +11,7 @@ func (w *world) judgePublications() {
 	latest := map[markKey]publication{} // by the script that publishes each event once
 	again := map[markKey]publication{}  // by the one that publishes a tail again
 	byRun := map[string]map[string]publication{}
-	owners := map[string]markKey{} // who published an event first
+	owners := map[entry]markKey{} // who published an event first
 	holdMax := w.schedule.Settings.duration("holdmax")
 	for _, p := range w.server.log {
 		topic := topicOf(p.key.channel)
@@ -21,7 +21,7 @@ func (w *world) judgePublications() {
 		if e := w.poisonBefore(p, topic); e != nil {
 			w.violate("%s #%d was published, and #%d before it was to block the topic", topic, p.sequence, e.sequence)
 		}
-		if at, ok := w.silenced[p.event]; ok && p.at.After(at) {
+		if at, ok := w.silenced[entry{p.event, p.sequence}]; ok && p.at.After(at) {
 			w.violate("%s #%d was published after it had been discarded", topic, p.sequence)
 		}
 		if byRun[p.run] == nil {
@@ -45,10 +45,10 @@ func (w *world) judgePublications() {
 			w.violate("ordered: %s #%d was published after #%d", topic, p.sequence, last.sequence)
 		}
 		latest[p.key] = p
-		if owner, ok := owners[p.event+" "+entryID(p.sequence)]; ok && owner != p.key && !w.setBack(w.began, p.at) {
+		if owner, ok := owners[entry{p.event, p.sequence}]; ok && owner != p.key && !w.setBack(w.began, p.at) {
 			w.violate("%s #%d was published under two origins, and the file was never rolled back", topic, p.sequence)
 		}
-		owners[p.event+" "+entryID(p.sequence)] = p.key
+		owners[entry{p.event, p.sequence}] = p.key
 	}
 }
 
@@ -58,7 +58,7 @@ func (w *world) poisonBefore(p publication, topic string) *appended {
 		return nil
 	}
 	for i, e := range w.events {
-		at, discarded := w.gaveUpAt[e.id]
+		at, discarded := w.gaveUpAt[entry{e.id, e.sequence}]
 		if e.topic == topic && e.poison && e.sequence < p.sequence && (!discarded || p.at.Before(at)) {
 			return &w.events[i]
 		}

@@ -147,7 +147,7 @@ func (w *world) discardThese(p *process, chosen []uint64) {
 		if err == nil && getErr == nil && now.State == outbox.Discarded {
 			w.giveUp(sequence, now.MessageID)
 			if quiet {
-				w.silenced[now.MessageID] = time.Now()
+				w.silenced[entry{now.MessageID, sequence}] = time.Now()
 			}
 		}
 	}
