@@ -156,11 +156,11 @@ func TestARedisThatDiesWhileItsSubscribersAreWaitedFor(t *testing.T) {
 	r.start(opts)
 	front := func() relay.TopicHealth { return r.relay.Health().Topics["news"] }
 	r.server.Start()
-	eventually(t, "it waits", func() bool { return front().State == relay.Waiting && front().LastError != "" })
+	r.waitRejoin("1 of 2")
 	r.server.Kill()
 	eventually(t, "the outage is seen", func() bool { return front().State == relay.RedisDown })
 	r.server.Start()
-	eventually(t, "it waits again", func() bool { return front().State == relay.Waiting })
+	r.waitRejoin("1 of 2")
 	r.server.Freeze() // and comes back as another process between two looks
 	r.server.Kill()
 	r.server.Start()

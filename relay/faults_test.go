@@ -249,7 +249,7 @@ func TestTopicsWaitForTheSubscribersThatWereThereBeforeAnOutage(t *testing.T) {
 	r.add("alerts", 5)
 	r.server.Start()
 	prompt.WaitSubscribed(2)
-	eventually(t, "it waits for the other", func() bool { return r.relay.Health().State == relay.Waiting })
+	r.waitRejoin("1 of 2")
 	away.Store(false)
 	slow.WaitSubscribed(2)
 	r.waitDelivered("news")
@@ -272,7 +272,7 @@ func TestAnIdleTopicRemembersItsSubscribersWhenRedisRestartsQuickly(t *testing.T
 	away.Store(true)
 	r.server.Kill()
 	r.server.Start() // before anybody has noticed
-	eventually(t, "it is noticed", func() bool { return r.relay.Health().Topics["news"].State == relay.Waiting })
+	r.waitRejoin("0 of 1")
 	r.add("news", 3)
 	away.Store(false)
 	late.WaitSubscribed(2)

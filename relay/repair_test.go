@@ -157,7 +157,7 @@ func TestRedisForgetsAgainWhileItsSubscribersAreWaitedFor(t *testing.T) {
 	away.Store(true)
 	r.server.Kill()
 	r.server.Start()
-	eventually(t, "it waits", func() bool { return r.relay.Health().Topics["news"].State == relay.Waiting })
+	r.waitRejoin("0 of 1")
 	r.do("FLUSHALL")
 	r.add("news", 5)
 	away.Store(false)

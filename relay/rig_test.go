@@ -264,6 +264,15 @@ func (r *rig) waitDelivered(topic string) {
 	})
 }
 
+// waitRejoin waits until the topic news waits for the subscribers that were there before an outage, of which some are back.
+func (r *rig) waitRejoin(some string) {
+	r.t.Helper()
+	eventually(r.t, "it waits for subscribers", func() bool {
+		h := r.relay.Health().Topics["news"]
+		return h.State == relay.Waiting && h.LastError == some+" subscribers are back"
+	})
+}
+
 func (r *rig) alertKinds() (kinds []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
