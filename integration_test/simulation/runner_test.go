@@ -106,7 +106,7 @@ func runProcess(ctx context.Context, t *testing.T, env string, each func(report)
 		path = os.Args[0]
 	}
 	cmd := exec.CommandContext(ctx, path, "-test.run=^TestSimulationProcess$", "-test.timeout=0")
-	cmd.Env = append(os.Environ(), env, "GODEBUG=randseednop=0", "GOGC=400")
+	cmd.Env = append(os.Environ(), env, "GODEBUG=randseednop=0", "GOGC=400", "GOMAXPROCS=1") // goroutines take turns
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
