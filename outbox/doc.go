@@ -45,8 +45,9 @@
 //	(no or late persistence, failover)               sent again
 //	the outbox file is replaced by an older copy     the high-water mark disagrees: fresh origin, alert; pending events go
 //	                                                 out under it (those between the copy and the fork may come twice, with
-//	                                                 the same message IDs). What was discarded since the copy was made is
-//	                                                 pending again, or counts as delivered where Redis already has a later
+//	                                                 the same message IDs, and when Redis has died since, those sent in the
+//	                                                 2 s before the copy was made). What was parked or discarded since then
+//	                                                 is pending again, or counts as delivered where Redis already has a later
 //	                                                 event of its topic that the copy knows
 //	the disk is full                                 ErrDiskFull before the meta page is written: the transaction rolls back,
 //	                                                 the outbox stays usable; draining goes on

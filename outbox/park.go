@@ -71,8 +71,7 @@ func (o *Outbox) NewOrigin(ctx context.Context, from string, events ...Event) (o
 		l.setOrigin(fresh)
 		l.setNumber(keyEpoch, l.number(keyEpoch)+1)
 		for _, name := range l.names() {
-			s := l.topic(name)
-			s.Accepted, s.TailFrom = Mark{}, 0
+			l.topic(name).Accepted = Mark{}
 		}
 		l.audit(AuditEntry{Time: o.opts.Now().UTC(), Actor: "relay", Action: "new origin", Filter: from, Count: 1,
 			Reason: "the file is an older copy than what Redis has seen"})

@@ -56,7 +56,7 @@ func TestAFreshOriginForgetsWhatRedisAcceptedAndHappensOnce(t *testing.T) {
 	require.EqualValues(t, 2, stats.Epoch)
 	p, err := o.Position(ctx, "a")
 	require.NoError(t, err)
-	require.Equal(t, Position{Origin: fresh, Previous: []string{before}, Cursor: 1, Last: 2, Progress: Progress{Run: "run"}}, p)
+	require.Equal(t, Position{Origin: fresh, Previous: []string{before}, Cursor: 1, Last: 2, Progress: Progress{Run: "run", TailFrom: 1}}, p)
 	require.Equal(t, []string{"1 delivered 1", "2 pending 2", "3 pending 3"}, states(t, o))
 	require.Len(t, audit(t, o), 1)
 	require.Contains(t, audit(t, o)[0], `"action":"new origin","filter":"`+before)

@@ -19,8 +19,8 @@ type Receipt struct {
 	Through uint64 `json:"through"`
 	// Unheard are the events among them that nobody was subscribed to.
 	Unheard []uint64 `json:"unheard"`
-	// Origin is that which the relay published under. When the file has taken a fresh one since, Progress.Accepted and
-	// Progress.TailFrom mean nothing any more and are dropped.
+	// Origin is that which the relay published under. When the file has taken a fresh one since, Progress.Accepted
+	// means nothing any more and is dropped.
 	Origin string `json:"origin"`
 	// Progress replaces what is stored.
 	Progress Progress `json:"progress"`
@@ -137,7 +137,7 @@ func (l *ledger) applyReceipts(receipts map[string]*Receipt) error {
 	for topic, r := range receipts {
 		s := l.topic(topic)
 		if s.Progress = r.Progress; r.Origin != l.origin() {
-			s.Accepted, s.TailFrom = Mark{}, 0
+			s.Accepted = Mark{}
 		}
 		from, through := s.cursor, min(r.Through, s.last)
 		if through <= from {

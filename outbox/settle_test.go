@@ -184,7 +184,7 @@ func TestAReceiptOfAnEarlierOriginKeepsTheCursorButNotWhatRedisAccepted(t *testi
 	p, err := o.Position(ctx, "a")
 	require.NoError(t, err)
 	require.EqualValues(t, 1, p.Cursor)
-	require.Equal(t, Progress{Run: "run", Receivers: 2}, p.Progress)
+	require.Equal(t, Progress{Run: "run", TailFrom: 1, Receivers: 2}, p.Progress)
 }
 
 func TestFlushGivesUpWithItsContext(t *testing.T) {

@@ -170,7 +170,7 @@ func (l *lane) load(ctx context.Context) error {
 		return err
 	}
 	if l.loaded { // the origin has changed: Redis is the same, and so are its subscribers
-		l.progress.Accepted, l.tail = p.Progress.Accepted, tail{}
+		l.progress.Accepted = p.Progress.Accepted
 	} else {
 		l.progress = p.Progress
 		if p.Progress.TailFrom != 0 {

@@ -224,7 +224,7 @@ func (l *lane) outdated(ctx context.Context) bool {
 
 // republish publishes the tail again, after Redis died with it; done is false when Redis died once more.
 func (l *lane) republish(ctx context.Context, run string) (done bool, err error) {
-	from, through := l.tail.from(), l.progress.Accepted.Sequence
+	from, through := l.tail.from(), l.sent
 	if from == 0 || from > through {
 		return true, nil
 	}

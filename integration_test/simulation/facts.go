@@ -95,8 +95,8 @@ type load struct {
 }
 
 type loaded struct {
-	at       time.Time
-	tailFrom uint64
+	at               time.Time
+	cursor, tailFrom uint64
 }
 
 // look is a CLIENT LIST that reached a relay.
@@ -173,7 +173,7 @@ func (w *world) hasLoaded(d *drain, topic string, p outbox.Position) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if l := (load{d.number, topic}); w.loads[l].at.IsZero() {
-		w.loads[l] = loaded{time.Now(), p.Progress.TailFrom}
+		w.loads[l] = loaded{time.Now(), p.Cursor, p.Progress.TailFrom}
 	}
 }
 

@@ -84,9 +84,10 @@ func (w *world) judgeRepeat(again publication) {
 	var before publication
 	found := false
 	for _, p := range w.server.log {
-		if p.event == again.event && p.sequence == again.sequence && p.key == again.key && p.at.Before(again.at) {
-			// within one run only when the mark was lost, and with it what says that this very process had published it
-			if p.run != again.run || w.lostBetween(again.key, p.at, again.at) {
+		if p.event == again.event && p.sequence == again.sequence && p.key.channel == again.key.channel && p.at.Before(again.at) {
+			// within one run only when the mark was lost, and with it what says that this very process had published it,
+			// or when the file has a fresh origin, which has another mark
+			if p.run != again.run || p.key != again.key || w.lostBetween(again.key, p.at, again.at) {
 				before, found = p, true
 			}
 		}
@@ -98,7 +99,7 @@ func (w *world) judgeRepeat(again publication) {
 	const tail, idle, slow, moment = 2 * time.Second, 2 * time.Second, time.Minute, 2 * time.Second
 	known, last := w.knownAndLast(before, again)
 	switch l := w.loads[load{again.relay, topic}]; {
-	case known.IsZero() && (l.tailFrom == 0 || again.sequence < l.tailFrom):
+	case known.IsZero() && again.sequence <= l.cursor && (l.tailFrom == 0 || again.sequence < l.tailFrom):
 		w.violate("once: %s #%d was published again, and in the file the tail began at #%d", topic, again.sequence, l.tailFrom)
 	case known.IsZero():
 		known = l.at
@@ -122,7 +123,7 @@ func (w *world) knownAndLast(before, again publication) (known, last time.Time) 
 		if t.relay != again.relay || t.channel != again.key.channel || t.told.After(again.at) {
 			continue
 		}
-		if known.IsZero() && t.told.After(before.at) && t.origin == again.key.origin && t.mark >= again.sequence {
+		if known.IsZero() && t.told.After(before.at) && t.origin == before.key.origin && t.mark >= again.sequence {
 			known = t.told
 		}
 		if t.insisted && t.run == before.run && t.asked.After(asked) {

@@ -89,7 +89,9 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 	type name struct{ origin, event string }
 	published := map[name]bool{}
 	for _, p := range w.server.log {
-		published[name{p.key.origin, p.event}] = true
+		if !p.again { // what is published again was added under an origin before
+			published[name{p.key.origin, p.event}] = true
+		}
 	}
 	for _, topic := range topics {
 		origin := w.originOf(topic) // one that the file took after an older copy had been put in its place begins anew
