@@ -235,11 +235,12 @@ func (l *lane) idle(ctx context.Context) error {
 	case <-l.retry:
 	case <-timer.C:
 	}
+	run := l.progress.Run
 	reply, err := l.guard(ctx)
 	if err != nil || !l.ready { // what it found comes first: who was there before an outage must not be forgotten
 		return err
 	}
-	if reply.Receivers == l.progress.Receivers && l.tail.from() == l.progress.TailFrom {
+	if reply.Receivers == l.progress.Receivers && l.tail.from() == l.progress.TailFrom && l.progress.Run == run {
 		return nil
 	}
 	l.remember(reply)
