@@ -196,7 +196,6 @@ func TestAnySequenceOfOperationsAgreesWithTheModel(t *testing.T) {
 				require.NoError(t, err)
 				m.epoch++
 				m.audits++
-				clear(m.tail)
 			},
 			"reopen": func(*rapid.T) {
 				path := o.Path()
