@@ -66,30 +66,31 @@ func (p *pair) follow(s, master *redistest.Server) {
 	require.NoError(p.t, c.Do(context.Background(), "CONFIG", "REWRITE").Err())
 }
 
-// inSync says whether the replica has by now what the master had when it was called.
+// inSync says whether the replica has by now what the master had when it was called, and would have it after a restart: what
+// came with a full resynchronization is in its own log only when that has been written anew.
 func (p *pair) inSync() bool {
-	due, ok := p.replication(p.master)["master_repl_offset"]
+	due, ok := p.info(p.master)["master_repl_offset"]
 	if !ok {
 		return false
 	}
 	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); <-time.After(10 * time.Millisecond) {
-		own := p.replication(p.replica)
+		own := p.info(p.replica)
 		has, err := strconv.Atoi(own["slave_repl_offset"])
 		want, _ := strconv.Atoi(due)
-		if err == nil && own["master_link_status"] == "up" && has >= want {
+		if err == nil && own["master_link_status"] == "up" && has >= want && own["aof_rewrite_in_progress"] == "0" && own["aof_rewrite_scheduled"] == "0" {
 			return true
 		}
 	}
 	return false
 }
 
-func (p *pair) replication(s *redistest.Server) map[string]string {
+func (p *pair) info(s *redistest.Server) map[string]string {
 	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	fields := map[string]string{}
-	for line := range strings.Lines(c.Info(ctx, "replication").Val()) {
+	for line := range strings.Lines(c.Info(ctx, "replication", "persistence").Val()) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			fields[name] = value
 		}
