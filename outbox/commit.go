@@ -78,6 +78,12 @@ func (g *group) commit() {
 		if err == errAgain {
 			continue
 		}
+		if errors.Is(err, ErrDamaged) && len(g.calls) > 1 { // by one of them: the others need not meet with it
+			for _, c := range g.calls {
+				(&group{o: g.o, calls: []*call{c}}).commit()
+			}
+			return
+		}
 		for _, c := range g.calls {
 			c.err = err
 			close(c.done)
@@ -108,8 +114,13 @@ func (g *group) run(l *ledger, c *call) (ok bool) {
 	returned := false
 	defer func() {
 		g.o.running.Store(nil)
-		if c.panicked = recover(); !ok {
-			c.exited = !returned && c.panicked == nil
+		if c.panicked = recover(); c.panicked != nil {
+			if err = damage(c.panicked); err != nil {
+				c.panicked = nil
+			}
+		}
+		if !ok {
+			c.exited = !returned && c.panicked == nil && err == nil
 			g.drop(c, err)
 		}
 	}()
@@ -139,7 +150,11 @@ func (o *Outbox) commit(fn func(l *ledger) error) (err error) {
 	id := 0 // of the transaction, once only its commit is left to do
 	defer func() {
 		if r := recover(); r != nil { // bbolt on damaged pages, or a handler of tx.OnCommit
-			err = o.fail(fmt.Errorf("commit: panic: %v", r))
+			if err = damage(r); err == nil {
+				err = o.fail(fmt.Errorf("commit: panic: %v", r))
+			} else if id != 0 {
+				err = o.commitFailed(id, err)
+			}
 		}
 		if id == 0 || err != nil {
 			o.putBackReceipts(receipts)
@@ -171,12 +186,18 @@ func (o *Outbox) commit(fn func(l *ledger) error) (err error) {
 
 // commitFailed tells a failure that changed nothing from one that leaves the truth open.
 func (o *Outbox) commitFailed(id int, err error) error {
-	if outOfSpace(err) {
+	full, damaged := outOfSpace(err), errors.Is(err, ErrDamaged)
+	if full || damaged {
 		// The file's newest meta page says whether the transaction is in it: it is written last.
 		newest := id
-		_ = o.db.View(func(tx *bolt.Tx) error { newest = tx.ID(); return nil })
-		if newest < id {
+		_ = survive(func() error {
+			return o.db.View(func(tx *bolt.Tx) error { newest = tx.ID(); return nil })
+		})
+		switch {
+		case newest < id && full:
 			return fmt.Errorf("commit: %w: %w; free some space, nothing was written", ErrDiskFull, err)
+		case newest < id:
+			return fmt.Errorf("commit: %w; nothing was written", err)
 		}
 	}
 	return o.fail(fmt.Errorf("commit: %w", err))

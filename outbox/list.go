@@ -1,15 +1,16 @@
 package outbox
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 	"strings"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // State of an event.
@@ -81,9 +82,9 @@ func (l *ledger) walk(ctx context.Context, f Filter, each func(Info) bool) {
 		return
 	}
 	type head struct {
-		topic    string
-		sequence uint64
-		next     func() (uint64, []byte, bool)
+		topic string
+		at    *bolt.Cursor
+		key   []byte
 	}
 	var heads []*head
 	for _, topic := range l.names() {
@@ -101,23 +102,24 @@ func (l *ledger) walk(ctx context.Context, f Filter, each func(Info) bool) {
 		case Pending, Held:
 			first = max(first, l.topic(topic).cursor+1)
 		}
-		next, stop := iter.Pull2(l.from(prefix+topic, first))
-		defer stop()
-		if sequence, _, ok := next(); ok {
-			heads = append(heads, &head{topic, sequence, next})
+		if b := l.tx.Bucket([]byte(prefix + topic)); b != nil {
+			at := b.Cursor()
+			if key, _ := at.Seek(sequenceKey(first)); key != nil {
+				heads = append(heads, &head{topic, at, key})
+			}
 		}
 	}
 	for len(heads) > 0 && ctx.Err() == nil {
-		h := slices.MinFunc(heads, func(a, b *head) int { return cmp.Compare(a.sequence, b.sequence) })
-		if f.Through != 0 && h.sequence > f.Through {
+		h := slices.MinFunc(heads, func(a, b *head) int { return bytes.Compare(a.key, b.key) })
+		sequence := keySequence(h.key)
+		if f.Through != 0 && sequence > f.Through {
 			return
 		}
-		info := l.info(h.topic, h.sequence, l.record(h.topic, h.sequence))
+		info := l.info(h.topic, sequence, l.record(h.topic, sequence))
 		if f.selects(info) && !each(info) {
 			return
 		}
-		var ok bool
-		if h.sequence, _, ok = h.next(); !ok {
+		if h.key, _ = h.at.Next(); h.key == nil {
 			heads = slices.DeleteFunc(heads, func(other *head) bool { return other == h })
 		}
 	}

@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"runtime"
 	"runtime/debug"
@@ -34,8 +33,8 @@ type call struct {
 // View and Close from within it return ErrNested, and so they do in a handler of tx.OnCommit. A panic is raised again in its own
 // caller, and so is runtime.Goexit (testing's FailNow). ctx counts until fn starts for the first time.
 //
-// Errors: fn's own, that of a failed Append in it, ctx.Err(), ErrClosed, ErrNested, ErrDiskFull (nothing was written, the
-// outbox stays usable), ErrFailed.
+// Errors: fn's own, that of a failed Append in it, ctx.Err(), ErrClosed, ErrNested, ErrDiskFull and ErrDamaged (nothing was
+// written, the outbox stays usable), ErrFailed.
 func (o *Outbox) Update(ctx context.Context, fn func(tx *bolt.Tx) error) error {
 	if inClosure() {
 		return ErrNested
@@ -94,7 +93,8 @@ func (o *Outbox) dequeue(c *call) bool {
 }
 
 // View runs fn in a read transaction. It must be short (the space of what is deleted meanwhile is not reused), must not
-// keep anything of the transaction, and must not write or close the outbox. Within an Update closure it returns ErrNested.
+// keep anything of the transaction, must read in its own goroutine, and must not write or close the outbox. Within an Update
+// closure it returns ErrNested; where fn meets with pages that are damaged, ErrDamaged.
 func (o *Outbox) View(fn func(tx *bolt.Tx) error) error {
 	if inClosure() {
 		return ErrNested
@@ -112,7 +112,7 @@ func (o *Outbox) view(fn func(tx *bolt.Tx) error) error {
 	if err := o.checkSize(); err != nil {
 		return err
 	}
-	return closedError(o.db.View(fn))
+	return survive(func() error { return closedError(o.db.View(fn)) })
 }
 
 // read is View for the package's own reading.
@@ -120,26 +120,13 @@ func (o *Outbox) read(fn func(l *ledger) error) error {
 	if inClosure() {
 		return ErrNested
 	}
-	return survive(func() error {
-		return o.view(func(tx *bolt.Tx) error {
-			l := openLedger(tx)
-			if err := fn(l); err != nil {
-				return err
-			}
-			return l.err
-		})
-	})
-}
-
-// survive turns what bbolt panics about in a damaged file into an error, and a page that cannot be read at all.
-func survive(fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v; restore a backup", ErrDamaged, r)
+	return o.view(func(tx *bolt.Tx) error {
+		l := openLedger(tx)
+		if err := fn(l); err != nil {
+			return err
 		}
-	}()
-	return fn()
+		return l.err
+	})
 }
 
 // closedError makes ErrClosed of bbolt's error: the caller of New may have closed the database.
@@ -156,20 +143,13 @@ func inClosure() bool {
 	// Leaders have this set, and hardly anybody else has: asking for it costs next to nothing.
 	marked := debug.SetPanicOnFault(true)
 	debug.SetPanicOnFault(marked)
-	return marked && calledBy(runtime.FuncForPC(reflect.ValueOf((*Outbox).lead).Pointer()).Name())
-}
-
-// calledBy looks for a function among those that the calling goroutine is in.
-func calledBy(function string) bool {
-	var pcs [64]uintptr
-	for skip, n := 0, len(pcs); n == len(pcs); skip += n {
-		n = runtime.Callers(skip, pcs[:])
-		frames := runtime.CallersFrames(pcs[:n])
-		for more := n > 0; more; {
-			var frame runtime.Frame
-			if frame, more = frames.Next(); frame.Function == function {
-				return true
-			}
+	if !marked {
+		return false
+	}
+	lead := runtime.FuncForPC(reflect.ValueOf((*Outbox).lead).Pointer()).Name()
+	for function := range callers() {
+		if function == lead {
+			return true
 		}
 	}
 	return false

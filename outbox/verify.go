@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Report is the result of Verify.
@@ -44,25 +42,6 @@ func (o *Outbox) Verify(ctx context.Context) (Report, error) {
 		return v.report, fmt.Errorf("verify: %w", err)
 	}
 	return v.report, nil
-}
-
-// verifyPages keeps writers away, for bbolt compares the pages with its list of free ones in memory, which they change.
-func (o *Outbox) verifyPages(v *verifier) error {
-	if inClosure() {
-		return ErrNested
-	}
-	if err := o.checkSize(); err != nil {
-		return err
-	}
-	tx, err := o.db.Begin(!o.opts.readOnly)
-	if err != nil {
-		return closedError(err)
-	}
-	defer tx.Rollback()
-	return survive(func() error {
-		v.pages(tx)
-		return nil
-	})
 }
 
 type verifier struct {
@@ -183,45 +162,6 @@ func (v *verifier) keys() {
 	for key, value := c.First(); key != nil; key, value = c.Next() {
 		if _, record := v.l.find(keySequence(value)); record == nil {
 			v.problem("an idempotency key points to event #%d, which is not there", keySequence(value))
-		}
-	}
-}
-
-// pages reads everything, also what is not the outbox's own, and has bbolt check its pages. bbolt does that in a goroutine,
-// where a page that cannot be read would end the process, and goes through as many pages as a damaged header claims, if it
-// are billions: hence both are looked at here before.
-func (v *verifier) pages(tx *bolt.Tx) {
-	pages := int(tx.Size()) / tx.DB().Info().PageSize
-	types := map[uint64]string{}
-	for id := 0; id < pages; id++ {
-		page, _ := tx.Page(id) // fails only in a transaction that has ended
-		if types[uint64(id)] = page.Type; page.Type == "free" {
-			continue
-		}
-		if id += page.OverflowCount; id >= pages {
-			v.problem("page %d claims to go on for %d pages, the file has %d", page.ID, page.OverflowCount, pages)
-			return
-		}
-	}
-	_ = tx.ForEach(func(_ []byte, b *bolt.Bucket) error { readBucket(b, types); return nil })
-	for err := range tx.Check() {
-		v.problem("bbolt: %v", err)
-	}
-}
-
-// readBucket reads every page of a bucket, and takes its root out of the types: one that is met again, or is of another
-// type, would lead in circles.
-func readBucket(b *bolt.Bucket, types map[uint64]string) {
-	if root := uint64(b.Root()); root != 0 { // else it is inline
-		if types[root] != "leaf" && types[root] != "branch" {
-			panic(fmt.Sprintf("page %d is no root of a bucket", root))
-		}
-		delete(types, root)
-	}
-	c := b.Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if v == nil {
-			readBucket(b.Bucket(k), types)
 		}
 	}
 }
