@@ -107,8 +107,17 @@ func Open(path string, opts Options) (*Outbox, error) {
 // "matchrelay/…", when they are not there yet. Close leaves the database open. The processor may append in transactions
 // of its own (db.Update), but only those of Outbox.Update share commits and notice failed ones.
 //
-// A database has one outbox at a time, for that counts in memory what a commit does: another one before Close is ErrInvalid.
+// A database has one outbox at a time, for that counts in memory what a commit does: another one before Close is ErrInvalid. So
+// is one that is read only, or was opened with NoSync, for what it acknowledges does not outlive a power cut.
 func New(db *bolt.DB, opts Options) (*Outbox, error) {
+	switch {
+	case db == nil:
+		return nil, fmt.Errorf("outbox: %w", invalid("the database is nil: open one with bbolt.Open"))
+	case db.IsReadOnly():
+		return nil, fmt.Errorf("outbox in %s: %w", db.Path(), invalid("the database is read only: open it without bbolt.Options.ReadOnly"))
+	case db.NoSync:
+		return nil, fmt.Errorf("outbox in %s: %w", db.Path(), invalid("the database does not sync what it commits: open it without bbolt.Options.NoSync"))
+	}
 	o := newOutbox(db, opts.withDefaults())
 	if _, taken := borrowed.LoadOrStore(db, o); taken {
 		return nil, fmt.Errorf("outbox in %s: %w", o.path, invalid("the database has an outbox already: use that one, or close it first"))

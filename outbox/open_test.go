@@ -287,6 +287,23 @@ func TestNewRefusesADatabaseThatItCannotRead(t *testing.T) {
 	require.ErrorIs(t, err, ErrNewerFormat)
 }
 
+func TestNew_RefusesADatabaseThatCannotKeepWhatIsAppended(t *testing.T) {
+	_, err := New(nil, Options{})
+	require.ErrorIs(t, err, ErrInvalid)
+	path := filepath.Join(t.TempDir(), "own.db")
+	for want, opts := range map[string]*bolt.Options{"NoSync": {NoSync: true}, "read only": {ReadOnly: true}} {
+		db, err := bolt.Open(path, 0o600, nil)
+		require.NoError(t, err)
+		require.NoError(t, db.Close())
+		db, err = bolt.Open(path, 0o600, opts)
+		require.NoError(t, err)
+		_, err = New(db, Options{})
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, want)
+		require.NoError(t, db.Close())
+	}
+}
+
 func TestADatabaseHasOneOutboxAtATime(t *testing.T) {
 	db, err := bolt.Open(filepath.Join(t.TempDir(), "own.db"), 0o600, nil)
 	require.NoError(t, err)
