@@ -39,6 +39,8 @@ type Info struct {
 	Attempts   int       `json:"attempts"`
 	LastError  string    `json:"last_error"`
 	ReplayOf   uint64    `json:"replay_of"`
+	// Damaged: the checksum of the record does not match. Only its sequence, topic and state are known, and LastError says more.
+	Damaged bool `json:"damaged,omitempty"`
 }
 
 // Filter selects events for List. The zero value selects all.
@@ -60,7 +62,8 @@ type closing struct {
 	At     time.Time `json:"at"`
 }
 
-// List returns what is known of the events that a filter selects, in order of their sequences. Payloads are not read.
+// List returns what is known of the events that a filter selects, in order of their sequences. A record that is
+// damaged is among them.
 func (o *Outbox) List(ctx context.Context, f Filter) ([]Info, error) {
 	var list []Info
 	err := o.read(func(l *ledger) error {
@@ -135,10 +138,11 @@ func (f Filter) selects(i Info) bool {
 
 // info puts together what is known of the event with record v.
 func (l *ledger) info(topic string, sequence uint64, v []byte) Info {
-	r, _, err := decodeHeader(v)
-	info := Info{Sequence: sequence, Topic: topic, MessageID: r.messageID, AppendedAt: r.appended, Bytes: r.size, ReplayOf: r.replayOf}
-	if err != nil {
-		info.LastError = err.Error()
+	info := Info{Sequence: sequence, Topic: topic}
+	if r, _, err := checkRecord(sequence, v); err != nil {
+		info.Damaged, info.LastError = true, err.Error()
+	} else {
+		info.MessageID, info.AppendedAt, info.Bytes, info.ReplayOf = r.messageID, r.appended, r.size, r.replayOf
 	}
 	key := sequenceKey(sequence)
 	switch parked, closed := l.get(parkedPrefix+topic, key), l.get(closedPrefix+topic, key); {

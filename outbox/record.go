@@ -152,14 +152,20 @@ func payloadSize(b []byte) int {
 	return int(binary.BigEndian.Uint32(b[22:]))
 }
 
+// checkRecord reads everything but the payload, and checks the whole record.
+func checkRecord(sequence uint64, b []byte) (r record, payload []byte, err error) {
+	r, payload, err = decodeHeader(b)
+	if err == nil && binary.BigEndian.Uint32(b[2:]) != recordCRC(sequence, b) {
+		err = errCRC
+	}
+	return r, payload, err
+}
+
 // decodeRecord reads the whole record and checks it.
 func decodeRecord(sequence uint64, b []byte) (record, error) {
-	r, payload, err := decodeHeader(b)
+	r, payload, err := checkRecord(sequence, b)
 	if err != nil {
 		return r, err
-	}
-	if binary.BigEndian.Uint32(b[2:]) != recordCRC(sequence, b) {
-		return r, errCRC
 	}
 	if r.flags&flagZstd == 0 {
 		r.payload = append([]byte(nil), payload...)

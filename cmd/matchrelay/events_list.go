@@ -59,12 +59,19 @@ type listWriter struct {
 	a    *app
 	zone *time.Location
 	n    int
+
+	damaged int // of them
+	example uint64
 }
 
 const listRow = "%8v  %-17s  %-9s  %-19s  %9v  %-36s  %s"
 
 func (w *listWriter) write(info outbox.Info) (err error) {
 	out := w.a.stdout
+	if info.Damaged {
+		w.damaged++
+		w.example = info.Sequence
+	}
 	switch w.a.output {
 	case formatTable:
 		if w.n == 0 {
@@ -73,7 +80,7 @@ func (w *listWriter) write(info outbox.Info) (err error) {
 			}
 		}
 		_, err = fmt.Fprintln(out, oneLine(fmt.Sprintf(listRow, info.Sequence, info.Topic, info.State,
-			info.AppendedAt.In(w.zone).Format(time.DateTime), info.Bytes, info.MessageID, note(info))))
+			appended(info, w.zone, time.DateTime), info.Bytes, info.MessageID, note(info))))
 	case formatJSON:
 		separator := ","
 		if w.n == 0 {
@@ -98,7 +105,18 @@ func (w *listWriter) end() (err error) {
 	case w.a.output == formatTable && w.n == 0:
 		fmt.Fprintln(w.a.stderr, "no such events")
 	}
+	if err == nil && w.damaged > 0 {
+		err = fmt.Errorf("%w: %s cannot be read, such as #%d; restore a backup", outbox.ErrDamaged, count(w.damaged, "event"), w.example)
+	}
 	return err
+}
+
+// appended is when an event was, "" when that cannot be read any more.
+func appended(info outbox.Info, zone *time.Location, layout string) string {
+	if info.Damaged {
+		return ""
+	}
+	return info.AppendedAt.In(zone).Format(layout)
 }
 
 // abandon ends what was begun, so that it is whole JSON also when the list is not.

@@ -67,7 +67,11 @@ func (a *app) showEvent(ctx context.Context, sequence uint64, payload bool) erro
 	if entry.Err != nil {
 		details.Damaged = entry.Err.Error()
 	}
-	return a.print(details, func(w io.Writer) { writeDetails(w, details, cfg.Processor.Location) })
+	err = a.print(details, func(w io.Writer) { writeDetails(w, details, cfg.Processor.Location) })
+	if err == nil && entry.Err != nil {
+		err = fmt.Errorf("event #%d: %w: %w; restore a backup", sequence, outbox.ErrDamaged, entry.Err)
+	}
+	return err
 }
 
 func writeDetails(w io.Writer, d eventDetails, zone *time.Location) {
@@ -76,7 +80,7 @@ func writeDetails(w io.Writer, d eventDetails, zone *time.Location) {
 		text any
 	}{
 		{"sequence", d.Sequence}, {"topic", d.Topic}, {"state", d.State}, {"message ID", d.MessageID},
-		{"appended", d.AppendedAt.In(zone).Format("2006-01-02 15:04:05.000 MST")}, {"bytes", d.Bytes},
+		{"appended", appended(d.Info, zone, "2006-01-02 15:04:05.000 MST")}, {"bytes", d.Bytes},
 		{"note", note(d.Info)}, {"trace parent", d.TraceParent}, {"damaged", d.Damaged},
 	} {
 		if row.text != "" {
