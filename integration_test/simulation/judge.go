@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"time"
 
@@ -272,15 +273,18 @@ func (w *world) originOf(topic string) string {
 }
 
 // toldOfLess finds an answer with an older mark than the relay knew of when it asked; only the last relay was certainly there
-// to report it.
+// to report it, once that Redis had answered it again: with streams it looks into them first.
 func (w *world) toldOfLess() (list []tell) {
 	known := map[markKey]uint64{}
 	at := map[markKey]time.Time{}
-	for _, t := range w.tells {
+	for i, t := range w.tells {
 		key := markKey{t.channel, t.origin}
+		again := func(later tell) bool {
+			return later.relay == t.relay && later.channel == t.channel && later.run == t.run
+		}
 		switch {
 		case t.relay != w.relays:
-		case t.mark < known[key] && t.asked.After(at[key]):
+		case t.mark < known[key] && t.asked.After(at[key]) && slices.ContainsFunc(w.tells[i+1:], again):
 			list = append(list, t)
 		case t.agreed && t.mark > known[key]:
 			known[key], at[key] = t.mark, t.told
