@@ -159,7 +159,10 @@ func (l *lane) judge(ctx context.Context, reply Reply) error {
 		l.unheard = append(l.unheard, reply.Unheard...)
 		l.sent, l.progress.Accepted = max(l.sent, found.Sequence), found
 		return l.settle(ctx)
-	case found.Sequence < accepted.Sequence || reply.Outcome == Gone:
+	case found.Sequence < accepted.Sequence: // it may have died, also where it does not tell its run
+		l.outage = true
+		return l.restore(ctx, reply, p)
+	case reply.Outcome == Gone:
 		return l.restore(ctx, reply, p)
 	case reply.Added.Sequence < l.added.Sequence: // the mark says no more what the stream has got
 		l.streamChecked, l.added = false, outbox.Mark{}

@@ -52,7 +52,7 @@ var ofOutbox = []Mutant{
 	{
 		Name: "the checksum of a record is not compared",
 		File: "outbox/record.go",
-		Old:  "if binary.BigEndian.Uint32(b[2:]) != recordCRC(sequence, b) {", New: "if len(b) == 0 {",
+		Old:  "err == nil && binary.BigEndian.Uint32(b[2:]) != recordCRC(sequence, b) {", New: "err == nil && len(b) == 0 {",
 		In: "outbox", Tests: []string{"TestEveryFlippedBitOfARecordIsFound"},
 	},
 	{
