@@ -60,7 +60,7 @@ func (r Redis) Channels() map[string]string {
 // Relay says how events are delivered.
 type Relay struct {
 	MinReceivers      Receivers     `env:"RELAY_MIN_RECEIVERS" envDefault:"match_updates=1" meaning:"subscribers that a topic waits for, per topic; 0 (or left out) publishes to no one rather than wait"`
-	RejoinWait        time.Duration `env:"RELAY_REJOIN_WAIT" envDefault:"90s" meaning:"after an outage, how long every topic waits for as many subscribers as before; counted on a reachable Redis"`
+	RejoinWait        time.Duration `env:"RELAY_REJOIN_WAIT" envDefault:"90s" meaning:"after an outage, and when a relay begins, how long every topic waits for as many subscribers as before; counted on a reachable Redis"`
 	HoldMax           time.Duration `env:"RELAY_HOLD_MAX" envDefault:"0" meaning:"how long the minimum above is waited for on a reachable Redis before publishing anyway, as unheard; 0 = for ever"`
 	Streams           bool          `env:"RELAY_STREAMS" envDefault:"off" meaning:"on: add each event to a Redis Stream beside the channel, {<channel>}:stream"`
 	StreamMaxLen      int           `env:"RELAY_STREAM_MAXLEN" envDefault:"1000" meaning:"about how many entries a stream keeps; match lists are large: mind the memory of Redis"`

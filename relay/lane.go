@@ -22,6 +22,7 @@ type lane struct {
 	status  laneStatus
 
 	loaded        bool
+	fresh         bool // it has not been ready since it began: subscribers may have been lost with Redis before
 	origin        string
 	streamChecked bool            // what the stream has got of the file already is known, whatever the mark says
 	checkedRun    string          // which Redis told that
@@ -172,7 +173,7 @@ func (l *lane) load(ctx context.Context) error {
 	if l.loaded { // the origin has changed: Redis is the same, and so are its subscribers
 		l.progress.Accepted = p.Progress.Accepted
 	} else {
-		l.progress = p.Progress
+		l.progress, l.fresh = p.Progress, true
 		if p.Progress.TailFrom != 0 {
 			l.tail.add(p.Progress.TailFrom, 0, time.Now())
 		}

@@ -25,7 +25,7 @@ func (l *lane) connect(ctx context.Context) error {
 		l.progress.Run = reply.Run
 	}
 	l.outage = l.outage || restarted()
-	if reply.Outcome == OK && l.outage {
+	if reply.Outcome == OK && (l.outage || l.fresh) {
 		if reply, err = l.rejoin(ctx, reply); err != nil || ctx.Err() != nil || l.r.paused() {
 			return err
 		}
@@ -54,7 +54,7 @@ func (l *lane) connect(ctx context.Context) error {
 		l.log.Info("delivering again", "receivers", reply.Receivers)
 	}
 	l.progress.Run = reply.Run
-	l.ready, l.outage, l.forgot, l.rejoining, l.heldSince = true, false, false, false, time.Time{}
+	l.ready, l.fresh, l.outage, l.forgot, l.rejoining, l.heldSince = true, false, false, false, false, time.Time{}
 	return l.settle(ctx)
 }
 

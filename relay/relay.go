@@ -41,9 +41,9 @@ type Options struct {
 	// HoldMax is how long MinReceivers is waited for on a reachable Redis before events are published all the same, and
 	// counted as unheard; 0 or less means for ever.
 	HoldMax time.Duration
-	// RejoinWait is how long every topic waits after an outage for as many subscribers as it had before: the time in which
-	// Redis answers, from its first answer on. Where the network fails meanwhile, the time away is added, up to three times
-	// RejoinWait in all. 0 means DefaultRejoinWait, less means not at all.
+	// RejoinWait is how long every topic waits after an outage, and when a relay begins, for as many subscribers as it had
+	// before: the time in which Redis answers, from its first answer on. Where the network fails meanwhile, the time away is
+	// added, up to three times RejoinWait in all. 0 means DefaultRejoinWait, less means not at all.
 	RejoinWait time.Duration
 	// RetryDelay and RetryMaxDelay bound the exponential backoff; 0 or less means 1 s and 5 s.
 	RetryDelay, RetryMaxDelay time.Duration

@@ -67,7 +67,7 @@ var ofRelay = []Mutant{
 	{
 		Name: "subscribers are not waited for after an outage",
 		File: "relay/recover.go",
-		Old:  "if reply.Outcome == OK && l.outage {", New: "if reply.Outcome == OK && l.outage && l.ready {",
+		Old:  "if reply.Outcome == OK && (l.outage || l.fresh) {", New: "if reply.Outcome == OK && l.ready {",
 		In: "relay", Tests: []string{"TestTopicsWaitForTheSubscribersThatWereThereBeforeAnOutage"},
 	},
 	{
