@@ -18,8 +18,8 @@ const (
 	firstKey  = 16 + 4 + 3
 )
 
-// openDamaged opens an outbox with the events #1 to #200 of topic a, #201 of b, and a bucket of the processor's. Then one byte of the
-// first page of a bucket is not what it was.
+// openDamaged opens an outbox with the events #1 to #200 of topic a, #201 of b, and a bucket of the processor's. Then one byte
+// of the first page of a bucket is not what it was.
 func openDamaged(t *testing.T, bucket string, offset int64) *Outbox {
 	t.Helper()
 	o := openAt(t, filepath.Join(t.TempDir(), "outbox.db"), Options{})

@@ -25,7 +25,8 @@ func (l *lane) connect(ctx context.Context) error {
 		l.progress.Run = reply.Run
 	}
 	l.outage = l.outage || restarted()
-	if reply.Outcome == OK && (l.outage || l.fresh) {
+	waits := l.outage || l.fresh
+	if reply.Outcome == OK && waits {
 		if reply, err = l.rejoin(ctx, reply); err != nil || ctx.Err() != nil || l.r.paused() {
 			return err
 		}
@@ -33,7 +34,7 @@ func (l *lane) connect(ctx context.Context) error {
 	if reply.Outcome != OK {
 		return l.judge(ctx, reply) // and begin anew with what it found
 	}
-	if l.outage {
+	if waits {
 		reply.Partial = false // those who did not come back in time are not waited for again
 	}
 	l.remember(reply)
@@ -73,7 +74,7 @@ func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 	l.rejoinSeen = time.Now()
 	for reply.Receivers >= 0 && reply.Receivers < l.progress.Receivers && l.rejoinLeft > 0 && ctx.Err() == nil && !l.r.paused() {
 		if l.status.set(Waiting, "", fmt.Sprintf("%d of %d subscribers are back", reply.Receivers, l.progress.Receivers)) {
-			l.log.Info("Redis is back; waiting for its subscribers", "receivers", reply.Receivers, "before", l.progress.Receivers)
+			l.log.Info("waiting for the subscribers that were there before", "receivers", reply.Receivers, "before", l.progress.Receivers)
 		}
 		answered := time.Now()
 		l.pause(ctx, min(receiverPoll, l.rejoinLeft))

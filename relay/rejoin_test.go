@@ -127,6 +127,53 @@ func TestTheWaitForSubscribersComesOnceEvenWithAFreshOrigin(t *testing.T) {
 	})
 }
 
+func TestRelayRejoin_WaitsForFormerSubscribersWhenARelayBegins(t *testing.T) {
+	for name, back := range map[string]int{"and they come": 2, "and some never come": 1} {
+		t.Run(name, func(t *testing.T) {
+			virtually(t, func(v virtual) {
+				opts := quick()
+				opts.RejoinWait = time.Minute
+				v.redis.subscribers(2)
+				v.run(opts)
+				v.add("news", 1)
+				v.after(time.Minute)
+				v.halt()
+				v.redis.subscribers(1)
+				v.add("news", 1)
+				v.run(opts)
+				v.after(30 * time.Second)
+				require.Equal(t, relay.Waiting, v.state())
+				require.Equal(t, 1, v.pending())
+				v.redis.subscribers(back)
+				v.after(time.Minute)
+				require.Zero(t, v.pending())
+				require.Equal(t, back, v.topic("news").Progress.Receivers)
+				v.requireGot(nil)
+				v.halt()
+				v.add("news", 1)
+				v.run(opts)
+				v.after(soon)
+				require.Zero(t, v.pending(), "those who stayed away are not waited for again")
+			})
+		})
+	}
+}
+
+// A relay that begins after both have died knows by it what to publish again.
+func TestRelay_StoresTheRunThatRedisTellsLate(t *testing.T) {
+	virtually(t, func(v virtual) {
+		v.redis.change(func() { v.redis.untold = true })
+		v.run(quick())
+		v.add("news", 1)
+		v.after(time.Minute)
+		require.Empty(t, v.topic("news").Progress.Run)
+		v.redis.change(func() { v.redis.untold = false })
+		v.after(time.Minute)
+		require.Equal(t, "0", v.topic("news").Progress.Run, "the topic is idle since then")
+		v.halt()
+	})
+}
+
 func TestAHeldTopicOutlivesADeathOfRedis(t *testing.T) {
 	virtually(t, func(v virtual) {
 		opts := quick()

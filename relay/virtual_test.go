@@ -24,6 +24,7 @@ type memoryRedis struct {
 	mu        sync.Mutex
 	down      bool                   // guarded by mu, like what follows: calls fail
 	run       int                    // which process it is
+	untold    bool                   // it does not tell which process it is
 	receivers int                    // of every channel
 	marks     map[string]outbox.Mark // by channel and origin
 	published []redistest.Event      // repeats too
@@ -80,7 +81,9 @@ func (m *memoryRedis) Publish(_ context.Context, batches ...relay.Batch) (replie
 func (m *memoryRedis) publish(b relay.Batch) relay.Reply {
 	key := relay.MarkKey(b.Channel, b.Origin)
 	reply := relay.Reply{Mark: m.marks[key], Run: strconv.Itoa(m.run), Receivers: m.receivers}
-	if b.Run != "" && b.Run != reply.Run {
+	if m.untold {
+		reply.Run = ""
+	} else if b.Run != "" && b.Run != reply.Run {
 		reply.Outcome = relay.OtherRun
 		return reply
 	}

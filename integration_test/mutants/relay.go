@@ -65,9 +65,34 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestNewOrigin_IsThatOfWhatIsAppendedWithIt"},
 	},
 	{
+		Name: "a relay that begins waits for no one",
+		File: "relay/recover.go",
+		Old:  "waits := l.outage || l.fresh", New: "waits := l.outage",
+		In: "relay", Tests: []string{"TestRelayRejoin_WaitsForFormerSubscribersWhenARelayBegins"},
+	},
+	{
+		Name: "an amnesia is no death",
+		File: "relay/recover.go",
+		Old:  "\t\tl.outage = true\n", New: "",
+		In: "integration_test/simulation", Tests: []string{"TestSchedules_KeepEveryPromise"},
+	},
+	{
+		Name: "a run that Redis tells late is not stored by an idle topic",
+		File: "relay/lane.go",
+		Old:  " && l.progress.Run == run {", New: " {",
+		Also: []Change{{"\trun := l.progress.Run\n", ""}},
+		In:   "relay", Tests: []string{"TestRelay_StoresTheRunThatRedisTellsLate"},
+	},
+	{
+		Name: "a fresh origin forgets the tail",
+		File: "relay/lane.go",
+		Old:  "\t\tl.progress.Accepted = p.Progress.Accepted\n", New: "\t\tl.progress.Accepted, l.tail = p.Progress.Accepted, tail{}\n",
+		In: "integration_test/simulation", Tests: []string{"TestSchedules_KeepEveryPromise"},
+	},
+	{
 		Name: "subscribers are not waited for after an outage",
 		File: "relay/recover.go",
-		Old:  "if reply.Outcome == OK && (l.outage || l.fresh) {", New: "if reply.Outcome == OK && l.ready {",
+		Old:  "if reply.Outcome == OK && waits {", New: "if reply.Outcome == OK && waits && l.ready {",
 		In: "relay", Tests: []string{"TestTopicsWaitForTheSubscribersThatWereThereBeforeAnOutage"},
 	},
 	{
