@@ -200,6 +200,8 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 		return false
 	case w.wasFaulty("noinfo", w.startBefore(p.run), w.settledAfter(p)): // a death of Redis is not noticed, neither this one nor the one before
 		return true
+	case !w.identified(p): // nor the one before is noticed by a topic that was idle since Redis told its run again
+		return true
 	case w.wasFaulty("nonumsub", w.startOf(p.run), w.settledAfter(p)): // subscribers cannot be counted
 		return true
 	case w.unmade(p.at): // the file does not know that it was sent
@@ -222,6 +224,17 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 		}
 	}
 	return len(p.heard) >= steady || p.at.Sub(w.startOf(p.run)) >= w.schedule.Settings.duration("rejoin") || !w.countedBefore(p, steady)
+}
+
+// identified says whether the last answer about a topic from before the run of a publication told which run it came from.
+func (w *world) identified(p publication) bool {
+	last := true
+	for _, t := range w.tells {
+		if t.channel == p.key.channel && t.told.Before(w.startOf(p.run)) {
+			last = t.run != ""
+		}
+	}
+	return last
 }
 
 // startBefore is when the run before another one began.
