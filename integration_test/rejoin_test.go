@@ -40,7 +40,7 @@ func (l *load) rejoins(n int) (found rejoins) {
 		found = rejoins{}
 		began := map[string]time.Time{}
 		now := map[string]rejoin{}
-		for _, record := range l.log.with("waiting for its subscribers", "delivering again") {
+		for _, record := range l.log.with("waiting for the subscribers", "delivering again") {
 			attrs := attrsOf(record)
 			topic := attrs["topic"]
 			if before, waits := attrs["before"]; waits {
@@ -108,7 +108,7 @@ func TestRejoin_WaitsByDefaultForASubscriberThatComesBackLate(t *testing.T) {
 	l.during(25*pace, func() {
 		away.Store(true)
 		mayRepeat = l.bounce(server)
-		l.waitTopics("waiting for its subscribers")
+		l.waitTopics("waiting for the subscribers")
 		<-time.After(15 * time.Second) // longer than all others take
 		require.Empty(t, l.log.with("delivering again"), "nothing is published meanwhile")
 		away.Store(false)

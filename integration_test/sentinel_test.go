@@ -64,7 +64,7 @@ var failovers = map[string]func(g *group, l *load) (given []redistest.Event){
 	"a planned failover": func(g *group, l *load) []redistest.Event {
 		require.NoError(l.t, g.Servers[0].Client().Do(l.t.Context(), "SENTINEL", "FAILOVER", redistest.MasterName).Err())
 		promoted := g.waitPromoted()
-		l.waitTopics("waiting for its subscribers", "delivering again") // it has left the old master, which takes itself for one for some time
+		l.waitTopics("waiting for the subscribers", "delivering again") // it has left the old master, which takes itself for one for some time
 		given := l.appended()
 		eventually(l.t, "the old master is a replica of "+promoted.Addr(), func() bool { return !g.master.IsMaster() })
 		return given

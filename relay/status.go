@@ -11,7 +11,7 @@ type State string
 // States, from the best to the worst.
 const (
 	Delivering State = "delivering"  // publishing, or nothing to publish
-	Waiting    State = "waiting"     // Redis is back: waiting for the subscribers that were there before
+	Waiting    State = "waiting"     // waiting for the subscribers that were there before
 	Held       State = "held"        // too few subscribers
 	RedisDown  State = "redis_down"  // Redis does not answer, or not as a master that takes writes
 	Blocked    State = "blocked"     // needs an operator: rights, memory, or an event that fails by itself
