@@ -277,13 +277,19 @@ func (w *world) originOf(topic string) string {
 func (w *world) toldOfLess() (list []tell) {
 	known := map[markKey]uint64{}
 	at := map[markKey]time.Time{}
+	origins := map[string]bool{} // of the last relay
+	origin := ""                 // the newest of them
 	for i, t := range w.tells {
 		key := markKey{t.channel, t.origin}
 		again := func(later tell) bool {
 			return later.relay == t.relay && later.channel == t.channel && later.run == t.run
 		}
+		if t.relay == w.relays && !origins[t.origin] {
+			origin, origins[t.origin] = t.origin, true
+		}
 		switch {
 		case t.relay != w.relays:
+		case t.origin != origin: // the topic takes the fresh one next, and what Redis has of the former one does not matter any more
 		case t.mark < known[key] && t.asked.After(at[key]) && slices.ContainsFunc(w.tells[i+1:], again):
 			list = append(list, t)
 		case t.agreed && t.mark > known[key]:
