@@ -97,7 +97,10 @@ func (w *world) judgeRepeat(again publication) {
 		}
 	}
 	if !found {
-		w.violate("%s #%d was published again, and never before", topic, again.sequence)
+		// A copy from before an event was discarded has it as pending again, and a mark behind it tells that it was taken.
+		if at, discarded := w.gaveUpAt[entry{again.event, again.sequence}]; !discarded || !w.unmade(at) {
+			w.violate("%s #%d was published again, and never before", topic, again.sequence)
+		}
 		return
 	}
 	const tail, idle, slow, moment = 2 * time.Second, 2 * time.Second, time.Minute, 2 * time.Second
