@@ -273,8 +273,24 @@ func (w *world) isDiscarded(id string) bool {
 
 // countedBefore says whether the relay knew of so many subscribers on an earlier run, for long enough to have stored it.
 func (w *world) countedBefore(p publication, subscribers int) bool {
+	counted := false
+	var last tell
 	for _, t := range w.tells {
-		if t.channel == p.key.channel && t.run != p.run && t.told.Before(p.at.Add(-time.Minute)) && t.receivers >= subscribers {
+		if t.channel != p.key.channel || t.run == p.run || t.told.After(p.at) {
+			continue
+		}
+		if last.run == "" && w.startedBetween(last.told, t.told) { // unnoticed: those who were not back yet seemed to have left
+			counted = false
+		}
+		counted = counted || t.receivers >= subscribers && t.told.Before(p.at.Add(-time.Minute))
+		last = t
+	}
+	return counted
+}
+
+func (w *world) startedBetween(from, to time.Time) bool {
+	for _, s := range w.server.starts {
+		if s.at.After(from) && s.at.Before(to) {
 			return true
 		}
 	}
