@@ -86,11 +86,14 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 	if s.text("streams") != "on" || s.duration("retention") < 24*time.Hour || s.number("maxbytes") != 0 {
 		return // what the file does not have any more cannot be restored
 	}
-	type name struct{ origin, event string }
+	type name struct {
+		origin string
+		entry
+	}
 	published := map[name]bool{}
 	for _, p := range w.server.log {
 		if !p.again { // what is published again was added under an origin before
-			published[name{p.key.origin, p.event}] = true
+			published[name{p.key.origin, entry{p.event, p.sequence}}] = true
 		}
 	}
 	for _, topic := range topics {
@@ -108,7 +111,7 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 			first = entries[len(entries)-keep].event.Sequence
 		}
 		for _, info := range in {
-			if info.Topic == topic && info.Sequence >= first && published[name{origin, info.MessageID}] && !w.undone(info.MessageID) && (info.State == outbox.Delivered || info.State == outbox.Unheard) && !has[info.Sequence] {
+			if info.Topic == topic && info.Sequence >= first && published[name{origin, entry{info.MessageID, info.Sequence}}] && !w.undone(info.MessageID) && (info.State == outbox.Delivered || info.State == outbox.Unheard) && !has[info.Sequence] {
 				w.violate("stream of %s: #%d is missing (%d entries from #%d on)", topic, info.Sequence, len(entries), first)
 			}
 		}
