@@ -103,6 +103,7 @@ type loaded struct {
 type look struct {
 	at    time.Time // when the relay had asked
 	relay int
+	topic string // whose lane asked
 	bytes int64
 }
 
@@ -217,10 +218,10 @@ func (w *world) unmade(at time.Time) bool {
 }
 
 // looked takes note of what a relay knows of output buffers.
-func (w *world) looked(d *drain, asked time.Time, list []relay.Buffer) {
+func (w *world) looked(d *drain, topic string, asked time.Time, list []relay.Buffer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l := look{at: asked, relay: d.number}
+	l := look{at: asked, relay: d.number, topic: topic}
 	for _, b := range list {
 		l.bytes = max(l.bytes, b.Bytes)
 	}

@@ -112,7 +112,7 @@ func (w *world) judgeRepeat(again publication) {
 		known = l.at
 	}
 	age := last.Sub(known)
-	looked, unread := w.lookedAtBuffers(again.relay, known.Add(tail), last)
+	looked, unread := w.lookedAtBuffers(again.relay, topic, known.Add(tail), last)
 	// A relay that gets ready again does not look; one that is ready looks when it calls.
 	unable := !looked && w.calledReady(again, known.Add(tail), last) < 3
 	if age <= tail+idle+moment || age <= slow+moment && (unread || unable) {
@@ -151,12 +151,12 @@ func (w *world) calledReady(p publication, from, to time.Time) (n int) {
 	return n
 }
 
-// lookedAtBuffers says whether a relay looked at the output buffers between two times, and saw that something was still to be
-// read.
-func (w *world) lookedAtBuffers(relay int, from, to time.Time) (looked, unread bool) {
+// lookedAtBuffers says whether a relay looked at the output buffers for a topic between two times, and saw that something was
+// still to be read.
+func (w *world) lookedAtBuffers(relay int, topic string, from, to time.Time) (looked, unread bool) {
 	for _, l := range w.looks {
 		if l.relay == relay && l.at.After(from) && !l.at.After(to) {
-			looked, unread = true, unread || l.bytes > 0
+			looked, unread = looked || l.topic == topic, unread || l.bytes > 0
 		}
 	}
 	return looked, unread

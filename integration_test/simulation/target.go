@@ -254,10 +254,10 @@ func (t target) Newest(_ context.Context, channel, before string) ([]relay.Entry
 func (t target) Lives(context.Context, string) bool { return false }
 
 func (t target) Buffers(context.Context) ([]relay.Buffer, error) {
-	asked := time.Now()
-	list, err := call(t, "buffers "+t.d.lanes.caller(), callLimit(0), (*server).buffers)
+	asked, topic := time.Now(), t.d.lanes.caller()
+	list, err := call(t, "buffers "+topic, callLimit(0), (*server).buffers)
 	if err == nil || errors.Is(err, errListPerm) {
-		t.w.looked(t.d, asked, list)
+		t.w.looked(t.d, topic, asked, list)
 	}
 	return list, err
 }
