@@ -82,6 +82,7 @@ func (g *group) commit() {
 			for _, c := range g.calls {
 				(&group{o: g.o, calls: []*call{c}}).commit()
 			}
+			g.calls = nil
 			return
 		}
 		for _, c := range g.calls {
