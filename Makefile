@@ -19,9 +19,10 @@ COUNT     ?= 1
 SEEDS     ?= 10000
 TORTURE   ?= 10m
 EFFORT    ?= 30
+FILES     ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test race lint fuzz cover bench simulate torture powerloss mutants programs redis-server strace python3 c-compiler
+.PHONY: help demo run build test race lint fuzz cover bench simulate torture powerloss damage mutants programs redis-server strace python3 c-compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -75,6 +76,9 @@ torture: redis-server c-compiler ## everything at once, at random, for TORTURE (
 
 powerloss: strace ## every state that a power cut could leave of an outbox's files; EFFORT=300 takes ten minutes
 	POWERLOSS_EFFORT=$(EFFORT) go test -count=1 -timeout 0 -v -run TestPowerLoss_Keeps ./integration_test/powerloss
+
+damage: programs redis-server ## FILES (500) damaged outbox files, and every command on each; FROM a seed on
+	MATCHRELAY_TEST_PROGRAM='$(TESTED)' go test -count=1 -timeout 0 -v ./integration_test/damage -files $(FILES) $(if $(FROM),-from $(FROM))
 
 mutants: redis-server strace ## faults brought in one by one: a test must catch each; MUTANTS="fsync lane.go" chooses by words
 	@go run ./integration_test/mutants/try $(MUTANTS)

@@ -211,7 +211,10 @@ func TestDamage_OfAnyByteEndsNothing(t *testing.T) {
 			func() error { _, err := o.Stats(ctx); return err },
 			func() error { _, err := o.Add(ctx, event("a", "new"), event("b", "new-too")); return err },
 			func() error { _, err := o.Replay(ctx, []uint64{2, 3}, ReplayOptions{AllowStale: true}); return err },
-			func() error { _, err := o.Discard(ctx, []uint64{2, 5}, DiscardOptions{Actor: "a", Reason: "r"}); return err },
+			func() error {
+				_, err := o.Discard(ctx, []uint64{2, 5}, DiscardOptions{Actor: "a", Reason: "r"})
+				return err
+			},
 			func() error { _, err := o.Prune(ctx); return err },
 		} {
 			if err := use(); err != nil && !errors.Is(err, ErrNotFound) {
