@@ -229,15 +229,21 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 	return len(p.heard) >= steady || p.at.Sub(w.startOf(p.run)) >= w.schedule.Settings.duration("rejoin") || !w.countedBefore(p, steady)
 }
 
-// identified says whether the last answer about a topic from before the run of a publication told which run it came from.
+// identified says whether a relay could notice that Redis had died before the run of a publication: the last answer about the
+// topic from before told which run it came from, or one after it had forgotten something.
 func (w *world) identified(p publication) bool {
-	last := true
+	identified := true
+	var mark uint64
 	for _, t := range w.tells {
-		if t.channel == p.key.channel && t.told.Before(w.startOf(p.run)) {
-			last = t.run != ""
+		switch {
+		case t.channel != p.key.channel || t.told.After(p.at):
+		case t.told.Before(w.startOf(p.run)):
+			identified, mark = t.run != "", t.mark
+		case t.origin == p.key.origin && t.mark < mark:
+			return true
 		}
 	}
-	return last
+	return identified
 }
 
 // startBefore is when the run before another one began.
@@ -279,8 +285,9 @@ func (w *world) countedBefore(p publication, subscribers int) bool {
 		if t.channel != p.key.channel || t.run == p.run || t.told.After(p.at) {
 			continue
 		}
-		if last.run == "" && w.startedBetween(last.told, t.told) { // unnoticed: those who were not back yet seemed to have left
-			counted = false
+		forgot := t.origin == last.origin && t.mark < last.mark
+		if last.run == "" && !forgot && w.startedBetween(last.told, t.told) {
+			counted = false // unnoticed: those who were not back yet seemed to have left
 		}
 		counted = counted || t.receivers >= subscribers && t.told.Before(p.at.Add(-time.Minute))
 		last = t
