@@ -66,10 +66,10 @@ func (m *model) settle(topic string, through uint64, unheard map[uint64]bool) {
 	for i, e := range m.events {
 		if e.topic == topic && e.state == Pending && e.sequence <= through {
 			m.events[i].state = Delivered
-			if unheard[e.sequence] {
-				m.events[i].state = Unheard
-			}
 			m.counts(topic)[0]++
+		}
+		if e := m.events[i]; e.topic == topic && e.state == Delivered && e.sequence <= through && unheard[e.sequence] {
+			m.events[i].state = Unheard
 		}
 	}
 }

@@ -17,7 +17,8 @@ const settleWithin = 500 * time.Millisecond
 type Receipt struct {
 	Topic   string `json:"topic"`
 	Through uint64 `json:"through"`
-	// Unheard are the events among them that nobody was subscribed to.
+	// Unheard are the events among them that nobody was subscribed to: those that are settled by it, or, when they were published
+	// again, earlier ones.
 	Unheard []uint64 `json:"unheard"`
 	// Origin is that which the relay published under. When the file has taken a fresh one since, Progress.Accepted
 	// means nothing any more and is dropped.
@@ -28,7 +29,7 @@ type Receipt struct {
 
 // Settle takes note of a receipt. It is written by the next commit, whoever makes it, or within a second; Flush writes it
 // at once. Until then a crash only means that the events are sent again, and Redis refuses them. A receipt behind the
-// cursor changes the progress only. Errors: ErrInvalid, ErrFailed, ErrClosed.
+// cursor does not move it back. Errors: ErrInvalid, ErrFailed, ErrClosed.
 func (o *Outbox) Settle(_ context.Context, r Receipt) error {
 	switch p := r.Progress; {
 	case !validTopic(r.Topic):
@@ -139,24 +140,22 @@ func (l *ledger) applyReceipts(receipts map[string]*Receipt) error {
 		if s.Progress = r.Progress; r.Origin != l.origin() {
 			s.Accepted = Mark{}
 		}
-		from, through := s.cursor, min(r.Through, s.last)
-		if through <= from {
-			continue
-		}
-		closed := l.among(closedPrefix, topic)
-		for sequence := range l.from(logPrefix+topic, from+1) {
-			if sequence > through {
-				break
+		if through := min(r.Through, s.last); through > s.cursor {
+			closed := l.among(closedPrefix, topic)
+			for sequence := range l.from(logPrefix+topic, s.cursor+1) {
+				if sequence > through {
+					break
+				}
+				if !closed(sequence) {
+					s.delivered++
+				}
 			}
-			if !closed(sequence) {
-				s.delivered++
-			}
+			s.cursor = through
+			l.passClosed(topic, s)
 		}
-		s.cursor = through
-		l.passClosed(topic, s)
 		for _, sequence := range r.Unheard {
-			if from < sequence && sequence <= through && l.has(logPrefix, topic, sequence) &&
-				!l.has(closedPrefix, topic, sequence) && !l.has(unheardPrefix, topic, sequence) {
+			if sequence <= min(r.Through, s.cursor) && l.has(logPrefix, topic, sequence) &&
+				!l.has(parkedPrefix, topic, sequence) && !l.has(closedPrefix, topic, sequence) && !l.has(unheardPrefix, topic, sequence) {
 				l.put(unheardPrefix+topic, sequenceKey(sequence), []byte{})
 				s.unheard++
 			}

@@ -37,7 +37,7 @@ func TestAReceiptMovesTheCursorAndCountsEachEventOnce(t *testing.T) {
 	for name, r := range map[string]Receipt{
 		"once":                  {Topic: "a", Through: 3, Unheard: []uint64{2, 9, 5}, Origin: origin, Progress: progress},
 		"the same again":        {Topic: "a", Through: 3, Unheard: []uint64{2}, Origin: origin, Progress: progress},
-		"one behind the cursor": {Topic: "a", Through: 1, Unheard: []uint64{1}, Origin: origin, Progress: progress},
+		"one behind the cursor": {Topic: "a", Through: 1, Unheard: []uint64{2}, Origin: origin, Progress: progress},
 	} {
 		t.Run(name, func(t *testing.T) {
 			settle(t, o, "a", 3, 2, 9, 5)
@@ -49,6 +49,10 @@ func TestAReceiptMovesTheCursorAndCountsEachEventOnce(t *testing.T) {
 			require.Equal(t, progress, s.Progress)
 		})
 	}
+	t.Run("one that tells late that no one heard an event", func(t *testing.T) {
+		settle(t, o, "a", 3, 1)
+		require.Equal(t, []string{"1 unheard 1", "2 unheard 2", "3 delivered 3", "4 pending 4", "5 pending 5"}, states(t, o))
+	})
 	t.Run("one beyond the last event", func(t *testing.T) {
 		settle(t, o, "a", 1000)
 		require.EqualValues(t, 4, topicStats(t, o, "a").Cursor)

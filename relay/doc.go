@@ -26,8 +26,9 @@
 //
 // What Redis had accepted and not yet pushed to its subscribers dies with it. Every call insists on the run_id of the
 // Redis that it knows. When another one answers, the relay waits until as many subscribers are there as before (at most
-// Options.RejoinWait, of the time in which Redis answers), publishes the tail again, in order and with the same message IDs,
-// and goes on. Those are the only repeats.
+// Options.RejoinWait, of the time in which Redis answers), and until the topic has those that it requires, publishes the tail
+// again, in order and with the same message IDs, and goes on. Those are the only repeats. What no one hears of the tail then
+// counts as unheard, whoever may have heard it before.
 //
 // The tail is what Redis took in the 2 s before it was last heard of, and what it took up to a minute before and was still in
 // the output buffer of a slow subscriber when the relay last looked (CLIENT LIST: of any subscriber, because Redis does not

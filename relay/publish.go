@@ -84,7 +84,7 @@ func (l *lane) react(ctx context.Context, reply Reply) error {
 	case Refused:
 		return refused(reply.Err)
 	case TooFew:
-		return l.hold(ctx)
+		return l.hold(ctx, reply)
 	case Lost, Gone:
 		return l.judge(ctx, reply)
 	case OtherRun:

@@ -45,7 +45,11 @@ func (l *lane) connect(ctx context.Context) error {
 		}
 		return l.inherit(ctx, reply, p)
 	}
-	if restarted() {
+	if restarted() && l.tail.from() != 0 {
+		if reply, err = l.holdTail(ctx, reply); err != nil || ctx.Err() != nil || l.r.paused() || reply.Outcome != OK {
+			return err // or begin anew
+		}
+		l.remember(reply)
 		if done, err := l.republish(ctx, reply.Run); err != nil || !done {
 			return err
 		}
@@ -93,27 +97,35 @@ func (l *lane) rejoin(ctx context.Context, reply Reply) (Reply, error) {
 	return reply, nil
 }
 
-// hold waits for the subscribers that the topic requires.
-func (l *lane) hold(ctx context.Context) error {
+// short says whether the topic has to wait for subscribers that it requires; then it tells so.
+func (l *lane) short(reply Reply) bool {
+	if reply.Receivers < 0 || reply.Receivers >= l.required() {
+		return false
+	}
 	if l.heldSince.IsZero() {
 		l.heldSince = time.Now()
+	}
+	if most := l.r.opts.HoldMax; most > 0 && time.Since(l.heldSince) >= most {
+		l.log.Warn("publishing to whoever is there: RELAY_HOLD_MAX is over", "channel", l.channel)
+		l.waived = true
+		return false
 	}
 	text := fmt.Sprintf("channel %s has fewer than %d subscribers; start one, or lower RELAY_MIN_RECEIVERS", l.channel, l.required())
 	if l.status.set(Held, "", text) {
 		l.log.Warn("held: too few subscribers", "channel", l.channel, "required", l.required())
 	}
-	for ctx.Err() == nil && !l.r.paused() {
-		if most := l.r.opts.HoldMax; most > 0 && time.Since(l.heldSince) >= most {
-			l.log.Warn("publishing to whoever is there: RELAY_HOLD_MAX is over", "channel", l.channel)
-			l.waived = true
-			return nil
-		}
+	return true
+}
+
+// hold waits for the subscribers that the topic requires.
+func (l *lane) hold(ctx context.Context, reply Reply) error {
+	for ctx.Err() == nil && !l.r.paused() && l.short(reply) {
 		l.pause(ctx, receiverPoll)
-		reply, err := l.guard(ctx)
-		if err != nil || !l.ready {
+		var err error
+		if reply, err = l.guard(ctx); err != nil || !l.ready {
 			return err
 		}
-		waits, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: l.sent, Events: 1})
+		p, err := l.r.source.Position(ctx, l.topic)
 		if err != nil {
 			return err
 		}
@@ -122,12 +134,30 @@ func (l *lane) hold(ctx context.Context) error {
 				return err
 			}
 		}
-		if reply.Receivers < 0 || reply.Receivers >= l.required() || len(waits) == 0 { // an operator may have discarded them
-			l.heldSince = time.Time{}
-			return nil
+		if max(p.Cursor, l.sent) >= p.Last { // an operator has discarded what waited
+			break
 		}
 	}
+	if !l.waived {
+		l.heldSince = time.Time{}
+	}
 	return nil
+}
+
+// holdTail is hold for what is to be published again: it ends with another answer than OK, too.
+func (l *lane) holdTail(ctx context.Context, reply Reply) (Reply, error) {
+	for ctx.Err() == nil && !l.r.paused() && reply.Outcome == OK && l.short(reply) {
+		l.pause(ctx, receiverPoll)
+		b := l.batch()
+		b.Run = reply.Run
+		var err error
+		if reply, err = l.call(ctx, b); err != nil {
+			l.heldSince = time.Time{} // HoldMax counts on a reachable Redis
+			return reply, err
+		}
+		l.rejoinSeen = time.Now() // that wait is over
+	}
+	return reply, nil
 }
 
 // judge finds out what it means that Redis's high-water mark is not the last accepted event of this file, and leaves the
@@ -226,7 +256,7 @@ func (l *lane) outdated(ctx context.Context) bool {
 	return l.origins != l.r.origins.Load()
 }
 
-// republish publishes the tail again, after Redis died with it; done is false when Redis died once more.
+// republish publishes the tail again, after Redis died with it; done is false when it has to be tried again.
 func (l *lane) republish(ctx context.Context, run string) (done bool, err error) {
 	from, through := l.tail.from(), l.sent
 	if from == 0 || from > through {
@@ -244,7 +274,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		}
 		after = entries[len(entries)-1].Sequence
 		b := l.batch()
-		b.Run, b.Events = run, l.unsaid.sift(entries)
+		b.Run, b.Receivers, b.Events = run, l.required(), l.unsaid.sift(entries)
 		if len(b.Events) == 0 {
 			continue
 		}
@@ -268,10 +298,18 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 			return false, f
 		case reply.Outcome == Refused:
 			return false, refused(reply.Err)
-		case reply.Outcome != OK:
+		case reply.Outcome != OK: // another process, or subscribers have left just now
 			return false, nil
 		}
 		count, bytes = count+reply.Published, bytes+size
+		if l.unheard = append(l.unheard, reply.Unheard...); len(reply.Unheard) > 0 {
+			if err := l.settle(ctx); err != nil {
+				return false, err
+			}
+			if err := l.flushUnheard(ctx); err != nil { // Redis keeps that of one call only
+				return false, err
+			}
+		}
 	}
 	l.tail, l.unsaid = tail{}, misfits{}
 	l.tail.add(from, bytes, time.Now())

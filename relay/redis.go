@@ -226,14 +226,22 @@ func (e *ReplicasError) Error() string {
 
 // Republish implements Target.
 func (r *Redis) Republish(ctx context.Context, b Batch) (Reply, error) {
-	args := []any{b.Channel, b.Run, ttlArg()}
+	ctx, end := r.carry(ctx, b.Channel, sizeOf(b.Events), 0)
+	reply, err := r.republish(ctx, b)
+	end(err)
+	return reply, err
+}
+
+func (r *Redis) republish(ctx context.Context, b Batch) (Reply, error) {
+	receivers, _, err := r.receivers(ctx, b.Channel)
+	if err != nil {
+		return Reply{}, r.failed(err)
+	}
+	args := []any{b.Channel, b.Run, b.Receivers, receivers, ttlArg()}
 	for _, e := range b.Events {
 		args = append(args, sequenceArg(e.Sequence), e.Payload)
 	}
-	ctx, end := r.carry(ctx, b.Channel, sizeOf(b.Events), 0)
-	reply, err := readReply(republishScript.EvalSha(ctx, r.client, []string{MarkKey(b.Channel, b.Origin)}, args...))
-	end(err)
-	return reply, err
+	return readReply(republishScript.EvalSha(ctx, r.client, []string{MarkKey(b.Channel, b.Origin)}, args...))
 }
 
 // Restore implements Target.

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -228,4 +229,84 @@ func TestWhatWasDeliveredBeforeATopicIsHeldDoesNotComeAgain(t *testing.T) {
 		require.Zero(t, v.pending())
 		v.requireGot(nil)
 	})
+}
+
+// diesAndLosesItsSubscriber kills a Redis that has delivered three events of news a moment ago; the one that is started in its
+// place has no subscribers, and the wait for them is over.
+func diesAndLosesItsSubscriber(v virtual, opts relay.Options) {
+	v.run(opts)
+	v.add("news", 3)
+	v.after(0)
+	v.requireGot(nil)
+	v.redis.kill()
+	v.redis.subscribers(0)
+	v.redis.start()
+	v.after(relay.DefaultRejoinWait + time.Minute)
+}
+
+func TestTail_IsHeldForTheSubscribersThatTheTopicRequires(t *testing.T) {
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.MinReceivers = map[string]int{"news": 1}
+		diesAndLosesItsSubscriber(v, opts)
+		require.Equal(t, relay.Held, v.state())
+		v.after(time.Hour)
+		require.Equal(t, relay.Held, v.state())
+		v.requireGot(nil)
+		v.add("news", 1)
+		v.after(time.Minute)
+		v.redis.subscribers(1)
+		v.after(soon)
+		require.Equal(t, relay.Delivering, v.state())
+		require.Len(t, v.redis.got("news"), 7, "three twice, and the one that came later")
+		v.requireGot(v.appended[:3])
+		require.Zero(t, v.topic("news").Unheard)
+	})
+}
+
+func TestTail_HeldOutlivesTheRelayAndAnotherDeathOfRedis(t *testing.T) {
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.MinReceivers = map[string]int{"news": 1}
+		diesAndLosesItsSubscriber(v, opts)
+		v.halt()
+		v.run(opts)
+		v.after(2 * time.Minute)
+		require.Equal(t, relay.Held, v.state())
+		v.redis.kill()
+		v.after(soon)
+		require.Equal(t, relay.RedisDown, v.state())
+		v.redis.start()
+		v.after(2 * time.Minute)
+		require.Equal(t, relay.Held, v.state())
+		v.redis.subscribers(1)
+		v.after(soon)
+		require.Len(t, v.redis.got("news"), 6)
+		v.requireGot(v.appended[:3])
+	})
+}
+
+func TestTail_ThatNoOneHearsIsUnheardAndCanBeReplayed(t *testing.T) {
+	for name, change := range map[string]func(*relay.Options){
+		"no subscriber is required": func(*relay.Options) {},
+		"RELAY_HOLD_MAX is over":    func(o *relay.Options) { o.MinReceivers, o.HoldMax = map[string]int{"news": 1}, time.Second },
+	} {
+		t.Run(name, func(t *testing.T) {
+			virtually(t, func(v virtual) {
+				opts := quick()
+				change(&opts)
+				diesAndLosesItsSubscriber(v, opts)
+				require.Len(t, v.redis.got("news"), 6)
+				v.halt()
+				require.EqualValues(t, 3, v.topic("news").Unheard)
+				v.redis.subscribers(1)
+				v.run(opts)
+				result, err := v.box.Replay(context.Background(), []uint64{1, 2, 3}, outbox.ReplayOptions{Actor: "test"})
+				require.NoError(t, err)
+				require.Len(t, result.Sequences, 3)
+				v.after(soon)
+				require.Len(t, v.redis.got("news"), 9)
+			})
+		})
+	}
 }

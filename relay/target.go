@@ -17,7 +17,8 @@ type Target interface {
 	// writes the mark again and tells run and receivers. The error is a *ReplicasError when Redis did everything but too few
 	// replicas have confirmed it in time.
 	Publish(ctx context.Context, batches ...Batch) ([]Reply, error)
-	// Republish publishes the batch's events once more within a run of Redis, whatever the mark says.
+	// Republish publishes the batch's events once more within a run of Redis, whatever the mark says. The reply's Unheard are
+	// those among them that nobody was subscribed to.
 	Republish(ctx context.Context, b Batch) (Reply, error)
 	// Restore replaces a mark that Redis has lost, and adds events to the stream, if it still is what was reported.
 	Restore(ctx context.Context, r Repair) (Reply, error)

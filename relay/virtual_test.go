@@ -125,8 +125,15 @@ func (m *memoryRedis) Republish(_ context.Context, b relay.Batch) (relay.Reply, 
 		reply.Outcome = relay.OtherRun
 		return reply, nil
 	}
+	if m.receivers < b.Receivers {
+		reply.Outcome = relay.TooFew
+		return reply, nil
+	}
 	for _, e := range b.Events {
 		m.published = append(m.published, redistest.Event{Topic: topicOf[b.Channel], MessageID: e.MessageID})
+		if m.receivers == 0 {
+			reply.Unheard = append(reply.Unheard, e.Sequence)
+		}
 	}
 	return reply, nil
 }

@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
 )
 
 // calm ends every fault and waits until everything is delivered.
@@ -66,7 +67,7 @@ func (w *world) calm() {
 	time.Sleep(2*time.Minute + w.noise.between("end", 0, time.Second))
 }
 
-// pendingOf says what is still pending, "" if nothing is.
+// pendingOf says what is still to be published, "" if nothing is.
 func pendingOf(w *world, p *process) string {
 	stats, err := p.box.Stats(context.Background())
 	if err != nil {
@@ -77,7 +78,7 @@ func pendingOf(w *world, p *process) string {
 		if strings.Contains(h.LastError, secret) {
 			w.violate("private: the state of %s shows a payload", t.Topic)
 		}
-		if t.Pending > 0 {
+		if t.Pending > 0 || h.State == relay.Held { // with what is to be published again
 			return t.Topic + " is " + string(h.State) + ": " + h.LastError
 		}
 	}

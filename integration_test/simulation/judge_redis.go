@@ -28,19 +28,22 @@ func (w *world) beganBetween(from, to time.Time) bool {
 	return false
 }
 
-// judgeUnheard: what no one heard is counted as that.
+// judgeUnheard: what no one heard is counted as that. What was published again to someone at last may be either, when no one
+// heard it before.
 func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 	type times struct {
-		all, deaf int
+		first     int // by the script that publishes each event once
+		firstDeaf bool
+		deaf      int // publications that no one heard
 		latest    publication
 	}
 	published := map[string]times{}
 	for _, p := range w.server.log {
-		if p.again {
-			continue
-		}
 		n := published[p.event+" "+entryID(p.sequence)]
-		n.all++
+		if !p.again {
+			n.first++
+			n.firstDeaf = len(p.heard) == 0
+		}
 		if len(p.heard) == 0 {
 			n.deaf++
 		}
@@ -49,12 +52,15 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 	}
 	for _, info := range in {
 		n := published[info.MessageID+" "+entryID(info.Sequence)]
-		if n.all != 1 || w.replayed[info.Sequence] || w.replayed[info.ReplayOf] || w.unmade(n.latest.at) ||
+		if n.first != 1 || w.replayed[info.Sequence] || w.replayed[info.ReplayOf] || w.unmade(n.latest.at) ||
 			w.lostBetween(n.latest.key, n.latest.at, time.Now()) {
 			continue
 		}
-		if heard := n.deaf == 0; heard == (info.State == outbox.Unheard) && (info.State == outbox.Unheard || info.State == outbox.Delivered) {
-			w.violate("unheard: %s #%d is %s, and %d of %d publications were heard by no one", info.Topic, info.Sequence, info.State, n.deaf, n.all)
+		switch {
+		case info.State == outbox.Unheard && n.deaf == 0,
+			info.State == outbox.Delivered && (n.firstDeaf || len(n.latest.heard) == 0):
+			w.violate("unheard: %s #%d is %s, %d of its publications were heard by no one, and the latest by %d", info.Topic, info.Sequence,
+				info.State, n.deaf, len(n.latest.heard))
 		}
 	}
 }

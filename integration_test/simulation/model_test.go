@@ -270,11 +270,15 @@ func (p *pair) compare(t *rapid.T) {
 	require.Equal(t, m.added.MessageID, hash["stream_id"])
 	require.Equal(t, number(m.redoSeq), got("redo_seq"))
 	require.Equal(t, m.redoRun, hash["redo_run"])
-	var unheard []string
-	for _, n := range m.unheard {
-		unheard = append(unheard, number(n))
+	words := func(sequences []uint64) string {
+		var list []string
+		for _, n := range sequences {
+			list = append(list, number(n))
+		}
+		return strings.Join(list, " ")
 	}
-	require.Equal(t, strings.Join(unheard, " "), hash["unheard"])
+	require.Equal(t, words(m.unheard), hash["unheard"])
+	require.Equal(t, words(m.redoUnheard), hash["redo_unheard"])
 
 	var entries []outbox.Mark
 	for _, e := range p.model.store.streams[pairChannel].entries {

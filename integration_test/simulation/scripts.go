@@ -161,17 +161,29 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 	}
 	key := markKey{b.Channel, b.Origin}
 	m := s.store.marks[key]
-	reply := relay.Reply{Outcome: relay.OK, Mark: m.published, Run: s.runID(), Receivers: -1}
+	reply := relay.Reply{Outcome: relay.OK, Mark: m.published, Run: s.runID(), Receivers: s.numsub(b.Channel)}
 	if b.Run != reply.Run {
 		reply.Outcome = relay.OtherRun
+		return reply, nil
+	}
+	var unheard []uint64
+	if m.redoRun == reply.Run {
+		for _, n := range m.redoUnheard {
+			if n >= b.Events[0].Sequence {
+				unheard = append(unheard, n)
+			}
+		}
+	} else {
+		m.redoSeq = 0
+	}
+	if b.Events[len(b.Events)-1].Sequence > m.redoSeq && reply.Receivers >= 0 && reply.Receivers < b.Receivers {
+		reply.Outcome = relay.TooFew
 		return reply, nil
 	}
 	if err := s.unwritable(); err != nil {
 		return relay.Reply{}, err
 	}
-	if m.redoRun != reply.Run {
-		m.redoRun, m.redoSeq = reply.Run, 0
-	}
+	m.redoRun = reply.Run
 	for _, e := range b.Events {
 		if e.Sequence <= m.redoSeq {
 			continue
@@ -180,10 +192,16 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 			reply.Outcome, reply.Err = relay.Refused, errScriptPerm
 			break
 		}
-		s.deliver(key, e, true)
+		if heard := s.deliver(key, e, true); heard == 0 {
+			unheard = append(unheard, e.Sequence)
+		}
 		m.redoSeq = e.Sequence
 		reply.Published++
 	}
+	if reply.Published > 0 {
+		m.redoUnheard = unheard
+	}
+	reply.Unheard = unheard
 	s.write(key, m)
 	return reply, nil
 }

@@ -17,6 +17,7 @@ type mark struct {
 	unheard          []uint64
 	redoRun          string
 	redoSeq          uint64
+	redoUnheard      []uint64
 }
 
 // store is what a Redis process keeps, and may persist.
