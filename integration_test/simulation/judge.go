@@ -78,7 +78,7 @@ func pendingOf(w *world, p *process) string {
 		if strings.Contains(h.LastError, secret) {
 			w.violate("private: the state of %s shows a payload", t.Topic)
 		}
-		if t.Pending > 0 || h.State == relay.Held { // with what is to be published again
+		if t.Pending > 0 || h.State == relay.Held || h.State == relay.Waiting { // with what is to be published again
 			return t.Topic + " is " + string(h.State) + ": " + h.LastError
 		}
 	}

@@ -80,9 +80,9 @@ func (w *world) lostBetween(key markKey, from, to time.Time) bool {
 	return false
 }
 
-// judgeRepeat: only what subscribers may have missed is published again: what the relay had got to know as taken in the 2 s
-// before Redis was last heard of, or 4 s where nothing else was to be sent, or in the minute before while a look showed that
-// somebody had not read all.
+// judgeRepeat: only what subscribers may have missed is published again: what the relay had got to know as taken in the 0.2 s
+// before Redis was last heard of (2 s where Redis does not list its clients), or a look later where nothing else was to be sent, or
+// in the minute before while a look showed that somebody had not read all.
 func (w *world) judgeRepeat(again publication) {
 	topic := topicOf(again.key.channel)
 	var before publication
@@ -106,7 +106,8 @@ func (w *world) judgeRepeat(again publication) {
 	if w.unmade(before.at) { // the copy may know of an earlier run only, and then what was sent since comes again
 		return
 	}
-	const tail, idle, slow, moment = 2 * time.Second, 2 * time.Second, time.Minute, 2 * time.Second
+	const slow, moment = time.Minute, time.Second
+	tail, idle := 200*time.Millisecond, 250*time.Millisecond
 	known, last := w.knownAndLast(before, again)
 	switch l := w.loads[load{again.relay, topic}]; {
 	case known.IsZero() && again.sequence <= l.cursor && (l.tailFrom == 0 || again.sequence < l.tailFrom):
@@ -118,6 +119,9 @@ func (w *world) judgeRepeat(again publication) {
 		known = before.at
 	}
 	age := last.Sub(known)
+	if w.wasFaulty("nolist", known.Add(-2*time.Second), last) {
+		tail, idle = 2*time.Second, 2*time.Second
+	}
 	looked, unread := w.lookedAtBuffers(again.relay, topic, known.Add(tail), last)
 	// A relay that gets ready again does not look; one that is ready looks when it calls.
 	unable := !looked && w.calledReady(again, known.Add(tail), last) < 3

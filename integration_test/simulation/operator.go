@@ -173,9 +173,15 @@ func (w *world) unblock(p *process) (any bool) {
 			continue
 		}
 		w.mu.Lock()
-		if n := w.blockedAt(topic); n != 0 {
-			any = true
-			w.discardThese(p, []uint64{n})
+		list, err := p.box.List(context.Background(), outbox.Filter{Topic: topic, State: outbox.Pending, Limit: 1})
+		if err != nil {
+			w.violate("list: %v", err)
+		}
+		for _, first := range list {
+			if w.poison[first.MessageID] {
+				any = true
+				w.discardThese(p, []uint64{first.Sequence})
+			}
 		}
 		w.mu.Unlock()
 	}

@@ -253,11 +253,11 @@ func (t target) Newest(_ context.Context, channel, before string) ([]relay.Entry
 // Lives says that no other process of a Cluster has the run: the model has no Cluster.
 func (t target) Lives(context.Context, string) bool { return false }
 
-func (t target) Buffers(context.Context) ([]relay.Buffer, error) {
+func (t target) Buffers(context.Context) (list []relay.Buffer, all bool, err error) {
 	asked, topic := time.Now(), t.d.lanes.caller()
-	list, err := call(t, "buffers "+topic, callLimit(0), (*server).buffers)
+	list, err = call(t, "buffers "+topic, callLimit(0), (*server).buffers)
 	if err == nil || errors.Is(err, errListPerm) {
 		t.w.looked(t.d, topic, asked, list)
 	}
-	return list, err
+	return list, true, err
 }
