@@ -20,9 +20,10 @@ SEEDS     ?= 10000
 TORTURE   ?= 10m
 EFFORT    ?= 30
 FILES     ?= 500
+KILLS     ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test race lint fuzz cover bench simulate torture powerloss damage mutants programs redis-server strace python3 c-compiler
+.PHONY: help demo run build test race lint fuzz cover bench simulate torture powerloss damage kills mutants programs redis-server strace python3 c-compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +77,9 @@ torture: redis-server c-compiler ## everything at once, at random, for TORTURE (
 
 powerloss: strace ## every state that a power cut could leave of an outbox's files; EFFORT=300 takes ten minutes
 	POWERLOSS_EFFORT=$(EFFORT) go test -count=1 -timeout 0 -v -run TestPowerLoss_Keeps ./integration_test/powerloss
+
+kills: redis-server ## Redis is killed under load, KILLS times at each pace; tells how many events came again
+	KILLS=$(KILLS) go test -count=1 -timeout 0 -v -run TestKills_ ./integration_test
 
 damage: programs redis-server ## FILES (500) damaged outbox files, and every command on each; FROM a seed on
 	MATCHRELAY_TEST_PROGRAM='$(TESTED)' go test -count=1 -timeout 0 -v ./integration_test/damage -files $(FILES) $(if $(FROM),-from $(FROM))

@@ -38,15 +38,15 @@
 //	                                                 acknowledged is there, as far as the disk keeps what it has synced; a
 //	                                                 file that was not yet in place leaves the one before
 //	Redis dies before running the script             sent again when it is back
-//	Redis dies after running it, its answer          noticed by the new run_id: what was sent in the last 2 s, or was still
-//	received, its subscribers not yet served         in a slow subscriber's buffer, is published again with the same
-//	                                                 message IDs
+//	Redis dies after running it, its answer          noticed by the new run_id: what may still have been in the buffers of
+//	received, its subscribers not yet served         its subscribers (about the last half second) is published again with
+//	                                                 the same message IDs
 //	Redis dies after running it and forgets          the high-water mark is found behind and restored; unsettled events are
 //	(no or late persistence, failover)               sent again
 //	the outbox file is replaced by an older copy     the high-water mark disagrees: fresh origin, alert; pending events go
 //	                                                 out under it (those between the copy and the fork may come twice, with
-//	                                                 the same message IDs, and when Redis has died since, those sent in the
-//	                                                 2 s before the copy was made). What was parked or discarded since then
+//	                                                 the same message IDs, and when Redis has died since, those sent just
+//	                                                 before the copy was made). What was parked or discarded since then
 //	                                                 is pending again, or counts as delivered where Redis already has a later
 //	                                                 event of its topic that the copy knows
 //	the disk is full                                 ErrDiskFull before the meta page is written: the transaction rolls back,

@@ -86,7 +86,7 @@ func TestALookAtTheBuffersThatFailsIsNoFaultOfAnEvent(t *testing.T) {
 // inBuffers is how many bytes are in the output buffers of subscribers.
 func (r *rig) inBuffers() (bytes int64) {
 	r.t.Helper()
-	buffers, err := relay.NewRedis(r.client, socketTimeout).Buffers(context.Background())
+	buffers, _, err := relay.NewRedis(r.client, socketTimeout).Buffers(context.Background())
 	require.NoError(r.t, err)
 	for _, b := range buffers {
 		bytes += b.Bytes

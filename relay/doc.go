@@ -30,15 +30,16 @@
 // again, in order and with the same message IDs, and goes on. Those are the only repeats. What no one hears of the tail then
 // counts as unheard, whoever may have heard it before.
 //
-// The tail is what Redis took in the 2 s before it was last heard of, and what it took up to a minute before and was still in
-// the output buffer of a slow subscriber when the relay last looked (CLIENT LIST: of any subscriber, because Redis does not
-// tell who reads which channel; where it does not tell at all, no one counts as slow). It was last heard of when the relay
-// sent the last call but one that was answered. Under load that is moments before the death: 2 s of events come again. A topic
-// that has nothing to send, or is paused, asks about 2 s after its last event, so that events up to 4 s old may come again.
-// While calls hang, and while no relay runs, Redis is not heard of, and the tail stays what it was: it does not grow, but its
-// events become older. A Redis that dies once more, within 2 s after the tail was published again, makes it come again
-// together with what was sent since. The outbox stores where each tail begins (outbox.Progress.TailFrom), so that the next
-// relay knows.
+// The tail is what Redis took in the 0.2 s before it was last heard of, and what it took up to a minute before and was still in
+// an output buffer when the relay last looked (CLIENT LIST: of any subscriber, because Redis does not tell who reads which
+// channel). The relay looks four times a second while there is a tail. Redis was last heard of when the relay sent the last call
+// but one that was answered. Under load that is moments before the death: half a second of events comes again. A topic that has
+// nothing to send, or is paused, asks once a moment after its last event. Where Redis does not tell (no +client|list), and in a
+// Cluster, whose nodes pass events on to each other, 2 s take the place of 0.2 s, no one counts as slow where it does not tell,
+// and events up to 4 s old may come again. While calls hang, and while no relay runs, Redis is not heard of, and the tail stays
+// what it was: it does not grow, but its events become older. A Redis that dies once more, just after the tail was published
+// again, makes it come again together with what was sent since. The outbox stores where each tail begins
+// (outbox.Progress.TailFrom), so that the next relay knows.
 //
 // # What an outage costs
 //

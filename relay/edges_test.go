@@ -220,12 +220,18 @@ func (t *target) Newest(ctx context.Context, channel, before string) ([]relay.En
 	return t.newest(next)
 }
 
-func (t *target) Buffers(ctx context.Context) ([]relay.Buffer, error) {
-	next := func() ([]relay.Buffer, error) { return t.Target.Buffers(ctx) }
-	if t.buffers == nil {
-		return next()
+func (t *target) Buffers(ctx context.Context) (list []relay.Buffer, all bool, err error) {
+	all = true
+	next := func() (list []relay.Buffer, err error) {
+		list, all, err = t.Target.Buffers(ctx)
+		return list, err
 	}
-	return t.buffers(next)
+	if t.buffers == nil {
+		list, err = next()
+	} else {
+		list, err = t.buffers(next)
+	}
+	return list, all, err
 }
 
 // front puts a target in front of the rig's Redis.

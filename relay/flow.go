@@ -86,7 +86,7 @@ func (f *flow) take(ctx context.Context, size int64, express *int64, told func(r
 // look waits until every buffer is below the limit, with what is on its way to it.
 func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
 	for pause, began := flowPause, time.Now(); ctx.Err() == nil; pause = min(2*pause, flowPauseMax) {
-		buffers, err := f.target.Buffers(ctx)
+		buffers, _, err := f.target.Buffers(ctx)
 		if err != nil {
 			if !untold(err) {
 				return classify(err)
@@ -118,11 +118,12 @@ func untold(err error) bool {
 	return Forbidden(err) || f.mend == mendCommands || f.suspect && !isClosed(err)
 }
 
-// behind is how many bytes are in the fullest buffer, 0 where Redis does not tell. Those who were given up do not count.
-func (f *flow) behind(ctx context.Context) (bytes int64, err error) {
-	buffers, err := f.target.Buffers(ctx)
+// behind is how many bytes are in the fullest buffer, 0 where Redis does not tell, and whether that is all that is on its way
+// to subscribers. Those who were given up do not count.
+func (f *flow) behind(ctx context.Context) (bytes int64, all bool, err error) {
+	buffers, all, err := f.target.Buffers(ctx)
 	if err != nil && !untold(err) {
-		return 0, classify(err)
+		return 0, false, classify(err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -131,7 +132,7 @@ func (f *flow) behind(ctx context.Context) (bytes int64, err error) {
 			bytes = max(bytes, b.Bytes)
 		}
 	}
-	return bytes, nil
+	return bytes, all && err == nil, nil
 }
 
 // slowest returns the fullest buffer, but for those that have not become emptier for a long time: their subscribers read

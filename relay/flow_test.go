@@ -22,7 +22,10 @@ type gauge struct {
 	read func() ([]Buffer, error)
 }
 
-func (g gauge) Buffers(context.Context) ([]Buffer, error) { return g.read() }
+func (g gauge) Buffers(context.Context) ([]Buffer, bool, error) {
+	list, err := g.read()
+	return list, true, err
+}
 
 const mb = 1 << 20
 

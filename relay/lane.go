@@ -254,9 +254,9 @@ func (l *lane) look(ctx context.Context) error {
 	if !l.tail.due(now) {
 		return nil
 	}
-	behind, err := l.r.flow.behind(ctx)
+	behind, all, err := l.r.flow.behind(ctx)
 	if err == nil {
-		l.tail.see(now, behind)
+		l.tail.see(now, behind, all)
 	}
 	return err
 }

@@ -178,23 +178,23 @@ func (r *Redis) Lives(ctx context.Context, run string) bool {
 }
 
 // Buffers implements Target.
-func (r *Redis) Buffers(ctx context.Context) ([]Buffer, error) {
+func (r *Redis) Buffers(ctx context.Context) (list []Buffer, all bool, err error) {
 	ctx, cancel := r.deadline(ctx, 0, 0)
 	defer cancel()
 	cluster, ok := r.client.(*redis.ClusterClient)
 	if !ok {
-		return buffers(ctx, r.client)
+		list, err = buffers(ctx, r.client)
+		return list, true, err
 	}
 	var mu sync.Mutex
-	var all []Buffer
-	err := r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
+	err = r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
 		some, err := buffers(ctx, node)
 		mu.Lock()
 		defer mu.Unlock()
-		all = append(all, some...)
+		list = append(list, some...)
 		return err
 	})
-	return all, err
+	return list, false, err
 }
 
 // buffers reads CLIENT LIST: a line for each client, of words such as omem=20504. obl is in a fixed buffer, beyond omem.

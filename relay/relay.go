@@ -99,9 +99,10 @@ const (
 	pipelineDepth = 4       // calls in one round trip
 	keptUnheard   = 1000    // how many events that no one heard publish.lua keeps beside the mark
 	receiverPoll  = 250 * time.Millisecond
-	lookEvery     = time.Second // the least time between two looks at the output buffers for the tail's sake
-	// tailWindow is how long before its death a Redis process may have accepted an event that it never pushed down the sockets
-	// of its subscribers, prompt as they are.
+	lookEvery     = 250 * time.Millisecond // the least time between two looks at the output buffers for the tail's sake
+	// sentWithin is how long a Redis whose output buffers are empty may have to push an event down the sockets of subscribers.
+	sentWithin = 200 * time.Millisecond
+	// tailWindow is that where Redis does not tell what is in its buffers, or, in a Cluster, on its way between nodes.
 	tailWindow = 2 * time.Second
 )
 

@@ -2,9 +2,9 @@ package relay
 
 import "time"
 
-// tail remembers which accepted events a death of Redis could still take: those that it accepted less than tailWindow
-// before it was last heard of, and those that a slow subscriber has still to read, for they wait in its output buffer; but not
-// those that it has not read for flowPatience.
+// tail remembers which accepted events a death of Redis could still take: those that no look at the output buffers has shown to
+// have left all of them since, or that it accepted less than sentWithin before it was last heard of (tailWindow, where Redis
+// does not tell what is on its way to subscribers); but not those that a subscriber has not read for flowPatience.
 type tail struct {
 	spans []span
 	sent  int64 // bytes that were ever accepted
@@ -22,6 +22,7 @@ type sight struct {
 	at     time.Time
 	sent   int64
 	behind int64 // bytes in the fullest one
+	blind  bool  // Redis does not tell what is on its way to subscribers, or not all of it
 }
 
 func (t *tail) add(from uint64, bytes int64, at time.Time) {
@@ -31,18 +32,34 @@ func (t *tail) add(from uint64, bytes int64, at time.Time) {
 
 // due says whether it is time to look at the buffers: something would leave the tail if they are empty.
 func (t *tail) due(now time.Time) bool {
-	return len(t.spans) > 0 && now.Sub(t.spans[0].at) >= tailWindow && now.Sub(t.seen.at) >= lookEvery
+	return len(t.spans) > 0 && now.Sub(t.spans[0].at) >= t.window() && now.Sub(t.seen.at) >= t.pace()
 }
 
-// see takes note of how many bytes were in the fullest buffer at a time.
-func (t *tail) see(at time.Time, behind int64) { t.seen = sight{at, t.sent, behind} }
+// see takes note of how many bytes were in the fullest buffer at a time, and whether that is all that is on its way.
+func (t *tail) see(at time.Time, behind int64, all bool) { t.seen = sight{at, t.sent, behind, !all} }
+
+// window is how long after Redis has accepted an event it may still have to be sent to a subscriber that reads.
+func (t *tail) window() time.Duration {
+	if t.seen.blind {
+		return tailWindow
+	}
+	return sentWithin
+}
+
+// pace is the least time between two looks.
+func (t *tail) pace() time.Duration {
+	if t.seen.blind {
+		return time.Second
+	}
+	return lookEvery
+}
 
 // alive takes note that Redis was alive at a time: the time when a call was sent that it answered. So it is the one whose
 // buffers were looked at before, and whatever was not in them any more has left it.
 func (t *tail) alive(at time.Time) {
 	for len(t.spans) > 0 {
 		s := t.spans[0]
-		if age := at.Sub(s.at); age < tailWindow || age < flowPatience && !s.read(t.seen) {
+		if age := at.Sub(s.at); age < t.window() || age < flowPatience && !s.read(t.seen) {
 			return
 		}
 		t.spans = t.spans[1:]
@@ -62,11 +79,10 @@ func (t *tail) from() uint64 {
 
 // safe is when a look and a sign of life may empty the tail.
 func (t *tail) safe() time.Duration {
-	return max(lookEvery, time.Until(t.spans[len(t.spans)-1].at.Add(tailWindow)))
+	return max(t.pace(), time.Until(t.spans[len(t.spans)-1].at.Add(t.window())))
 }
 
-// lookedAt says whether the buffers were looked at when the whole tail was older than tailWindow: what is left waits for a slow
-// subscriber.
+// lookedAt says whether the buffers were looked at when the whole tail was old enough: what is left waits for a slow subscriber.
 func (t *tail) lookedAt() bool {
-	return len(t.spans) == 0 || t.seen.at.Sub(t.spans[len(t.spans)-1].at) >= tailWindow
+	return len(t.spans) == 0 || t.seen.at.Sub(t.spans[len(t.spans)-1].at) >= t.window()
 }

@@ -28,8 +28,9 @@ type Target interface {
 	// Lives says whether the Redis process of a run is alive as a master of the Cluster: then its slots have moved to another
 	// one, and nothing has died with it.
 	Lives(ctx context.Context, run string) bool
-	// Buffers lists the output buffers of all subscribers.
-	Buffers(ctx context.Context) ([]Buffer, error)
+	// Buffers lists the output buffers of all subscribers, and says whether that is all that is on its way to them: between the
+	// nodes of a Cluster there may be more.
+	Buffers(ctx context.Context) (list []Buffer, all bool, err error)
 }
 
 // Batch is a run of events of one topic in order.

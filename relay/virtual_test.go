@@ -25,6 +25,7 @@ type memoryRedis struct {
 	down      bool                   // guarded by mu, like what follows: calls fail
 	run       int                    // which process it is
 	untold    bool                   // it does not tell which process it is
+	blind     bool                   // it does not tell all that is on its way to subscribers
 	receivers int                    // of every channel
 	marks     map[string]outbox.Mark // by channel and origin
 	published []redistest.Event      // repeats too
@@ -154,13 +155,13 @@ func (m *memoryRedis) Newest(context.Context, string, string) ([]relay.Entry, er
 
 func (m *memoryRedis) Lives(context.Context, string) bool { return false }
 
-func (m *memoryRedis) Buffers(context.Context) ([]relay.Buffer, error) {
+func (m *memoryRedis) Buffers(context.Context) (list []relay.Buffer, all bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.down {
-		return nil, io.EOF
+		return nil, false, io.EOF
 	}
-	return nil, nil
+	return nil, !m.blind, nil
 }
 
 // virtual is a rig whose Redis is in memory, and whose time passes only while no goroutine has anything to do. The outbox is a real one.

@@ -37,7 +37,7 @@ func (a *app) demoCommand() *cobra.Command {
 for some seconds, starts it again, and compares in the end what was sent with what was received. It needs nothing and
 leaves nothing behind. The exit code is 0 if nothing is missing, repeated or out of order, else 5.
 
-With --redis-server it uses a real redis-server, which it kills with SIGKILL. What was published in about the last 2 s before
+With --redis-server it uses a real redis-server, which it kills with SIGKILL. What was published in about the last second before
 the kill may then come again, in order and with the same message IDs: a subscriber may not have been served yet.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -91,7 +91,7 @@ func (s *screen) conclude(r demoResult, kills bool) {
 	}
 	render(s.out, t)
 	if kills {
-		s.line("again: sent in about the last 2 s before the kill, repeated with the same message ID")
+		s.line("again: sent in about the last second before the kill, repeated with the same message ID")
 	}
 	s.line("")
 	for _, problem := range r.Problems {
