@@ -192,7 +192,7 @@ func (l *lane) settle(ctx context.Context) error {
 		return err
 	}
 	l.unflushed += len(l.unheard)
-	if l.unheard = nil; l.unflushed <= keptUnheard-pipelineDepth*batchEvents {
+	if l.unheard = nil; l.someone() == 0 {
 		return nil
 	}
 	return l.flushUnheard(ctx)

@@ -150,12 +150,21 @@ func (l *lane) waitTimeout() time.Duration {
 	return l.r.opts.WaitTimeout
 }
 
-// required is how many subscribers a batch insists on.
+// required is how many subscribers a batch insists on. Where the file cannot store for a long time what no one heard, someone has
+// to hear what follows.
 func (l *lane) required() int {
 	if l.waived {
-		return 0
+		return l.someone()
 	}
-	return l.r.opts.MinReceivers[l.topic]
+	return max(l.r.opts.MinReceivers[l.topic], l.someone())
+}
+
+// someone is 1 when Redis keeps about as many events that no one heard as it can, and the file has not stored them yet.
+func (l *lane) someone() int {
+	if l.unflushed > keptUnheard-pipelineDepth*batchEvents {
+		return 1
+	}
+	return 0
 }
 
 // heard takes note of a sign of life.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
@@ -70,5 +72,41 @@ func TestWhatNobodyHeardIsKnownAlthoughALaterBatchOfTheSameCallWasHeard(t *testi
 	sub.WaitFor(200)
 	eventually(t, "a guard has cleared the list", func() bool {
 		return r.server.Client().HGet(context.Background(), r.markKey(), "unheard").Val() == ""
+	})
+}
+
+// Redis keeps the latest thousand until the file has stored them.
+func TestUnheard_OnADiskThatStaysFullIsNoMoreThanRedisKeeps(t *testing.T) {
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.MinReceivers, opts.HoldMax = map[string]int{"news": 1}, time.Minute
+		v.redis.subscribers(0)
+		v.add("news", 3000)
+		source := failing(v.box, "Flush", outbox.ErrDiskFull, -1)
+		v.startBetween(opts, source, v.redis)
+		v.after(time.Hour)
+		published := len(v.redis.got("news"))
+		require.Positive(t, published, "RELAY_HOLD_MAX is over")
+		require.LessOrEqual(t, published, 1000)
+		require.Equal(t, relay.Held, v.state())
+		require.Contains(t, v.relay.Health().LastError, "disk")
+		v.redis.subscribers(1)
+		v.after(soon)
+		require.Zero(t, v.pending(), "a full disk holds up nothing that someone hears")
+		v.halt()
+		require.EqualValues(t, published, v.topic("news").Unheard)
+	})
+}
+
+func TestUnheard_GoesOnOnceTheDiskHasRoom(t *testing.T) {
+	virtually(t, func(v virtual) {
+		v.redis.subscribers(0)
+		v.add("news", 3000)
+		source := failing(v.box, "Flush", outbox.ErrDiskFull, 100)
+		v.startBetween(quick(), source, v.redis)
+		v.after(time.Hour)
+		require.Zero(t, v.pending())
+		v.halt()
+		require.EqualValues(t, 3000, v.topic("news").Unheard)
 	})
 }

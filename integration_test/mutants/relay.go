@@ -66,6 +66,12 @@ var ofRelay = []Mutant{
 		In: "integration_test/simulation", Tests: []string{"TestModel_AgreesWithARealServer"},
 	},
 	{
+		Name: "on a full disk more is published to no one than Redis keeps",
+		File: "relay/publish.go",
+		Old:  "		return l.someone()\n	}\n	return max(l.r.opts.MinReceivers[l.topic], l.someone())", New: "		return 0\n	}\n	return l.r.opts.MinReceivers[l.topic]",
+		In: "relay", Tests: []string{"TestUnheard_OnADiskThatStaysFullIsNoMoreThanRedisKeeps"},
+	},
+	{
 		Name: "what was accepted with a lost answer is not published again when Redis dies",
 		File: "relay/recover.go",
 		Old:  "\t\tl.tail.add(l.sent+1, 0, time.Now())\n", New: "",
