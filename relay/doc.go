@@ -53,7 +53,8 @@
 // Pub/Sub forgets a message that no one hears. A topic can require a number of subscribers (Options.MinReceivers); while fewer
 // are there its events are held, and other topics go on. What was published to no one is counted as unheard and can be
 // replayed; Redis keeps the latest thousand of them beside the mark until the file has stored them, in case the answer is cut
-// off or the relay dies. While the disk is too full for that, no more than these are published to no one. Subscribers are counted with PUBSUB NUMSUB: those by pattern (PSUBSCRIBE) do not count.
+// off or the relay dies. While the disk is too full for that, no more than these are published to no one. Subscribers are
+// counted with PUBSUB NUMSUB: those by pattern (PSUBSCRIBE) do not count.
 //
 // A subscriber that reads more slowly than a backlog is sent would be disconnected by Redis once its output buffer is over
 // client-output-buffer-limit pubsub (32 MB, or 8 MB for a minute). So the relay looks at the buffers after every 4 MB, and

@@ -251,7 +251,9 @@ func (w *world) judgeReports() {
 		}
 	}
 	if n := len(w.rolledBack); n > 0 {
-		if r := w.rolledBack[n-1]; r.ahead != (markKey{}) && w.reportedAt["outbox_rolled_back"].Before(r.at) && !w.lostBetween(r.ahead, r.at, time.Now()) {
+		r := w.rolledBack[n-1]
+		// What retention has removed of the topic may have been what Redis had, as far as the copy knows.
+		if r.ahead != (markKey{}) && w.reportedAt["outbox_rolled_back"].Before(r.at) && !w.lostBetween(r.ahead, r.at, time.Now()) && w.positionOf(topicOf(r.ahead.channel)).PrunedTo == 0 {
 			w.violate("the rollback at %v was not reported: Redis had something of %s that the older copy does not know", r.at.Sub(w.began), r.ahead.channel)
 		}
 	}
@@ -264,13 +266,13 @@ func (w *world) judgeReports() {
 	}
 }
 
-// originOf is that of the file now.
-func (w *world) originOf(topic string) string {
+// positionOf is where a topic stands in the file now.
+func (w *world) positionOf(topic string) outbox.Position {
 	p, err := w.process.box.Position(context.Background(), topic)
 	if err != nil {
 		w.violate("position: %v", err)
 	}
-	return p.Origin
+	return p
 }
 
 // toldOfLess finds an answer with an older mark than the relay knew of when it asked; only the last relay was certainly there

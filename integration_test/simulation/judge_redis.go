@@ -103,7 +103,7 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 		}
 	}
 	for _, topic := range topics {
-		origin := w.originOf(topic) // one that the file took after an older copy had been put in its place begins anew
+		origin := w.positionOf(topic).Origin // one that the file took after an older copy had been put in its place begins anew
 		entries := w.server.store.streams[channelOf(topic)].entries
 		has := map[uint64]bool{}
 		for i, e := range entries {

@@ -109,7 +109,7 @@ func init() {
 		"disk-full":      (*world).fillDisk,
 		"backup": func(w *world, _ Args) {
 			if w.process != nil {
-				w.backup = &copied{w.copyFile(w.process.path), w.lineage.clone(), time.Now(), w.originOf(updates)}
+				w.backup = &copied{w.copyFile(w.process.path), w.lineage.clone(), time.Now(), w.positionOf(updates).Origin}
 			}
 		},
 		"restore": (*world).restore,
