@@ -19,7 +19,7 @@ var examineScript = redis.NewScript(examineSource)
 
 // examinedSettings of Redis matter to the relay.
 var examinedSettings = []string{"appendfsync", "client-output-buffer-limit", "client-query-buffer-limit", "min-replicas-to-write",
-	"proto-max-bulk-len", "save"}
+	"proto-max-bulk-len", "save", "tcp-keepalive"}
 
 func (r *Redis) examine(ctx context.Context, c *redis.Client, q Question) Node {
 	e := examiner{ctx: ctx, timeout: r.timeout, client: c, Node: Node{Addr: c.Options().Addr, Unseen: map[string]error{}}}

@@ -27,6 +27,7 @@ var doctorChecks = []struct {
 	{"eviction", true, false, checkEviction},
 	{"persistence", true, false, checkPersistence},
 	{"limits", true, false, checkLimits},
+	{"keepalive", true, false, checkKeepalive},
 	{"receivers", true, false, checkReceivers},
 	{"marks", true, true, checkMarks},
 }

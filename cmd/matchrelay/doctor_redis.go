@@ -102,6 +102,27 @@ func checkLimits(p *patient, c *check) {
 	})
 }
 
+// checkKeepalive says for how long Redis counts a subscriber whose network has gone silent.
+func checkKeepalive(p *patient, c *check) {
+	const most = 300 // Redis's default
+	p.masters(func(n relay.Node, who string) {
+		if c.unseen(n, who, "+config|get") {
+			return
+		}
+		seconds, err := strconv.Atoi(n.Settings["tcp-keepalive"])
+		switch mend := configLine("tcp-keepalive %d", 60); {
+		case err != nil:
+			c.warn("", "%stcp-keepalive cannot be seen", who)
+		case seconds == 0:
+			c.warn(mend, "%stcp-keepalive is 0: Redis never drops a subscriber whose network has gone silent, and what it is sent is lost", who)
+		case seconds > most:
+			c.warn(mend, "%stcp-keepalive is %d s: so long Redis counts a subscriber whose network has gone silent, and what it is sent is lost", who, seconds)
+		default:
+			c.ok("%sRedis drops a subscriber whose network has gone silent after about %d s", who, seconds)
+		}
+	})
+}
+
 // hardLimit finds that of subscribers in "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60".
 func hardLimit(value string) string {
 	words := strings.Fields(value)

@@ -292,7 +292,7 @@ func TestDoctorFindsMissingRights(t *testing.T) {
 	c.expect("rights", checkWarn, "no right of PUBSUB NUMSUB, needed to count subscribers", "ACL SETUSER relay +info +pubsub|numsub +client|list +config|get", url)
 	code, checks := c.examine(url)
 	require.Equal(t, exitOK, code)
-	for name, right := range map[string]string{"eviction": "+info", "persistence": "+info", "clock": "+info", "limits": "+config|get", "receivers": "+pubsub|numsub"} {
+	for name, right := range map[string]string{"eviction": "+info", "persistence": "+info", "clock": "+info", "limits": "+config|get", "keepalive": "+config|get", "receivers": "+pubsub|numsub"} {
 		require.Equal(t, checkWarn, checks[name].Status)
 		require.Contains(t, checks[name].Found, "cannot be seen without the right "+right)
 	}
@@ -334,6 +334,12 @@ func TestDoctorFindsWhatIsWrongWithRedis(t *testing.T) {
 	c.expect("limits", checkWarn, "disconnects its subscribers", `client-output-buffer-limit "pubsub 33554432 8388608 60"`)
 	c.redis("CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0")
 	c.expect("limits", checkOK, "fits", "")
+
+	c.expect("keepalive", checkOK, "after about 300 s", "")
+	c.redis("CONFIG", "SET", "tcp-keepalive", "301")
+	c.expect("keepalive", checkWarn, "tcp-keepalive is 301 s", "CONFIG SET tcp-keepalive 60")
+	c.redis("CONFIG", "SET", "tcp-keepalive", "0")
+	c.expect("keepalive", checkWarn, "never drops", "CONFIG SET tcp-keepalive 60")
 
 	c.expect("receivers", checkWarn, "match_updates has 0 subscribers and waits for 1", "start a subscriber of fogis:matches:updates", "RELAY_MIN_RECEIVERS=match_updates=1")
 	c.redis("SET", "{fogis:matches:updates}:stream", "x")
