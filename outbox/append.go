@@ -101,10 +101,14 @@ func (o *Outbox) Append(tx *bolt.Tx, events ...Event) (sequences []uint64, err e
 		}
 		seen[e.MessageID] = true
 	}
-	if err := o.failure(); err != nil {
+	l := o.ledger(tx)
+	err = o.failure()
+	if err == nil && !l.shared { // Update has looked
+		err = o.checkIdentity()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
-	l := o.ledger(tx)
 	for _, e := range events {
 		sequence, err := o.appendOne(l, e, 0)
 		if err != nil {

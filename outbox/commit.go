@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -260,19 +259,6 @@ func (o *Outbox) checkSize() error {
 		o.size.CompareAndSwap(before, size)
 	}
 	return nil
-}
-
-// checkIdentity notices that the file was removed or replaced under our feet: a second process could then hold the lock
-// of another file of the same name, and what is written here would be lost.
-func (o *Outbox) checkIdentity() error {
-	if o.identity == nil {
-		return nil
-	}
-	now, err := os.Stat(o.path)
-	if err == nil && os.SameFile(o.identity, now) {
-		return nil
-	}
-	return o.fail(fmt.Errorf("the file %s was removed or replaced while it was open", o.path))
 }
 
 // spoil makes the closure that runs in tx fail.

@@ -29,7 +29,7 @@ type Outbox struct {
 	opts     Options
 	path     string
 	owned    bool         // Close closes db
-	identity os.FileInfo  // of the file that is open; nil for a database of the caller's
+	identity os.FileInfo  // of the file that is open
 	file     *os.File     // bbolt's own, to look at; nil for a database of the caller's
 	size     atomic.Int64 // of the file, when it was last looked at: it only grows
 
@@ -63,10 +63,25 @@ func Open(path string, opts Options) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open outbox: %w", err)
 	}
+	o, err := open(path, opts)
+	for err == errReplaced { // each time by another process
+		o, err = open(path, opts)
+	}
+	if err != nil && !errors.Is(err, ErrLocked) {
+		return nil, fmt.Errorf("open outbox %s: %w", path, err)
+	}
+	return o, err
+}
+
+// errReplaced: while the lock of the file was waited for, another file, or none, took its name.
+var errReplaced = errors.New("the file was replaced")
+
+// open opens what has the name now.
+func open(path string, opts Options) (*Outbox, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && opts.MustExist:
-		return nil, fmt.Errorf("open outbox %s: %w: there is no such file; record a match list first, or point to another file", path, ErrNotFound)
+		return nil, fmt.Errorf("%w: there is no such file; record a match list first, or point to another file", ErrNotFound)
 	case errors.Is(err, fs.ErrNotExist):
 		err = create(path)
 	case err == nil && !info.Mode().IsRegular():
@@ -76,25 +91,32 @@ func Open(path string, opts Options) (*Outbox, error) {
 		err = inspect(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open outbox %s: %w", path, err)
+		return nil, err
 	}
 	db, file, identity, err := openFile(path, opts.LockTimeout, opts.readOnly)
-	if errors.Is(err, berrors.ErrTimeout) {
+	locked := errors.Is(err, berrors.ErrTimeout)
+	if err != nil && !locked {
+		return nil, err
+	}
+	if !isAt(identity, path) {
+		if db != nil {
+			_ = db.Close() // nothing was written
+		}
+		return nil, errReplaced
+	}
+	if locked {
 		pid, command := lockHolder(identity)
 		return nil, &LockedError{Path: path, PID: pid, Command: command}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open outbox %s: %w", path, err)
-	}
 	o := newOutbox(db, opts)
 	o.owned, o.identity, o.file = true, identity, file
-	err = cmp.Or(o.checkIdentity(), o.checkFormat())
+	err = o.checkFormat()
 	if err == nil && !opts.readOnly { // before anything is promised; now that it is locked, no other process replaces it
 		err = syncFound(filepath.Dir(path))
 	}
 	if err != nil {
 		_ = db.Close() // nothing was written
-		return nil, fmt.Errorf("open outbox %s: %w", path, err)
+		return nil, err
 	}
 	if mode := identity.Mode().Perm(); mode&0o077 != 0 && !opts.readOnly {
 		err := os.Chmod(path, 0o600)
@@ -109,6 +131,9 @@ func Open(path string, opts Options) (*Outbox, error) {
 //
 // A database has one outbox at a time, for that counts in memory what a commit does: another one before Close is ErrInvalid. So
 // is one that is read only, or was opened with NoSync, for what it acknowledges does not outlive a power cut.
+//
+// bbolt.Open that waits for the file while it is compacted or restored gets the one that was there before, which has lost its
+// name: what is written to it is gone. That is ErrFailed: close the database and open it again. control.OpenDB does so by itself.
 func New(db *bolt.DB, opts Options) (*Outbox, error) {
 	switch {
 	case db == nil:
@@ -122,7 +147,10 @@ func New(db *bolt.DB, opts Options) (*Outbox, error) {
 	if _, taken := borrowed.LoadOrStore(db, o); taken {
 		return nil, fmt.Errorf("outbox in %s: %w", o.path, invalid("the database has an outbox already: use that one, or close it first"))
 	}
-	err := o.checkFormat()
+	err := o.identify()
+	if err == nil {
+		err = o.checkFormat()
+	}
 	if errors.Is(err, ErrForeign) {
 		err = db.Update(initFormat)
 	}
@@ -300,14 +328,8 @@ func lockHolder(file os.FileInfo) (pid int, command string) {
 // Path is the file's absolute path, as far as it is known.
 func (o *Outbox) Path() string { return o.path }
 
-// Stat describes the file that is open, as it was when it was opened, whatever has its name now. Of a database of the caller's
-// it is the file that has the name.
-func (o *Outbox) Stat() (os.FileInfo, error) {
-	if o.identity != nil {
-		return o.identity, nil
-	}
-	return os.Stat(o.path)
-}
+// Stat describes the file that is open, as it was when it was opened, whatever has its name now.
+func (o *Outbox) Stat() (os.FileInfo, error) { return o.identity, nil }
 
 // Close writes what is settled and closes the file, or only detaches from a database of the caller's. It waits for what
 // is under way and may be called several times. Writers that still wait get ErrClosed.

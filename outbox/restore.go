@@ -164,8 +164,7 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 	}
 	err = draft.place(result.Path, old != nil)
 	if err != nil && old != nil {
-		aside, _ := old.Stat()
-		if now, statErr := os.Stat(result.Path); statErr == nil && os.SameFile(aside, now) { // it never moved
+		if aside, statErr := old.Stat(); statErr == nil && isAt(aside, result.Path) { // it never moved
 			_ = os.Remove(result.Aside)
 		}
 	}
@@ -204,15 +203,13 @@ func lockFile(path string, how int) (*os.File, error) {
 			err = &LockedError{Path: path, PID: pid, Command: command}
 		}
 	}
-	if err == nil { // somebody may have replaced it before it was locked
-		now, statErr := os.Stat(path)
-		if statErr != nil || !os.SameFile(info, now) {
-			err = &LockedError{Path: path}
-		}
-	}
 	if err != nil {
 		_ = f.Close()
 		return nil, err
+	}
+	if !isAt(info, path) { // it was replaced before it was locked
+		_ = f.Close()
+		return lockFile(path, how)
 	}
 	return f, nil
 }

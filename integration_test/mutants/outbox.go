@@ -32,6 +32,18 @@ var ofOutbox = []Mutant{
 		In: "outbox", Tests: []string{"TestAFileThatIsRemovedOrReplacedFailsTheOutbox"},
 	},
 	{
+		Name: "a database whose file was replaced while it waited for the lock is taken",
+		File: "outbox/identity.go",
+		Old:  "if !isAt(o.identity, o.path) {", New: "if o.identity == nil {",
+		In: "outbox", Tests: []string{"TestNew_RefusesADatabaseWhoseFileWasReplacedWhileItWaitedForTheLock"},
+	},
+	{
+		Name: "a file that was replaced while its lock was waited for is opened",
+		File: "outbox/open.go",
+		Old:  "if !isAt(identity, path) {", New: "if identity == nil {",
+		In: "outbox", Tests: []string{"TestOpen_ThatWaitedForTheLockOpensTheFileThatHasTheNameNow"},
+	},
+	{
 		Name: "what a closure wrote before it failed is committed with the others",
 		File: "outbox/commit.go",
 		Old:  "} else if !g.run(l, c) {\n\t\t\treturn errAgain\n\t\t}", New: "} else {\n\t\t\tg.run(l, c)\n\t\t}",

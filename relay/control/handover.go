@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -57,6 +58,8 @@ func Open(ctx context.Context, path, socket string, opts outbox.Options) (*outbo
 // 0600, and with what Open does about a relay that has the file. opts, which may be nil, are bbolt's; their Timeout is how
 // long the file is waited for when nobody hands it over, 0 means outbox.DefaultLockTimeout.
 //
+// A file that is compacted or restored meanwhile is opened again, as the one that has the name afterwards.
+//
 // Errors are those of bbolt.Open, but a *outbox.LockedError when the file stays with a process that needs it.
 func OpenDB(ctx context.Context, path, socket string, opts *bolt.Options) (*bolt.DB, error) {
 	if opts == nil {
@@ -64,15 +67,35 @@ func OpenDB(ctx context.Context, path, socket string, opts *bolt.Options) (*bolt
 	}
 	attempt := *opts
 	attempt.Timeout = once
+	var opened os.FileInfo
+	attempt.OpenFile = func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+		open := opts.OpenFile
+		if open == nil {
+			open = os.OpenFile
+		}
+		if f, err = open(name, flag, mode); err == nil {
+			opened, err = f.Stat()
+		}
+		return f, err
+	}
 	var db *bolt.DB
 	err := claim(ctx, path, socket, opts.Timeout, func() (err error) {
 		db, err = bolt.Open(path, 0o600, &attempt)
 		if errors.Is(err, berrors.ErrTimeout) {
-			err = &outbox.LockedError{Path: path}
+			return &outbox.LockedError{Path: path}
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		if now, statErr := os.Stat(path); statErr != nil || !os.SameFile(opened, now) { // replaced before it was locked
+			return errors.Join(&outbox.LockedError{Path: path}, db.Close())
+		}
+		return nil
 	})
-	return db, err
+	if err != nil {
+		return nil, err
+	}
+	return db, nil
 }
 
 // once is the lock timeout of a single try: claim does the waiting.

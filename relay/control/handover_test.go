@@ -144,6 +144,26 @@ func TestADatabaseOfTheProcessorsOwnIsHandedOverToo(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
+func TestOpenDB_OpensTheFileThatHasTheNameNow(t *testing.T) {
+	path := newFilePath(t)
+	db, err := bolt.Open(path, 0o600, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	opens := 0
+	db, err = OpenDB(t.Context(), path, "", &bolt.Options{Timeout: redistest.Patience, OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		f, err := os.OpenFile(name, flag, mode)
+		if opens++; opens == 1 { // what compact and restore do before they unlock it
+			require.NoError(t, os.Remove(path))
+		}
+		return f, err
+	}})
+	require.NoError(t, err)
+	require.Equal(t, 2, opens)
+	box, err := outbox.New(db, outbox.Options{})
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(box.Close(), db.Close()))
+}
+
 // deafServer takes no connection: who connects, waits.
 func deafServer(t *testing.T) (addr string) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
