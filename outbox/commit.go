@@ -20,6 +20,7 @@ var errAgain = errors.New("again")
 type group struct {
 	o     *Outbox
 	calls []*call
+	ran   bool // every closure: what is left is the commit
 }
 
 // closure is the one that runs now, so that Append can make it fail, and finds the ledger that it shares.
@@ -69,19 +70,58 @@ func (g *group) take() bool {
 
 // commit answers every call of the group.
 func (g *group) commit() {
+	for _, c := range slices.Clone(g.calls) {
+		if c.apart != nil {
+			g.runApart(c)
+		}
+	}
+	returned := false
+	defer func() {
+		if !returned && g.ran { // a handler of tx.OnCommit has ended the goroutine: the commit is on the disk
+			for _, c := range g.calls {
+				c.exited = len(g.calls) == 1 // of many, it cannot be told whose handler it was
+				close(c.done)
+			}
+			g.calls = nil
+		}
+	}()
+	g.commitClosures()
+	returned = true
+}
+
+// runApart answers a call that wants no commit.
+func (g *group) runApart(c *call) {
+	var tx *bolt.Tx
+	err := g.o.checkSize()
+	if err == nil {
+		tx, err = g.o.db.Begin(!g.o.opts.readOnly)
+	}
+	if err != nil {
+		g.drop(c, closedError(err))
+		return
+	}
+	defer tx.Rollback()
+	if g.start(c) {
+		g.drop(c, c.apart(tx))
+	}
+}
+
+func (g *group) commitClosures() {
 	for len(g.calls) > 0 {
 		err := g.o.Err()
 		if err == nil {
 			err = g.o.commit(g.runClosures)
+			g.ran = false
 		}
 		if err == errAgain {
 			continue
 		}
 		if errors.Is(err, ErrDamaged) && len(g.calls) > 1 { // by one of them: the others need not meet with it
-			for _, c := range g.calls {
-				(&group{o: g.o, calls: []*call{c}}).commit()
+			for len(g.calls) > 0 {
+				alone := &group{o: g.o, calls: g.calls[:1:1]}
+				g.calls = g.calls[1:]
+				alone.commit()
 			}
-			g.calls = nil
 			return
 		}
 		for _, c := range g.calls {
@@ -94,16 +134,29 @@ func (g *group) commit() {
 
 func (g *group) runClosures(l *ledger) error {
 	for _, c := range slices.Clone(g.calls) {
-		if err := c.ctx.Err(); err != nil && !c.started {
-			g.drop(c, err)
-		} else if !g.run(l, c) {
+		if g.start(c) && !g.run(l, c) {
 			return errAgain
 		}
 	}
-	if len(g.calls) == 0 {
+	if g.ran = len(g.calls) > 0; !g.ran {
 		return errAgain // every context has ended: no reason to write
 	}
 	return nil
+}
+
+// start says whether a call is to be run; one whose context has ended before leaves the group.
+func (g *group) start(c *call) bool {
+	switch err := c.ctx.Err(); {
+	case c.started:
+	case !c.taken.CompareAndSwap(false, true):
+		g.calls = without(g.calls, c)
+		return false
+	case err != nil:
+		g.drop(c, err)
+		return false
+	}
+	c.started = true
+	return true
 }
 
 // run runs one closure. One that fails is answered and leaves the group.
@@ -124,7 +177,6 @@ func (g *group) run(l *ledger, c *call) (ok bool) {
 			g.drop(c, err)
 		}
 	}()
-	c.started = true
 	err = c.fn(l.tx)
 	returned = true
 	err = cmp.Or(err, running.err, l.err) // what the ledger has met with would stay for the others
@@ -147,7 +199,7 @@ func (o *Outbox) commit(fn func(l *ledger) error) (err error) {
 		return err
 	}
 	receipts := o.takeReceipts()
-	id := 0 // of the transaction, once only its commit is left to do
+	id, appended := 0, false // of the transaction, once only its commit is left to do
 	defer func() {
 		if r := recover(); r != nil { // bbolt on damaged pages, or a handler of tx.OnCommit
 			if err = damage(r); err == nil {
@@ -160,6 +212,9 @@ func (o *Outbox) commit(fn func(l *ledger) error) (err error) {
 			o.putBackReceipts(receipts)
 		} else {
 			o.dropReceipts()
+			if appended {
+				o.signal()
+			}
 		}
 	}()
 	err = o.db.Update(func(tx *bolt.Tx) error {
@@ -175,7 +230,7 @@ func (o *Outbox) commit(fn func(l *ledger) error) (err error) {
 		if err := l.write(); err != nil {
 			return err
 		}
-		id = tx.ID()
+		id, appended = tx.ID(), l.signals
 		return nil
 	})
 	if err != nil && id != 0 {

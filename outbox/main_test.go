@@ -196,9 +196,11 @@ func holdCommit(t testing.TB, o *Outbox) (release func() error) {
 // requireQueued waits until n callers wait for the next commit.
 func requireQueued(t testing.TB, o *Outbox, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		return len(o.queue) == n
-	}, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return queued(o) == n }, patience, time.Millisecond)
+}
+
+func queued(o *Outbox) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue)
 }

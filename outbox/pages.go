@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -32,12 +33,9 @@ const (
 )
 
 // verifyPages keeps writers away, for bbolt compares the pages with its list of free ones in memory, which they change.
-func (o *Outbox) verifyPages(v *verifier) error {
+func (o *Outbox) verifyPages(ctx context.Context, v *verifier) error {
 	if inClosure() {
 		return ErrNested
-	}
-	if err := o.checkSize(); err != nil {
-		return err
 	}
 	file := o.file
 	if file == nil { // a database of the caller's
@@ -47,12 +45,9 @@ func (o *Outbox) verifyPages(v *verifier) error {
 		}
 		defer file.Close()
 	}
-	tx, err := o.db.Begin(!o.opts.readOnly)
-	if err != nil {
-		return closedError(err)
-	}
-	defer tx.Rollback()
-	return survive(func() error { return v.pages(tx, file) })
+	return o.submit(&call{ctx: ctx, apart: func(tx *bolt.Tx) error {
+		return survive(func() error { return v.pages(tx, file) })
+	}})
 }
 
 // pages reads everything, also what is not the outbox's own, and has bbolt check its pages. bbolt does that in a goroutine,

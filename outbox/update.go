@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -15,7 +16,9 @@ import (
 type call struct {
 	ctx     context.Context
 	fn      func(*bolt.Tx) error
-	started bool // fn ran at least once: ctx no longer counts; touched by the leader only
+	apart   func(*bolt.Tx) error // instead of fn: reads between two commits
+	taken   atomic.Bool          // by a leader, just before fn starts, or by the caller, who has given up
+	started bool                 // fn ran at least once: ctx no longer counts; touched by the leader only
 
 	done     chan struct{} // closed when the fields below are final
 	err      error
@@ -31,7 +34,8 @@ type call struct {
 // So fn may run several times and must capture nothing: assign results to variables outside, never add to them. fn may
 // run in another goroutine, must not keep or end tx, and must not call anything of this or another outbox but Append: Update,
 // View and Close from within it return ErrNested, and so they do in a handler of tx.OnCommit. A panic is raised again in its own
-// caller, and so is runtime.Goexit (testing's FailNow). ctx counts until fn starts for the first time.
+// caller, and so is runtime.Goexit (testing's FailNow). runtime.Goexit in a handler of tx.OnCommit undoes nothing; the handlers
+// after it do not run. ctx counts until fn starts for the first time.
 //
 // Errors: fn's own, that of a failed Append in it, ctx.Err(), ErrClosed, ErrNested, ErrDiskFull and ErrDamaged (nothing was
 // written, the outbox stays usable), ErrFailed.
@@ -42,21 +46,32 @@ func (o *Outbox) Update(ctx context.Context, fn func(tx *bolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c := &call{ctx: ctx, fn: fn, done: make(chan struct{})}
+	return o.submit(&call{ctx: ctx, fn: fn})
+}
+
+// submit hands a call to the leader and waits for it.
+func (o *Outbox) submit(c *call) error {
+	ctx := c.ctx
+	c.done = make(chan struct{})
 	first, err := o.enqueue(c)
 	if err != nil {
 		return err
 	}
-	if first {
-		o.lead(&group{o: o, calls: []*call{c}})
+	switch g := (&group{o: o, calls: []*call{c}}); {
+	case !first:
+	case o.owned || ctx.Done() == nil:
+		o.lead(g)
+	default: // a transaction of the caller of New may have bbolt's write lock, and who waits for that heeds no context
+		go o.lead(g)
 	}
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		if o.dequeue(c) {
+		if c.taken.CompareAndSwap(false, true) {
+			o.dequeue(c)
 			return ctx.Err()
 		}
-		<-c.done // a commit has taken it
+		<-c.done
 	}
 	if c.panicked != nil {
 		panic(c.panicked)
@@ -71,7 +86,7 @@ func (o *Outbox) Update(ctx context.Context, fn func(tx *bolt.Tx) error) error {
 func (o *Outbox) enqueue(c *call) (first bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err := o.unusable(); err != nil {
+	if err := o.unusable(); err != nil && (c.fn != nil || o.closed) {
 		return false, err
 	}
 	if first = !o.leading; first {
@@ -83,13 +98,11 @@ func (o *Outbox) enqueue(c *call) (first bool, err error) {
 	return first, nil
 }
 
-// dequeue takes the call back; false when a commit already has it.
-func (o *Outbox) dequeue(c *call) bool {
+// dequeue forgets a call that was given up, unless a leader has it already.
+func (o *Outbox) dequeue(c *call) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	before := len(o.queue)
 	o.queue = without(o.queue, c)
-	return len(o.queue) < before
 }
 
 // View runs fn in a read transaction. It must be short (the space of what is deleted meanwhile is not reused), must not

@@ -20,7 +20,7 @@ type Report struct {
 func (o *Outbox) Verify(ctx context.Context) (Report, error) {
 	v := verifier{report: Report{Problems: []string{}}}
 	_ = o.Flush(ctx) // without it the counters are older, not wrong
-	err := o.verifyPages(&v)
+	err := o.verifyPages(ctx, &v)
 	if err == nil && len(v.report.Problems) == 0 { // what stands on damaged pages means nothing, and reading it may lead in circles
 		err = o.read(func(l *ledger) error {
 			v.l = l

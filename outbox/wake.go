@@ -13,10 +13,10 @@ func (o *Outbox) Appended() <-chan struct{} {
 
 // signalOnCommit has the transaction wake them when it has committed, once.
 func (o *Outbox) signalOnCommit(l *ledger) {
-	if !l.signals {
-		l.signals = true
+	if !l.signals && !l.shared { // else Update wakes them, whatever the handlers of its closures do
 		l.tx.OnCommit(o.signal)
 	}
+	l.signals = true
 }
 
 // signal wakes who waits for Appended; it never blocks.

@@ -44,9 +44,21 @@ var ofOutbox = []Mutant{
 		In: "outbox", Tests: []string{"TestOpen_ThatWaitedForTheLockOpensTheFileThatHasTheNameNow"},
 	},
 	{
+		Name: "a lone caller of Update waits for bbolt's write lock, whatever its context says",
+		File: "outbox/update.go",
+		Old:  "case o.owned || ctx.Done() == nil:", New: "case o != nil:",
+		In: "outbox", Tests: []string{"TestUpdate_HeedsItsContextWhileATransactionOfTheCallersOwnIsOpen"},
+	},
+	{
+		Name: "a closure is run again after a handler of its commit has ended the goroutine",
+		File: "outbox/commit.go",
+		Old:  "if !returned && g.ran {", New: "if !returned && g.o == nil {",
+		In: "outbox", Tests: []string{"TestGoexitInACommitHandlerCommitsOnce"},
+	},
+	{
 		Name: "what a closure wrote before it failed is committed with the others",
 		File: "outbox/commit.go",
-		Old:  "} else if !g.run(l, c) {\n\t\t\treturn errAgain\n\t\t}", New: "} else {\n\t\t\tg.run(l, c)\n\t\t}",
+		Old:  "if g.start(c) && !g.run(l, c) {\n\t\t\treturn errAgain\n\t\t}", New: "if g.start(c) {\n\t\t\tg.run(l, c)\n\t\t}",
 		In: "outbox", Tests: []string{"TestAClosureThatFailsIsRolledBackAlone"},
 	},
 	{
