@@ -61,7 +61,9 @@ func (a *alerter) raise(ctx context.Context, alert Alert) {
 		return
 	}
 	if e, ok := a.event(alert); ok {
-		if _, err := a.source.Add(context.WithoutCancel(ctx), e); err != nil {
+		ctx, cancel := lasting(ctx)
+		defer cancel()
+		if _, err := a.source.Add(ctx, e); err != nil {
 			a.log.Error("cannot append the alert event", "alert", alert.Kind, "error", err)
 		}
 	}

@@ -215,7 +215,7 @@ func (l *lane) flushUnheard(ctx context.Context) error {
 	if l.unflushed == 0 {
 		return nil
 	}
-	switch err := l.r.source.Flush(context.WithoutCancel(ctx)); {
+	switch err := l.r.flush(ctx); {
 	case err == nil:
 		l.unflushed = 0
 	case !errors.Is(err, outbox.ErrDiskFull):

@@ -2,12 +2,14 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -133,6 +135,41 @@ func (l *lateCalls) Publish(ctx context.Context, batches ...relay.Batch) ([]rela
 		l.n.Add(1)
 	}
 	return l.Target.Publish(ctx, batches...)
+}
+
+func TestRelay_EndsWhileATransactionOfTheProcessorsOwnIsOpen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	require.NoError(t, r.box.Close())
+	db, err := bolt.Open(r.path, 0o600, nil)
+	require.NoError(t, err)
+	r.box, err = outbox.New(db, outbox.Options{})
+	require.NoError(t, err)
+	r.server.Start()
+	r.add("news", 3)
+	opened := make(chan *bolt.Tx, 1)
+	front := r.front()
+	front.publish = func(next func() ([]relay.Reply, error), batches []relay.Batch) ([]relay.Reply, error) {
+		if len(batches[0].Events) > 0 {
+			tx, err := db.Begin(true)
+			if err != nil {
+				return nil, err
+			}
+			opened <- tx
+		}
+		return next()
+	}
+	opts := quick()
+	opts.Channels = map[string]string{"news": channels["news"]}
+	r.startTarget(opts, front)
+	tx := <-opened
+	r.halt()
+	require.NoError(t, tx.Rollback())
+
+	require.NoError(t, r.box.Flush(context.Background()))
+	require.Zero(t, r.topic("news").Pending, "it was settled")
+	require.NoError(t, errors.Join(r.box.Close(), db.Close()))
+	r.open()
 }
 
 func TestAnOutageIsToldOncePerTopic(t *testing.T) {
