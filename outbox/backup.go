@@ -8,13 +8,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 )
 
 // BackupOptions say how BackupFile and SaveBackup make a file.
 type BackupOptions struct {
-	// Overwrite replaces a file that is there already, atomically and after the new copy is complete.
+	// Overwrite replaces a file that is there already, atomically and after the new copy is complete, but never an outbox that a
+	// process has open.
 	Overwrite bool
 	// Verify verifies the copy before it gets its name; nil means that it is not verified.
 	Verify VerifyFunc
@@ -55,7 +57,8 @@ func (o *Outbox) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 // removes those that it finds in its folder, when they are a minute old and no process works on them.
 //
 // Errors: fs.ErrExist when there is one and BackupOptions.Overwrite is not set; ErrInvalid when it is the outbox itself, or
-// no regular file; ErrDamaged when the copy does not verify; those of Backup.
+// no regular file; a *LockedError when it is another outbox, which a process has open; ErrDamaged when the copy does not verify;
+// those of Backup.
 func (o *Outbox) BackupFile(ctx context.Context, path string, opts BackupOptions) (n int64, err error) {
 	_ = o.Flush(ctx)
 	return SaveBackup(ctx, o.path, path, opts, func(w io.Writer) error { return o.copyTo(ctx, w) })
@@ -71,9 +74,11 @@ func SaveBackup(ctx context.Context, source, path string, opts BackupOptions, wr
 }
 
 func saveBackup(ctx context.Context, source, path string, opts BackupOptions, write func(w io.Writer) error) (int64, error) {
-	if err := checkTarget(source, path, opts.Overwrite); err != nil {
+	target, err := lockTarget(source, path, opts.Overwrite)
+	if err != nil {
 		return 0, err
 	}
+	_ = target.Close() // it may be used until the copy is complete
 	draft, err := newDraft(path, func(f *os.File) error { return write(f) })
 	if err != nil {
 		return 0, err
@@ -88,6 +93,10 @@ func saveBackup(ctx context.Context, source, path string, opts BackupOptions, wr
 			return 0, fmt.Errorf("the copy does not verify: %w", withoutDraft(err, draft.name, "copy"))
 		}
 	}
+	if target, err = lockTarget(source, path, opts.Overwrite); err != nil {
+		return 0, err
+	}
+	defer target.Close()
 	return info.Size(), draft.place(path, opts.Overwrite)
 }
 
@@ -109,25 +118,30 @@ func VerifyCopy(ctx context.Context, path string, verify VerifyFunc, write func(
 	return report, nil
 }
 
-// checkTarget says why a copy of the outbox at source must not become the file at path.
-func checkTarget(source, path string, overwrite bool) error {
+// lockTarget says why a copy of the outbox at source must not become the file at path. It returns that file, nil when there is
+// none, with a lock that keeps others from writing to it until it is closed.
+func lockTarget(source, path string, overwrite bool) (*os.File, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return invalid("it is no regular file")
+		return nil, invalid("it is no regular file")
 	}
 	if own, err := os.Stat(source); err == nil && os.SameFile(own, info) {
-		return invalid("it is the outbox itself")
+		return nil, invalid("it is the outbox itself")
 	}
 	if !overwrite {
-		return fs.ErrExist
+		return nil, fs.ErrExist
 	}
-	return nil
+	f, err := lockFile(path, syscall.LOCK_SH)
+	if errors.Is(err, ErrLocked) {
+		err = fmt.Errorf("it is an outbox that is in use, choose another name: %w", err)
+	}
+	return f, err
 }
 
 // copyTo writes the file as of now.

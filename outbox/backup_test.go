@@ -105,6 +105,34 @@ func TestABackupNeverReplacesAFileUnasked(t *testing.T) {
 	require.Empty(t, leftovers(t, dir, filepath.Base(o.Path()), "copy"))
 }
 
+func TestBackupFile_NeverReplacesAnOutboxThatIsInUse(t *testing.T) {
+	o, other := openTemp(t, Options{}), openTemp(t, Options{})
+	add(t, other, event("a", "precious"))
+	linked := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(other.Path(), linked))
+	for _, path := range []string{other.Path(), linked} {
+		_, err := o.BackupFile(ctx, path, BackupOptions{Overwrite: true})
+		require.ErrorIs(t, err, ErrLocked)
+		require.ErrorContains(t, err, "choose another name")
+	}
+	add(t, other, event("a", "more"))
+
+	// One that is opened while the copy is made.
+	path := filepath.Join(t.TempDir(), "late.db")
+	var late *Outbox
+	_, err := SaveBackup(ctx, o.Path(), path, BackupOptions{Overwrite: true}, func(w io.Writer) error {
+		late = openAt(t, path, Options{})
+		add(t, late, event("a", "late"))
+		return o.copyTo(ctx, w)
+	})
+	require.ErrorIs(t, err, ErrLocked)
+	add(t, late, event("a", "later"))
+	require.Empty(t, leftovers(t, filepath.Dir(path), "late.db"))
+	require.NoError(t, late.Close())
+	_, err = o.BackupFile(ctx, path, BackupOptions{Overwrite: true})
+	require.NoError(t, err, "nobody has it open any more")
+}
+
 // brokenWriter fails after some bytes.
 type brokenWriter struct{ left int }
 

@@ -56,6 +56,12 @@ var ofOutbox = []Mutant{
 		In: "outbox", Tests: []string{"TestGoexitInACommitHandlerCommitsOnce"},
 	},
 	{
+		Name: "a backup replaces an outbox that is in use",
+		File: "outbox/backup.go",
+		Old:  "f, err := lockFile(path, syscall.LOCK_SH)", New: "f, err := lockFile(path, syscall.LOCK_UN)",
+		In: "outbox", Tests: []string{"TestBackupFile_NeverReplacesAnOutboxThatIsInUse"},
+	},
+	{
 		Name: "what a closure wrote before it failed is committed with the others",
 		File: "outbox/commit.go",
 		Old:  "if g.start(c) && !g.run(l, c) {\n\t\t\treturn errAgain\n\t\t}", New: "if g.start(c) {\n\t\t\tg.run(l, c)\n\t\t}",
