@@ -46,11 +46,15 @@ test: programs redis-server strace python3 c-compiler ## all tests, against a re
 race: programs redis-server strace python3 c-compiler ## the tests of PKG twice, shuffled, with the race detector
 	CGO_ENABLED=1 $(TEST) -race -shuffle=on -count=2 $(PKG)
 
-lint: ## gofmt, vet, staticcheck, goimports; shellcheck if it is there
+lint: ## gofmt, vet, staticcheck, goimports; shellcheck if it is there; each platform compiles
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w these:" $$unformatted; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
 	@unsorted=$$(go tool goimports -l .); test -z "$$unsorted" || { echo "go tool goimports -w these:" $$unsorted; exit 1; }
+	@set -e; for platform in linux/amd64 linux/arm64 linux/386 darwin/amd64 darwin/arm64; do \
+		echo "build for $$platform"; \
+		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -o /dev/null ./cmd/matchrelay; \
+	done
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/*; else echo "shellcheck is not installed: .ci is not checked"; fi
 
 fuzz: ## every fuzz target for FUZZTIME (10s)

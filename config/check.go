@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -159,11 +160,24 @@ func (c *Config) checkOutbox(found problems, require func(bool, string, string))
 		}
 	}
 	require(o.Retention > 0, "OUTBOX_RETENTION", "more than 0 seconds")
+	most := largestMaxBytes(strconv.IntSize)
+	if c.origin("OUTBOX_MAX_BYTES") == FromDefault {
+		o.MaxBytes = min(o.MaxBytes, most)
+	}
 	require(o.MaxBytes >= smallestMaxBytes, "OUTBOX_MAX_BYTES", "64MiB or more")
+	require(o.MaxBytes <= most, "OUTBOX_MAX_BYTES", "768MiB or less: a 32-bit system cannot open larger files again")
 	require(o.MaxEventBytes > 0 && o.MaxEventBytes <= largestEvent, "OUTBOX_MAX_EVENT_BYTES", "1 byte to 512MiB, the most that Redis takes by default")
 	if !found.any("OUTBOX_MAX_BYTES") {
 		require(o.MaxEventBytes < o.MaxBytes, "OUTBOX_MAX_EVENT_BYTES", "less than OUTBOX_MAX_BYTES")
 	}
+}
+
+// largestMaxBytes is the most that package outbox takes where an address has so many bits.
+func largestMaxBytes(bits int) Size {
+	if bits > 32 {
+		return math.MaxInt64
+	}
+	return 768 * mib
 }
 
 func (c *Config) checkProcessor(require func(bool, string, string)) {

@@ -355,3 +355,8 @@ func FuzzRedactURL(f *testing.F) {
 		require.NotContains(t, redactURL(before+"topsecret"+after+"@"+host), "topsecret")
 	})
 }
+
+func TestLargestMaxBytes_IsWhatA32BitSystemCanHold(t *testing.T) {
+	require.Equal(t, Size(768*mib), largestMaxBytes(32))
+	require.Greater(t, largestMaxBytes(64), Size(1<<50))
+}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // errAgain ends an attempt of a group that is to be made again without the call that failed.
@@ -241,14 +242,16 @@ func (o *Outbox) commit(fn func(l *ledger) error) (err error) {
 
 // commitFailed tells a failure that changed nothing from one that leaves the truth open.
 func (o *Outbox) commitFailed(id int, err error) error {
-	full, damaged := outOfSpace(err), errors.Is(err, ErrDamaged)
-	if full || damaged {
+	full, damaged, atLimit := outOfSpace(err), errors.Is(err, ErrDamaged), errors.Is(err, berrors.ErrMaxSizeReached)
+	if full || damaged || atLimit {
 		// The file's newest meta page says whether the transaction is in it: it is written last.
 		newest := id
 		_ = survive(func() error {
 			return o.db.View(func(tx *bolt.Tx) error { newest = tx.ID(); return nil })
 		})
 		switch {
+		case newest < id && atLimit:
+			return fmt.Errorf("commit: %w", fileFullError{})
 		case newest < id && full:
 			return fmt.Errorf("commit: %w: %w; free some space, nothing was written", ErrDiskFull, err)
 		case newest < id:

@@ -12,7 +12,8 @@ var (
 	// ErrFailed: a commit failed in a way that leaves open whether it reached the disk, or the file was removed or
 	// replaced. Nothing more is written; only opening the file again shows the truth.
 	ErrFailed = errors.New("the outbox has failed and takes no more writes; restart the process to read the truth from the file")
-	// ErrFull: Options.MaxBytes is reached and only undelivered events are left. The caller's transaction rolls back whole.
+	// ErrFull: Options.MaxBytes is reached and only undelivered events are left, or, on a 32-bit system, the file cannot grow any
+	// more (which is ErrDiskFull as well). The caller's transaction rolls back whole.
 	ErrFull = errors.New("the outbox is full")
 	// ErrDiskFull: the disk has no room for the commit. Nothing was written; the outbox stays usable.
 	ErrDiskFull = errors.New("no space left on the disk of the outbox")

@@ -60,6 +60,9 @@ type Outbox struct {
 func Open(path string, opts Options) (*Outbox, error) {
 	opts = opts.withDefaults()
 	path, err := realPath(path)
+	if err == nil {
+		err = opts.checkSize()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open outbox: %w", err)
 	}
@@ -144,11 +147,17 @@ func New(db *bolt.DB, opts Options) (*Outbox, error) {
 		return nil, fmt.Errorf("outbox in %s: %w", db.Path(), invalid("the database does not sync what it commits: open it without bbolt.Options.NoSync"))
 	}
 	o := newOutbox(db, opts.withDefaults())
+	if err := o.opts.checkSize(); err != nil {
+		return nil, fmt.Errorf("outbox in %s: %w", o.path, err)
+	}
 	if _, taken := borrowed.LoadOrStore(db, o); taken {
 		return nil, fmt.Errorf("outbox in %s: %w", o.path, invalid("the database has an outbox already: use that one, or close it first"))
 	}
 	err := o.identify()
 	if err == nil {
+		if limit := int(fileLimit); limit > 0 && (db.MaxSize <= 0 || db.MaxSize > limit) {
+			db.MaxSize = limit
+		}
 		err = o.checkFormat()
 	}
 	if errors.Is(err, ErrForeign) {
@@ -296,6 +305,7 @@ func openFile(path string, timeout time.Duration, readOnly bool) (db *bolt.DB, f
 	db, err = bolt.Open(path, 0o600, &bolt.Options{
 		Timeout:         timeout,
 		ReadOnly:        readOnly,
+		MaxSize:         int(fileLimit),
 		PreLoadFreelist: true, // a writer does so always; Verify asks which pages are free
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: 256 << 20, // address space only: growing the map would have to wait for every reader

@@ -21,7 +21,8 @@ type Options struct {
 	// Retention is how long delivered events are kept after they were appended; 0 means DefaultRetention.
 	Retention time.Duration
 	// MaxBytes caps the live bytes of all events (bbolt files never shrink, so the file may be larger);
-	// 0 means DefaultMaxBytes.
+	// 0 means DefaultMaxBytes. On a 32-bit system 768 MiB is the most there is, and the file grows to 1 GiB at most: bbolt
+	// could not open a larger one again.
 	MaxBytes int64
 	// MaxEventBytes caps one payload, uncompressed; 0 means DefaultMaxEventBytes, and 512 MiB is the most there is.
 	MaxEventBytes int
@@ -42,7 +43,9 @@ func (opts Options) withDefaults() Options {
 		opts.Retention = DefaultRetention
 	}
 	if opts.MaxBytes <= 0 {
-		opts.MaxBytes = DefaultMaxBytes
+		if opts.MaxBytes = DefaultMaxBytes; fileLimit > 0 {
+			opts.MaxBytes = min(DefaultMaxBytes, largestMaxBytes(fileLimit))
+		}
 	}
 	if opts.MaxEventBytes <= 0 {
 		opts.MaxEventBytes = DefaultMaxEventBytes

@@ -61,8 +61,9 @@ func (v *verifier) pages(tx *bolt.Tx, file io.ReaderAt) error {
 		if page.Type == "free" {
 			continue
 		}
-		if id += int64(page.OverflowCount); id >= w.pages {
-			return fmt.Errorf("%w: page %d claims to go on for %d pages, the file has %d; restore a backup", ErrDamaged, page.ID, page.OverflowCount, w.pages)
+		more := int64(uint32(page.OverflowCount)) // below 0 where an int has 32 bits
+		if id += more; id >= w.pages {
+			return fmt.Errorf("%w: page %d claims to go on for %d pages, the file has %d; restore a backup", ErrDamaged, page.ID, more, w.pages)
 		}
 	}
 	if err := w.page(int64(tx.Cursor().Bucket().Root())); err != nil {

@@ -122,11 +122,11 @@ func TestABenchSaysWhyItIsSlow(t *testing.T) {
 
 func TestABenchNeedsFreeSpace(t *testing.T) {
 	plan := aLittle
-	plan.drained, plan.dir = 1<<50, t.TempDir()
+	plan.drained, plan.dir = 1<<30, t.TempDir()
 	var out strings.Builder
 	a := newApp(strings.NewReader(""), &out, &out)
 	a.environ = []string{}
-	require.ErrorContains(t, a.bench(t.Context(), plan), "and the measurement needs 2097152000.0 GiB; free disk space, name a folder on another disk with --dir")
+	require.ErrorContains(t, a.bench(t.Context(), plan), "and the measurement needs 2000.0 GiB; free disk space, name a folder on another disk with --dir")
 	left, err := os.ReadDir(plan.dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
