@@ -115,10 +115,11 @@ func (s *topicState) decode(b []byte) error {
 type ledger struct {
 	tx      *bolt.Tx
 	topics  map[string]*topicState
-	numbers map[string]uint64 // that were set, by key in the meta bucket
-	shared  bool              // by all closures of a commit: counters are written once, at its end
-	signals bool              // the commit wakes who waits for events
-	room    *room             // for records, until the commit; nil: each has its own
+	numbers map[string]uint64     // that were set, by key in the meta bucket
+	fronts  map[string]*candidate // each topic's oldest event that may be removed, nil for none; see oldest
+	shared  bool                  // by all closures of a commit: counters are written once, at its end
+	signals bool                  // the commit wakes who waits for events
+	room    *room                 // for records, until the commit; nil: each has its own
 	err     error
 }
 

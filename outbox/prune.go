@@ -53,7 +53,7 @@ func (o *Outbox) Prune(ctx context.Context) (int, error) {
 // prunable says whether Prune would find anything, without a write transaction.
 func (o *Outbox) prunable(before time.Time) (due bool, err error) {
 	err = o.read(func(l *ledger) error {
-		c, ok := l.oldest(nil)
+		c, ok := l.oldest()
 		due = ok && c.record.appended.Before(before)
 		return nil
 	})
@@ -65,29 +65,38 @@ func (o *Outbox) prunable(before time.Time) (due bool, err error) {
 
 // prune removes candidates, oldest first, while more says so, and returns how many. The caller saves the ledger.
 func (l *ledger) prune(more func(c candidate, removed int) bool) (removed int) {
-	from := map[string]uint64{}
 	for {
-		c, ok := l.oldest(from)
+		c, ok := l.oldest()
 		if !ok || !more(c, removed) {
 			return removed
 		}
 		l.removeEvent(c)
-		from[c.topic] = c.sequence
+		l.fronts[c.topic] = l.oldestOf(c.topic, c.sequence)
 		removed++
 	}
 }
 
-// oldest finds the delivered event with the lowest sequence, looking in each topic behind the sequence in after.
-func (l *ledger) oldest(after map[string]uint64) (best candidate, found bool) {
+// oldest finds the delivered event with the lowest sequence. What stays in front of it, however much is parked there, is looked
+// at once in a transaction.
+func (l *ledger) oldest() (best candidate, found bool) {
+	if l.fronts == nil {
+		l.fronts = map[string]*candidate{}
+	}
 	for _, topic := range l.names() {
-		if c, ok := l.oldestOf(topic, after[topic]); ok && (!found || c.sequence < best.sequence) {
-			best, found = c, true
+		c, known := l.fronts[topic]
+		if !known {
+			c = l.oldestOf(topic, 0)
+			l.fronts[topic] = c
+		}
+		if c != nil && (!found || c.sequence < best.sequence) {
+			best, found = *c, true
 		}
 	}
 	return best, found
 }
 
-func (l *ledger) oldestOf(topic string, after uint64) (candidate, bool) {
+// oldestOf finds a topic's delivered event with the lowest sequence behind after, or nil.
+func (l *ledger) oldestOf(topic string, after uint64) *candidate {
 	s := l.topic(topic)
 	for sequence, v := range l.from(logPrefix+topic, after+1) {
 		if sequence > s.cursor || s.TailFrom != 0 && sequence >= s.TailFrom {
@@ -100,9 +109,9 @@ func (l *ledger) oldestOf(topic string, after uint64) (candidate, bool) {
 		if err != nil {
 			r = record{storedSize: len(v)} // damaged and delivered: older than any other
 		}
-		return candidate{topic, sequence, r}, true
+		return &candidate{topic, sequence, r}
 	}
-	return candidate{}, false
+	return nil
 }
 
 // removeEvent deletes a candidate with everything that refers to it.
@@ -138,7 +147,11 @@ func (o *Outbox) makeRoom(l *ledger, e Event, need uint64) error {
 	if fits() {
 		return nil
 	}
-	l.prune(func(candidate, int) bool { return !fits() })
+	more := func(candidate, int) bool { return !fits() }
+	if l.prune(more); !fits() { // other closures of the commit may have settled some since it was looked
+		l.fronts = nil
+		l.prune(more)
+	}
 	if !fits() {
 		return cmp.Or(l.err, fmt.Errorf("%w: %d bytes are pending or parked, the limit is %d (OUTBOX_MAX_BYTES); deliver them (is Redis up?), replay or discard what is parked, or raise the limit",
 			ErrFull, l.number(keyBytes), o.opts.MaxBytes))

@@ -2,7 +2,9 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -109,4 +111,38 @@ func TestReplay_OfASnapshotIsRefusedAlsoWhenTheNewerOneIsPruned(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, ReplayResult{Matched: 2, Eligible: 1, Superseded: 1, Replayed: 1, Sequences: []uint64{4}}, result)
 	require.Equal(t, []string{"1 parked old", "3 replayed refused", "4 pending refused"}, states(t, o))
+}
+
+func TestPrune_LooksAtParkedEventsOnce(t *testing.T) {
+	clock := newClock()
+	o := openTemp(t, Options{Now: clock.Now})
+	const parked, delivered = 200, 300
+	for i := range parked {
+		sequence := add(t, o, event("parked", fmt.Sprint("p-", i)))[0]
+		require.NoError(t, o.Park(ctx, "parked", sequence, Failure{}))
+	}
+	many := make([]Event, delivered)
+	for i := range many {
+		many[i] = event("delivered", fmt.Sprint("d-", i))
+	}
+	settle(t, o, "delivered", slices.Max(add(t, o, many...)))
+	looks := func(prune int) (n int64) {
+		abort := errors.New("not really")
+		require.ErrorIs(t, o.Update(ctx, func(tx *bolt.Tx) error {
+			stats := tx.Stats()
+			before := stats.GetCursorCount()
+			require.Equal(t, prune, o.ledger(tx).prune(func(_ candidate, removed int) bool { return removed < prune }))
+			stats = tx.Stats()
+			n = stats.GetCursorCount() - before
+			return abort
+		}), abort)
+		return n
+	}
+	one := looks(1)
+	require.Greater(t, one, int64(parked), "each parked event is a look")
+	require.Less(t, looks(delivered-1)-one, int64(100*delivered), "the number of looks grows with what is removed, not with what is parked")
+	clock.advance(2 * DefaultRetention)
+	n, err := o.Prune(ctx)
+	require.NoError(t, err)
+	require.Equal(t, delivered, n)
 }
