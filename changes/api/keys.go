@@ -113,20 +113,40 @@ func remember(tx *bbolt.Tx, key string, sum hash, answer []byte, now time.Time, 
 // prune removes the oldest keys that are over age or number, a few at a time. newest is the last of the order.
 func prune(answers, order *bbolt.Bucket, newest uint64, now time.Time, keep keeping) error {
 	for range pruneStep {
-		place, value := order.Cursor().First()
-		if len(place) != 8 || len(value) < 8 {
-			return fmt.Errorf("%w: the order of Idempotency-Keys cannot be read; restore a backup", outbox.ErrDamaged)
+		first, _ := order.Cursor().First()
+		if len(first) != 8 {
+			return errOrder
 		}
-		stored := time.Unix(0, int64(binary.BigEndian.Uint64(value)))
-		if now.Sub(stored) <= keep.time && newest-binary.BigEndian.Uint64(place) < keep.number {
-			return nil
+		place := binary.BigEndian.Uint64(first)
+		stored, key, err := at(order, place)
+		// A time in the future comes of a clock that was wrong. The key is as old as one behind it, at least: of those in the next
+		// place, the second next, the fourth, and so on, whose time may be right.
+		for step := uint64(1); err == nil && stored.After(now) && step <= newest-place; step *= 2 {
+			stored, _, err = at(order, place+step)
 		}
-		if err := answers.Delete(value[8:]); err != nil {
+		if err != nil {
 			return err
 		}
-		if err := order.Delete(place); err != nil {
+		if now.Sub(stored) <= keep.time && newest-place < keep.number {
+			return nil
+		}
+		if err := answers.Delete(key); err != nil {
+			return err
+		}
+		if err := order.Delete(first); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+var errOrder = fmt.Errorf("%w: the order of Idempotency-Keys cannot be read; restore a backup", outbox.ErrDamaged)
+
+// at reads a place of the order: a key, and when it was stored.
+func at(order *bbolt.Bucket, place uint64) (stored time.Time, key []byte, err error) {
+	value := order.Get(binary.BigEndian.AppendUint64(nil, place))
+	if len(value) < 8 {
+		return stored, nil, errOrder
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(value))), value[8:], nil
 }

@@ -204,6 +204,28 @@ func TestKeysAreKeptForAWeekAndTheOldestGoFirst(t *testing.T) {
 	require.True(t, remembered(next-1))
 }
 
+func TestKeys_OfAClockThatWasAheadAreKeptForAWeekToo(t *testing.T) {
+	now := time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)
+	g := start(t, outbox.Options{}, changes.Options{}, Options{Now: func() time.Time { return now }})
+	next := 0
+	put := func(n int) {
+		for range n {
+			_, _, err := g.api.once(ctx, "key-"+strconv.Itoa(next), hash{}, func(*bbolt.Tx) ([]byte, error) { return []byte("{}"), nil })
+			require.NoError(t, err)
+			next++
+		}
+	}
+	put(10)
+	now = now.Add(-10 * 365 * 24 * time.Hour)
+	put(20)
+	now = now.Add(7 * 24 * time.Hour)
+	put(1)
+	require.Equal(t, 31, stored(t, g))
+	now = now.Add(time.Second)
+	put(8)
+	require.Equal(t, 9, stored(t, g), "all 30 of a week ago are gone, and what came later is there")
+}
+
 func TestTheStandardIsAWeek(t *testing.T) {
 	require.Equal(t, keeping{7 * 24 * time.Hour, 100_000}, New(nil, Options{}).keep)
 }
