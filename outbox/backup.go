@@ -46,7 +46,7 @@ func (o *Outbox) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 		n, err = io.Copy(contextWriter{ctx, w}, spool.file)
 	}
 	if err != nil {
-		return n, fmt.Errorf("back up: %w", diskError(err))
+		return n, fmt.Errorf("back up: %w", fileError(o.path, err))
 	}
 	return n, nil
 }
@@ -68,7 +68,7 @@ func (o *Outbox) BackupFile(ctx context.Context, path string, opts BackupOptions
 // write writes it.
 func SaveBackup(ctx context.Context, source, path string, opts BackupOptions, write func(w io.Writer) error) (n int64, err error) {
 	if n, err = saveBackup(ctx, source, path, opts, write); err != nil {
-		return 0, fmt.Errorf("back up to %s: %w", path, diskError(err))
+		return 0, fmt.Errorf("back up to %s: %w", path, fileError(path, err))
 	}
 	return n, nil
 }
@@ -113,7 +113,7 @@ func VerifyCopy(ctx context.Context, path string, verify VerifyFunc, write func(
 		err = errors.Join(err, draft.close())
 	}
 	if err != nil {
-		return report, fmt.Errorf("verify a copy of %s: %w", path, diskError(err))
+		return report, fmt.Errorf("verify a copy of %s: %w", path, fileError(path, err))
 	}
 	return report, nil
 }
@@ -169,12 +169,4 @@ func (w contextWriter) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return w.w.Write(b)
-}
-
-// diskError tells a full disk from everything else.
-func diskError(err error) error {
-	if err != nil && outOfSpace(err) && !errors.Is(err, ErrDiskFull) {
-		return fmt.Errorf("%w: %w; free some space, nothing was changed", ErrDiskFull, err)
-	}
-	return err
 }

@@ -95,7 +95,7 @@ func (g *group) runApart(c *call) {
 	var tx *bolt.Tx
 	err := g.o.checkSize()
 	if err == nil {
-		tx, err = g.o.db.Begin(!g.o.opts.readOnly)
+		tx, err = g.o.db.Begin(!g.o.opts.ReadOnly)
 	}
 	if err != nil {
 		g.drop(c, closedError(err))

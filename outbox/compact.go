@@ -38,7 +38,7 @@ func Compact(ctx context.Context, path string, verify VerifyFunc) (result Compac
 	defer func() { err = errors.Join(err, o.Close()) }()
 	result = CompactResult{Path: o.path, Before: o.identity.Size()}
 	if err := o.compact(ctx, verify, &result); err != nil {
-		return CompactResult{Path: o.path}, fmt.Errorf("compact %s: %w", o.path, diskError(err))
+		return CompactResult{Path: o.path}, fmt.Errorf("compact %s: %w", o.path, fileError(o.path, err))
 	}
 	return result, nil
 }

@@ -70,13 +70,22 @@ func (d *draft) lock() error { return syscall.Flock(int(d.file.Fd()), syscall.LO
 // link is os.Link, but for tests.
 var link = os.Link
 
+// nameNew gives a file a name that must be free; it may keep the one that it had.
+func nameNew(from, to string) error {
+	err := link(from, to)
+	if lacksLinks(err) {
+		err = renameNew(from, to)
+	}
+	return err
+}
+
 // place gives the draft its name, durably: there is always either the old file or the new one. Without replace, a file of
 // that name is fs.ErrExist.
 func (d *draft) place(path string, replace bool) (err error) {
 	if replace {
 		err = os.Rename(d.name, path)
-	} else if err = link(d.name, path); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOTSUP) {
-		err = renameNew(d.name, path) // of a file system without hard links
+	} else {
+		err = nameNew(d.name, path)
 	}
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func Open(path string, opts Options) (*Outbox, error) {
 		o, err = open(path, opts)
 	}
 	if err != nil && !errors.Is(err, ErrLocked) {
-		return nil, fmt.Errorf("open outbox %s: %w", path, err)
+		return nil, fmt.Errorf("open outbox %s: %w", path, fileError(path, err))
 	}
 	return o, err
 }
@@ -83,7 +83,7 @@ var errReplaced = errors.New("the file was replaced")
 func open(path string, opts Options) (*Outbox, error) {
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && opts.MustExist:
+	case errors.Is(err, fs.ErrNotExist) && (opts.MustExist || opts.ReadOnly):
 		return nil, fmt.Errorf("%w: there is no such file; record a match list first, or point to another file", ErrNotFound)
 	case errors.Is(err, fs.ErrNotExist):
 		err = create(path)
@@ -96,7 +96,7 @@ func open(path string, opts Options) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, file, identity, err := openFile(path, opts.LockTimeout, opts.readOnly)
+	db, file, identity, err := openFile(path, opts.LockTimeout, opts.ReadOnly)
 	locked := errors.Is(err, berrors.ErrTimeout)
 	if err != nil && !locked {
 		return nil, err
@@ -114,14 +114,14 @@ func open(path string, opts Options) (*Outbox, error) {
 	o := newOutbox(db, opts)
 	o.owned, o.identity, o.file = true, identity, file
 	err = o.checkFormat()
-	if err == nil && !opts.readOnly { // before anything is promised; now that it is locked, no other process replaces it
+	if err == nil && !opts.ReadOnly { // before anything is promised; now that it is locked, no other process replaces it
 		err = syncFound(filepath.Dir(path))
 	}
 	if err != nil {
 		_ = db.Close() // nothing was written
 		return nil, err
 	}
-	if mode := identity.Mode().Perm(); mode&0o077 != 0 && !opts.readOnly {
+	if mode := identity.Mode().Perm(); mode&0o077 != 0 && !opts.ReadOnly {
 		err := os.Chmod(path, 0o600)
 		opts.Logger.Warn("the outbox file was readable by others; it must have mode 0600", "path", path, "mode", mode.String(), "error", err)
 	}
@@ -231,7 +231,7 @@ func create(path string) error {
 		err = errors.Join(db.Update(initFormat), db.Close())
 	}
 	if err == nil {
-		err = os.Link(temp, path)
+		err = nameNew(temp, path)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) { // else another process was faster
 		return fmt.Errorf("create: %w", err)

@@ -30,8 +30,9 @@ type Options struct {
 	LockTimeout time.Duration
 	// MustExist makes Open fail with ErrNotFound instead of creating the file.
 	MustExist bool
-	// readOnly opens it to be read only, beside others who do the same: every write fails.
-	readOnly bool
+	// ReadOnly opens the file, which must exist, beside others who do the same: the right to read it is enough, and every write
+	// is ErrInvalid.
+	ReadOnly bool
 	// Logger takes warnings; nil discards them. Payloads are never logged.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.

@@ -29,7 +29,7 @@ type Check func(ctx context.Context, o *Outbox) (problems []string, err error)
 // VerifyFileWith makes a VerifyFile that goes on with checks of the caller's where it has found no problem.
 func VerifyFileWith(checks ...Check) VerifyFunc {
 	return func(ctx context.Context, path string) (report Report, err error) {
-		o, err := Open(path, Options{MustExist: true, readOnly: true})
+		o, err := Open(path, Options{MustExist: true, ReadOnly: true})
 		for _, wrecked := range []error{ErrDamaged, ErrForeign} {
 			if errors.Is(err, wrecked) {
 				_, what, _ := strings.Cut(err.Error(), wrecked.Error()+": ")
@@ -103,7 +103,7 @@ func Restore(ctx context.Context, backup, path string, opts RestoreOptions) (res
 	}
 	result.Path = path
 	if err := restore(ctx, backup, opts, &result); err != nil {
-		return RestoreResult{Path: path}, fmt.Errorf("restore %s: %w", path, diskError(err))
+		return RestoreResult{Path: path}, fmt.Errorf("restore %s: %w", path, fileError(path, err))
 	}
 	return result, nil
 }
@@ -158,7 +158,7 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 	}
 	result.Events = report.Events
 	if old != nil {
-		if err := os.Link(result.Path, result.Aside); err != nil {
+		if err := keepAside(ctx, old, result.Path, result.Aside); err != nil {
 			return err
 		}
 	}
@@ -169,6 +169,23 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 		}
 	}
 	return err
+}
+
+// keepAside gives the file that is to be replaced a second name, or makes a copy of it where the file system has no hard links.
+func keepAside(ctx context.Context, old *os.File, path, aside string) error {
+	err := link(path, aside)
+	if !lacksLinks(err) {
+		return err
+	}
+	draft, err := newDraft(aside, func(f *os.File) error {
+		_, err := io.Copy(contextWriter{ctx, f}, old)
+		return errors.Join(err, keepOwner(f, old))
+	})
+	if err != nil {
+		return err
+	}
+	defer draft.close()
+	return draft.place(aside, false)
 }
 
 // oldFile opens and locks the file that is to be replaced, or returns nil when there is none.

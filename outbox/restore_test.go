@@ -136,7 +136,7 @@ func TestAFileIsVerifiedWithoutWritingToIt(t *testing.T) {
 	before, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(path, 0o444))
-	other, err := Open(path, Options{MustExist: true, readOnly: true})
+	other, err := Open(path, Options{MustExist: true, ReadOnly: true})
 	require.NoError(t, err)
 	report, err := VerifyFile(ctx, path)
 	require.NoError(t, err, "others may read it meanwhile")

@@ -142,8 +142,12 @@ func (o *Outbox) read(fn func(l *ledger) error) error {
 	})
 }
 
-// closedError makes ErrClosed of bbolt's error: the caller of New may have closed the database.
+// closedError makes ErrClosed of bbolt's error, for the caller of New may have closed the database, and ErrInvalid of that to
+// a write of one that is read only.
 func closedError(err error) error {
+	if errors.Is(err, berrors.ErrDatabaseReadOnly) {
+		return invalid("the outbox was opened read only")
+	}
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}

@@ -97,10 +97,13 @@ type matchStore interface {
 	PreviewResync(ctx context.Context) (changes.Resynced, error)
 }
 
+// opener is openStore or openToRead.
+type opener func(ctx context.Context, cfg *config.Config, log *slog.Logger) (store, error)
+
 // withMatches calls do with the recorded match list, and gives the file or the connection back then. The file must exist.
-func (a *app) withMatches(ctx context.Context, cfg *config.Config, do func(matchStore) error) (err error) {
+func (a *app) withMatches(ctx context.Context, cfg *config.Config, open opener, do func(matchStore) error) (err error) {
 	log := a.logger(cfg)
-	s, err := openStore(ctx, cfg, log)
+	s, err := open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (a *app) audit(ctx context.Context, limit int) (err error) {
 	if limit < 0 {
 		return usageError(errors.New("--limit: expected 0 (all) or more"))
 	}
-	o, err := openStore(ctx, cfg, a.logger(cfg))
+	o, err := openToRead(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func (a *app) backupSave(ctx context.Context, path string, opts outbox.BackupOpt
 	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
-	o, err := openStore(ctx, cfg, a.logger(cfg))
+	o, err := openToRead(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return err
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,6 +65,23 @@ const comingUp, lookAgain = 5 * time.Second, 50 * time.Millisecond
 // openStore connects to the process that has the outbox open, or opens the file, which must exist. The store is a
 // *liveStore or an *outbox.Outbox.
 func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger) (store, error) {
+	return openWith(ctx, cfg, outboxOptions(cfg, log, true))
+}
+
+// openToRead is openStore for commands that only read: where the file may not be written, they need no right to.
+func openToRead(ctx context.Context, cfg *config.Config, log *slog.Logger) (store, error) {
+	opts := outboxOptions(cfg, log, true)
+	s, err := openWith(ctx, cfg, opts)
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+		opts.ReadOnly = true
+		if reader, readErr := openWith(ctx, cfg, opts); readErr == nil {
+			return reader, nil
+		}
+	}
+	return s, err
+}
+
+func openWith(ctx context.Context, cfg *config.Config, opts outbox.Options) (store, error) {
 	for until := time.Now().Add(comingUp); ; {
 		live, err := dialOwner(ctx, cfg)
 		if err == nil {
@@ -71,7 +90,7 @@ func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger) (store
 		if !errors.Is(err, control.ErrNotRunning) && !errors.Is(err, errOtherOutbox) {
 			return nil, err
 		}
-		o, err := openOutbox(cfg, log, true)
+		o, err := outbox.Open(cfg.Outbox.Path, opts)
 		if err == nil {
 			return o, nil
 		}

@@ -40,7 +40,7 @@ func (a *app) listEvents(ctx context.Context, s selection) (err error) {
 	if err != nil {
 		return err
 	}
-	o, err := openStore(ctx, cfg, a.logger(cfg))
+	o, err := openToRead(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return err
 	}

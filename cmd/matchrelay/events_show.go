@@ -44,7 +44,7 @@ func (a *app) showEvent(ctx context.Context, sequence uint64, payload bool) erro
 	if err != nil {
 		return err
 	}
-	o, err := openStore(ctx, cfg, a.logger(cfg))
+	o, err := openToRead(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ var errEnough = errors.New("as many events as were asked for")
 
 // run returns an error always: errEnough, or why it cannot go on.
 func (t *tail) run(ctx context.Context, last int) error {
-	o, err := openStore(ctx, t.cfg, t.a.logger(t.cfg))
+	o, err := openToRead(ctx, t.cfg, t.a.logger(t.cfg))
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func (a *app) record(ctx context.Context, cfg *config.Config, matches []schema.M
 		}
 		return err
 	}
-	err = a.withMatches(ctx, cfg, do)
+	err = a.withMatches(ctx, cfg, openStore, do)
 	if _, statErr := os.Stat(cfg.Outbox.Path); !errors.Is(err, outbox.ErrNotFound) || !errors.Is(statErr, fs.ErrNotExist) {
 		return counts, next, err
 	}

@@ -37,7 +37,7 @@ func (a *app) matchHistory(ctx context.Context, id string, raw bool) error {
 		return err
 	}
 	var rows []api.Change
-	unread := a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+	unread := a.withMatches(ctx, cfg, openToRead, func(s matchStore) (err error) {
 		rows, err = s.History(ctx, id, raw)
 		return err
 	})

@@ -43,7 +43,7 @@ func (a *app) listMatches(ctx context.Context, flags matchFlags) error {
 	}
 	var outlines []schema.Outline
 	var matches []schema.Match
-	err = a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+	err = a.withMatches(ctx, cfg, openToRead, func(s matchStore) (err error) {
 		if flags.raw {
 			matches, err = s.Matches(ctx, at)
 		} else {

@@ -35,7 +35,7 @@ func (a *app) showMatch(ctx context.Context, id string, flags matchFlags) error 
 	}
 	var o schema.Outline
 	var m schema.Match
-	err = a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+	err = a.withMatches(ctx, cfg, openToRead, func(s matchStore) (err error) {
 		if flags.raw {
 			m, err = s.Match(ctx, id, at)
 		} else {

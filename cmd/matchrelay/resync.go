@@ -38,7 +38,7 @@ func (a *app) resync(ctx context.Context, flags bulkFlags) error {
 		return usageError(errors.New("REDIS_PUBSUB_ENABLED is false: no event is appended; set it to true"))
 	}
 	var plan, done changes.Resynced
-	err = a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+	err = a.withMatches(ctx, cfg, openStore, func(s matchStore) (err error) {
 		plan, err = s.PreviewResync(ctx)
 		return err
 	})
@@ -58,7 +58,7 @@ func (a *app) resync(ctx context.Context, flags bulkFlags) error {
 		}
 	}
 	var next string
-	err = a.withMatches(ctx, cfg, func(s matchStore) (err error) {
+	err = a.withMatches(ctx, cfg, openStore, func(s matchStore) (err error) {
 		next = delivery(s)
 		done, err = s.Resync(ctx, changes.Operator{Actor: actor(), Reason: flags.reason})
 		return err

@@ -18,7 +18,7 @@ const leastWatch = 100 * time.Millisecond
 
 // look reads the status: from the process that has the outbox open, or from the file.
 func (a *app) look(ctx context.Context, cfg *config.Config) (s status, err error) {
-	o, err := openStore(ctx, cfg, a.logger(cfg))
+	o, err := openToRead(ctx, cfg, a.logger(cfg))
 	if err != nil {
 		return s, err
 	}
