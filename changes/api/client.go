@@ -23,7 +23,7 @@ type Client struct{ control *control.Client }
 // NewClient makes a client of a control socket, which stays the caller's to close.
 func NewClient(c *control.Client) *Client { return &Client{c} }
 
-// Record is API.Record. Metadata.Extra is not sent.
+// Record is API.Record. Metadata.Extra is not sent. While other large lists are worked on, it waits.
 func (c *Client) Record(ctx context.Context, matches []schema.Match, meta changes.Metadata) (changes.Counts, error) {
 	return c.post(ctx, matches, meta, url.Values{})
 }
@@ -48,9 +48,18 @@ func (c *Client) post(ctx context.Context, matches []schema.Match, meta changes.
 		list = append(list, m.Raw()...)
 	}
 	list = append(list, ']')
-	var counts changes.Counts
-	err := c.call(ctx, "POST", "/v1/matches", q, bytes.NewReader(list), &counts)
-	return counts, err
+	for {
+		var counts changes.Counts
+		err := c.call(ctx, "POST", "/v1/matches", q, bytes.NewReader(list), &counts)
+		if !errors.Is(err, control.ErrBusy) {
+			return counts, err
+		}
+		select {
+		case <-ctx.Done():
+			return counts, err
+		case <-time.After(time.Second): // as Retry-After says
+		}
+	}
 }
 
 // Resync is API.Resync. The audit log names the user that the system tells, not by.Actor.

@@ -127,6 +127,8 @@
 //	500 state_damaged      the recorded list cannot be read: restore a backup
 //	500 damaged, failed    the file is damaged; or a write failed, perhaps after it was done: restart, and repeat under the same key
 //	500 internal           anything else
+//	503 busy               two requests of more than 1 MiB, or of a length that is not told, are worked on already: repeat it in a
+//	                       second (Retry-After)
 //	503 closed             the process is ending
 //	507 full               only undelivered events are left, and OUTBOX_MAX_BYTES is reached
 //	507 disk_full          the disk has no room
@@ -134,5 +136,7 @@
 // # Limits
 //
 // A request has 10 s to arrive, what is sent back may stall for 30 s, a connection idle for 1 minute; headers have up to 16 KiB.
+// On a port a header has 5 s, a connection idle for 15 s, and after 401 and 421 it is closed. A port has 64 connections at once, the
+// socket 128; one more takes the place of the one that has waited longest without a request.
 // The path /v1 stays: fields and parameters are added, never renamed.
 package api

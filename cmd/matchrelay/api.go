@@ -45,6 +45,9 @@ func newRoutes(o *outbox.Outbox, cfg *config.Config, log *slog.Logger) ([]contro
 // withAPI works beside the API on MATCHRELAY_HTTP_ADDR, if that is set. Who has configured it relies on it, so nothing is
 // done without it: the work is cancelled when the API cannot be served any more.
 func withAPI(ctx context.Context, o *outbox.Outbox, cfg *config.Config, log *slog.Logger, work func(ctx context.Context) error) error {
+	if limit, enough := descriptors(); !enough {
+		log.Warn("few open files are allowed: connections may fail; "+raiseDescriptors, "limit", limit, "needed", enoughDescriptors)
+	}
 	if !cfg.HTTP.On() {
 		return work(ctx)
 	}

@@ -88,7 +88,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check settings, outbox file and Redis, and say what to mend",
 		Long: `Doctor checks all that must be right between this machine, the outbox file and Redis: settings, file, previous list,
-disk and clock; connection, version, role, rights, memory, persistence, limits, subscribers and high-water marks. It changes nothing,
+disk, limit of open files and clock; connection, version, role, rights, memory, persistence, limits, subscribers and high-water marks. It changes nothing,
 publishes nothing and needs no right that the relay does not need; what takes more it says cannot be seen.
 
 It exits with 1 when a check failed (with --strict also when one warns), and with 4 when Redis cannot be reached.`,

@@ -18,6 +18,7 @@ var doctorChecks = []struct {
 	{"file", false, false, checkFile},
 	{"previous list", false, false, checkPreviousList},
 	{"disk", false, false, checkDisk},
+	{"descriptors", false, false, checkDescriptors},
 	{"pending", false, true, checkPending},
 	{"clock", false, false, checkClock},
 	{"connection", false, false, checkConnection},

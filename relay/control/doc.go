@@ -72,7 +72,13 @@
 //
 // # Limits
 //
-// Requests take at most 1 MiB and 10 s to arrive; what is sent back may stall for 30 s. A replay or discard takes at
-// most MaxSequences at once; the client makes several requests of more. The audit log names the user of the process that is
-// connected, as the system tells (on Linux; elsewhere "unknown").
+// Requests take at most 1 MiB and 10 s to arrive; what is sent back may stall for 30 s. Of larger ones, which Options.Routes
+// may take, two are worked on at once (503 busy, with Retry-After, answers one more). A replay or discard takes at
+// most MaxSequences at once; the client makes several requests of more.
+//
+// The socket has 128 connections at once, a port 64, on which a header takes at most 5 s, a pause between two requests 15 s, and
+// after an answer 401 or 421 the connection is closed. When all are taken, the one that has waited longest without a request
+// makes room for a new one.
+//
+// The audit log names the user of the process that is connected, as the system tells (on Linux; elsewhere "unknown").
 package control

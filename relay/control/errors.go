@@ -18,13 +18,15 @@ var (
 	ErrLeaseLost = errors.New("the lease of the outbox is lost")
 	// ErrKept: the process that has the outbox file open needs it itself.
 	ErrKept = errors.New("the process that has the outbox open needs it itself")
+	// ErrBusy: as many large requests are worked on as there may be at once; nothing was done.
+	ErrBusy = errors.New("other large requests are worked on just now; repeat this one in a second")
 	// ErrUnsupported: the process that serves the socket does not know the request: it is of another version.
 	ErrUnsupported = errors.New("the process that serves the control socket does not know this request")
 )
 
 // Error is what a request was answered with.
 type Error struct {
-	// Code is one of not_found, invalid, too_large, full, disk_full, damaged, failed, closed, no_relay, lease_lost, kept, unknown_path,
+	// Code is one of not_found, invalid, too_large, full, disk_full, damaged, failed, closed, busy, no_relay, lease_lost, kept, unknown_path,
 	// unknown_version, unknown_parameter, unknown_field, method_not_allowed, internal.
 	Code string `json:"code"`
 	// Message is for people.
@@ -59,6 +61,7 @@ var codes = []struct {
 	{"damaged", 500, outbox.ErrDamaged},
 	{"failed", 500, outbox.ErrFailed},
 	{"closed", 503, outbox.ErrClosed},
+	{"busy", 503, ErrBusy},
 	{"no_relay", 409, ErrNoRelay},
 	{"lease_lost", 409, ErrLeaseLost},
 	{"kept", 409, ErrKept},

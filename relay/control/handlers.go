@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"path"
 	"slices"
@@ -58,6 +57,15 @@ func (s *server) handler(routes []Route) http.Handler {
 				w.Header().Set("Allow", allowed)
 				return &Error{Code: "method_not_allowed", Message: fmt.Sprintf("%s takes %s only", pattern, allowed)}
 			}
+			// Before the body is wrapped: of its own one net/http knows that the client still sends it, and lets it read the answer.
+			if route.MaxBody > s.limits.body && (r.ContentLength > s.limits.body || r.ContentLength < 0) {
+				defer s.large.Add(-1)
+				if s.large.Add(1) > int32(s.limits.large) {
+					w.Header().Set("Retry-After", "1")
+					w.Header().Set("Connection", "close") // so that nothing of it is read
+					return ErrBusy
+				}
+			}
 			r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(route.MaxBody, s.limits.body))
 			return route.Handle(w, r)
 		}))
@@ -84,6 +92,9 @@ func (s *server) entered(handle func(http.ResponseWriter, *http.Request) error) 
 			panic(http.ErrAbortHandler)
 		}
 		defer s.running.Done()
+		if conn, ok := r.Context().Value(peerKey{}).(*limitedConn); ok {
+			conn.busy()
+		}
 		if err := handle(w, r); err != nil {
 			refuse(w, err, nil)
 		}
@@ -283,6 +294,8 @@ func decode(body io.Reader, into any) error {
 // Actor is who is connected, for the audit log: the name of the user whose process is at the other end of the socket, as the
 // system tells, or "unknown". ctx is that of a Route's request.
 func Actor(ctx context.Context) string {
-	conn, _ := ctx.Value(peerKey{}).(net.Conn)
-	return peer(conn)
+	if conn, ok := ctx.Value(peerKey{}).(*limitedConn); ok {
+		return peer(conn.Conn)
+	}
+	return "unknown"
 }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // patient are limits that a slow machine does not meet either.
-var patient = limits{arrive: redistest.Patience, stall: redistest.Patience, idle: time.Minute, body: standard.body, page: standard.page,
+var patient = limits{conns: standard.conns, large: standard.large, header: redistest.Patience, arrive: redistest.Patience, stall: redistest.Patience, idle: time.Minute, body: standard.body, page: standard.page,
 	report: redistest.Patience}
 
 const secret = `{"secret":"070-1740605"}`

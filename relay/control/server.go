@@ -54,15 +54,19 @@ type Route struct {
 
 // limits keep one client from being a burden.
 type limits struct {
+	conns  int           // connections that are open at once
+	large  int           // requests of more than body bytes that are worked on at once
+	header time.Duration // for the header of a request to arrive
 	arrive time.Duration // for a request to arrive
 	stall  time.Duration // for a client to take what it is sent, and for what is done in between
 	idle   time.Duration // between two requests of a connection
-	body   int64         // bytes of a request
+	body   int64         // bytes of a request, unless its route takes more
 	page   int           // events that are read at once
 	report time.Duration // for a relay that drains over the socket to tell how it does
 }
 
-var standard = limits{arrive: 10 * time.Second, stall: 30 * time.Second, idle: time.Minute, body: 1 << 20, page: 1000, report: time.Second}
+var standard = limits{conns: 128, large: 2, header: 10 * time.Second, arrive: 10 * time.Second, stall: 30 * time.Second, idle: time.Minute,
+	body: 1 << 20, page: 1000, report: time.Second}
 
 // grace is how long answers that are under way may take when the server ends.
 const grace = 250 * time.Millisecond
@@ -103,9 +107,10 @@ func (s *server) run(ctx context.Context, listener net.Listener, handler http.Ha
 	requests, cancel := context.WithCancel(ctx)
 	defer cancel()
 	lim := s.limits
+	limited := &limitedListener{Listener: listener, most: lim.conns}
 	web := &http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: lim.arrive,
+		ReadHeaderTimeout: lim.header,
 		ReadTimeout:       lim.arrive,
 		WriteTimeout:      lim.arrive + lim.stall,
 		IdleTimeout:       lim.idle,
@@ -115,9 +120,10 @@ func (s *server) run(ctx context.Context, listener net.Listener, handler http.Ha
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, conn)
 		},
+		ConnState: limited.changed,
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- web.Serve(listener) }()
+	go func() { ended <- web.Serve(limited) }()
 	select {
 	case <-ctx.Done():
 		// Before anything else ends: whoever finds no socket opens the file, and waits until it is closed.
@@ -144,6 +150,7 @@ type server struct {
 	opts   Options
 	limits limits
 	drains drains
+	large  atomic.Int32 // large requests that are worked on
 	// yielding: another process wants the file, and relays that stand by are to leave it alone for a while.
 	yielding atomic.Bool
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // MinToken is how many characters a bearer token has at least.
@@ -27,12 +28,19 @@ type TCPOptions struct {
 	Logger *slog.Logger
 }
 
-// ServeTCP serves routes on a loopback address until ctx ends, for programs that cannot use a unix socket, under the same
-// limits as Serve, and like it is to return before the outbox is closed. Every local user can connect to a port, and so can
+// ServeTCP serves routes on a loopback address until ctx ends, for programs that cannot use a unix socket, under limits like
+// those of Serve, and like it is to return before the outbox is closed. Every local user can connect to a port, and so can
 // every web page that a local browser shows: so each request has to bring the token, and name the loopback address as its
 // host. Of the socket's own endpoints none is served. Errors: outbox.ErrInvalid for another address or a short token, and
 // what the system says when no more connections can be accepted.
-func ServeTCP(ctx context.Context, opts TCPOptions) error { return serveTCP(ctx, opts, standard) }
+func ServeTCP(ctx context.Context, opts TCPOptions) error { return serveTCP(ctx, opts, standardPort) }
+
+// standardPort are the limits of a port. Who connects to it need not have the token.
+var standardPort = func() limits {
+	lim := standard
+	lim.conns, lim.header, lim.idle = 64, 5*time.Second, 15*time.Second
+	return lim
+}()
 
 func serveTCP(ctx context.Context, opts TCPOptions, lim limits) error {
 	if opts.Logger == nil {
@@ -59,19 +67,23 @@ func serveTCP(ctx context.Context, opts TCPOptions, lim limits) error {
 	return nil
 }
 
-// guard lets nobody through without the token, and answers before anything of the body is read.
+// guard lets nobody through without the token, answers before anything of the body is read, and keeps no connection for them.
 func guard(token [sha256.Size]byte, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		deny := func(e *Error) {
+			w.Header().Set("Connection", "close")
+			refuse(w, e, nil)
+		}
 		hash := sha256.Sum256([]byte(strings.TrimSpace(given))) // of equal length, whatever was given
 		switch {
 		case !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(hash[:], token[:]) != 1:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="matchrelay"`)
-			refuse(w, &Error{Code: "unauthorized", Message: "expected the header Authorization: Bearer TOKEN with the token that the server was started with (MATCHRELAY_HTTP_TOKEN)",
-				Status: http.StatusUnauthorized}, nil)
+			deny(&Error{Code: "unauthorized", Message: "expected the header Authorization: Bearer TOKEN with the token that the server was started with (MATCHRELAY_HTTP_TOKEN)",
+				Status: http.StatusUnauthorized})
 		case !loopbackHost(r.Host):
-			refuse(w, &Error{Code: "wrong_host", Message: "expected the header Host to be localhost or a loopback address: another name may be a web page's",
-				Status: http.StatusMisdirectedRequest}, nil)
+			deny(&Error{Code: "wrong_host", Message: "expected the header Host to be localhost or a loopback address: another name may be a web page's",
+				Status: http.StatusMisdirectedRequest})
 		default:
 			next.ServeHTTP(w, r)
 		}
