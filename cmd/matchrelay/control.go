@@ -107,7 +107,7 @@ var answerTime = 10 * time.Second
 
 // dialOwner connects to the process that has the configured outbox open. Errors: control.ErrNotRunning, errOtherOutbox.
 func dialOwner(ctx context.Context, cfg *config.Config) (*liveStore, error) {
-	live, err := control.Dial(cfg.Outbox.Socket)
+	live, err := control.DialFor(cfg.Outbox.Socket, cfg.Outbox.Path)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +50,10 @@ func checkFile(p *patient, c *check) {
 		c.fail("remove it, or point MATCHRELAY_SOCKET elsewhere", "%s is no socket", socket)
 	case info.Mode().Perm()&0o077 != 0:
 		c.fail("chmod 600 "+socket, "the socket's mode is %04o: others can use it", info.Mode().Perm())
+	default:
+		if owner := ownerOf(info); owner != 0 && owner != os.Geteuid() && (p.file == nil || owner != ownerOf(p.file)) {
+			c.fail("remove it, or point MATCHRELAY_SOCKET elsewhere", "%s belongs to the user %d: nothing is sent to it", socket, owner)
+		}
 	}
 }
 
@@ -94,14 +99,29 @@ func checkDisk(p *patient, c *check) {
 	default:
 		c.ok("%s has %s free", p.folder, free)
 	}
-	mode := p.folderNow.Mode()
 	switch {
-	case !mode.IsDir():
+	case !p.folderNow.IsDir():
 		c.fail("check MATCHRELAY_DB and DATA_FOLDER", "it is no folder")
 	case !p.writable:
 		c.fail("let the user write there, or point MATCHRELAY_DB elsewhere", "it cannot be written to")
-	case mode.Perm()&0o022 != 0 && mode&fs.ModeSticky == 0:
-		c.warn("chmod go-w "+p.folder, "its mode is %04o: others can replace the file", mode.Perm())
+	default:
+		checkFolder(c, p.folder, "MATCHRELAY_DB", p.folderNow)
+	}
+	if folder := filepath.Dir(p.cfg.Outbox.Socket); folder != filepath.Dir(p.cfg.Outbox.Path) {
+		if info, err := os.Stat(folder); err == nil {
+			checkFolder(c, folder, "MATCHRELAY_SOCKET", info)
+		}
+	}
+}
+
+// checkFolder warns about a folder in which others can take names.
+func checkFolder(c *check, folder, setting string, info fs.FileInfo) {
+	switch mode := info.Mode(); {
+	case mode.Perm()&0o022 == 0:
+	case mode&fs.ModeSticky == 0:
+		c.warn("chmod go-w "+folder, "the mode of %s is %04o: others can replace the file", folder, mode.Perm())
+	default:
+		c.warn("point "+setting+" to a folder that only you can write to", "others can write to %s, and take the name of file or socket before they are made", folder)
 	}
 }
 

@@ -146,7 +146,12 @@ func TestDoctorFindsWhatIsWrongWithTheFile(t *testing.T) {
 
 	require.NoError(t, os.Chmod(folder, 0o777))
 	c.expect("disk", checkWarn, "others can replace", "chmod go-w "+folder)
+	require.NoError(t, os.Chmod(folder, os.ModeSticky|0o777))
+	c.expect("disk", checkWarn, "take the name of file or socket", "point MATCHRELAY_DB to a folder")
 	require.NoError(t, os.Chmod(folder, 0o700))
+	shared := t.TempDir()
+	require.NoError(t, os.Chmod(shared, os.ModeSticky|0o777))
+	c.expect("disk", checkWarn, "others can write to "+shared, "point MATCHRELAY_SOCKET to a folder", "MATCHRELAY_SOCKET="+shared+"/s")
 	c.expect("disk", checkWarn, "may grow by", "lower OUTBOX_MAX_BYTES", "OUTBOX_MAX_BYTES=900000GiB")
 
 	o, err := outbox.Open(c.db, outbox.Options{})

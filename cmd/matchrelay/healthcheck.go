@@ -64,7 +64,7 @@ func (a *app) healthcheck(ctx context.Context, timeout time.Duration) (err error
 func askHealth(ctx context.Context, cfg *config.Config, timeout time.Duration) (health control.Health, err error) {
 	asking, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	live, err := control.Dial(cfg.Outbox.Socket)
+	live, err := control.DialFor(cfg.Outbox.Socket, cfg.Outbox.Path)
 	if errors.Is(err, fs.ErrPermission) {
 		return health, exit(exitUnreachable, fmt.Errorf("%w; run as the user who owns it", err))
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"syscall"
 	"testing"
@@ -17,7 +19,20 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
 		"matchrelay": main,
 		"racing":     main,
-		"crash":      func() { _ = syscall.Kill(os.Getpid(), syscall.SIGBUS) },
+		"stranger": func() { // listens at the socket that it is given
+			l, err := net.Listen("unix", os.Args[1])
+			if err == nil {
+				err = os.Chmod(os.Args[1], 0o666)
+			}
+			fmt.Println(err)
+			for err == nil {
+				var conn net.Conn
+				if conn, err = l.Accept(); err == nil {
+					_, _ = io.Copy(os.Stdout, conn)
+				}
+			}
+		},
+		"crash": func() { _ = syscall.Kill(os.Getpid(), syscall.SIGBUS) },
 		"circle": func() {
 			if began := os.Getenv(circleEnv); began != "" {
 				_ = os.WriteFile(began, nil, 0o600)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -101,4 +103,45 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 5, "nothing was left behind")
+}
+
+func TestCommands_SendNothingToTheSocketOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can start a process of another user")
+	}
+	dir, err := os.MkdirTemp("", "matchrelay-foreign-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, os.ModeSticky|0o777))
+	self, err := os.Executable()
+	require.NoError(t, err)
+	data, err := os.ReadFile(self)
+	require.NoError(t, err)
+	program, db := filepath.Join(dir, "stranger"), filepath.Join(dir, "test.db")
+	require.NoError(t, os.WriteFile(program, data, 0o755))
+	stranger := exec.Command(program, db+".sock")
+	stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := stranger.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, stranger.Start())
+	heard := bufio.NewReader(out)
+	line, err := heard.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "<nil>\n", line)
+
+	for _, args := range []string{"ingest -", "status", "pause", "healthcheck", "matches list", "relay --until-empty", "backup save " + dir + "/copy.db"} {
+		code, _, stderr := call(t, t.Context(), func(a *app) {
+			a.environ, a.stdin = []string{"REDIS_URL=redis://127.0.0.1:1"}, strings.NewReader(`[{"matchid":1}]`)
+		}, append(strings.Fields(args), "--db", db)...)
+		require.Equal(t, exitUnreachable, code, "%s: %s", args, stderr)
+		require.Contains(t, stderr, "control socket "+db+".sock: the control socket is another user's", args)
+		require.Contains(t, stderr, "nothing was sent", args)
+		require.Contains(t, stderr, "MATCHRELAY_SOCKET", args)
+	}
+	require.NoFileExists(t, db)
+	require.NoError(t, stranger.Process.Kill())
+	sent, err := io.ReadAll(heard)
+	require.NoError(t, err)
+	require.Empty(t, sent)
+	require.Error(t, stranger.Wait())
 }

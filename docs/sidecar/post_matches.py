@@ -27,6 +27,7 @@ import json
 import os
 import random
 import socket
+import struct
 import sys
 import time
 import urllib.parse
@@ -51,6 +52,10 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
+        if hasattr(socket, "SO_PEERCRED"):  # Linux: in a folder that others can write to, anybody may have taken the name
+            _, uid, _ = struct.unpack("iII", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if uid not in (0, os.geteuid()):
+                raise Refused(403, "another_user", f"{self.path}: the user {uid} serves it; nothing was sent")
 
 
 class Client:

@@ -34,14 +34,20 @@ type Client struct {
 }
 
 // Dial returns a client of the socket at path, after looking whether somebody listens there. Errors: ErrNotRunning when
-// nobody does; fs.ErrPermission.
-func Dial(path string) (*Client, error) {
-	conn, err := dial(context.Background(), path)
+// nobody does; ErrForeign when it is neither a process of this user nor of root (on Linux and macOS, at each connection);
+// fs.ErrPermission.
+func Dial(path string) (*Client, error) { return DialFor(path, "") }
+
+// DialFor is Dial for a socket that is served by who has the outbox file open: when this process is root's, also its owner
+// may serve it.
+func DialFor(path, file string) (*Client, error) {
+	connect := func(ctx context.Context) (net.Conn, error) { return dial(ctx, path, file) }
+	conn, err := connect(context.Background())
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", path, err)
 	}
 	_ = conn.Close() // nothing was said
-	return NewClient(path, func(ctx context.Context) (net.Conn, error) { return dial(ctx, path) }), nil
+	return NewClient(path, connect), nil
 }
 
 // NewClient returns a client of what is served in place of a socket (Options.Listener): dial connects to it, and says ErrNotRunning
@@ -57,7 +63,7 @@ func NewClient(name string, dial func(ctx context.Context) (net.Conn, error)) *C
 	return c
 }
 
-func dial(ctx context.Context, path string) (net.Conn, error) {
+func dial(ctx context.Context, path, file string) (net.Conn, error) {
 	if len(path) > maxPath { // nobody can have bound it
 		return nil, ErrNotRunning
 	}
@@ -66,6 +72,11 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTSOCK) ||
 		errors.Is(err, syscall.ENOTDIR) {
 		return nil, ErrNotRunning
+	}
+	if err == nil {
+		if err = checkServer(conn, file); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
 	}
 	return conn, err
 }

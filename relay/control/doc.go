@@ -28,6 +28,10 @@
 // process that was killed, and is replaced; one that somebody listens to is left alone. At the end the socket file is
 // removed, if it still is the one that was made.
 //
+// In a folder that others can write to, anybody may have taken the name. So clients look who listens, and send nothing to
+// another user but root; for root the owner of the file will do as well (ErrForeign). Of an own client, such as curl, that is not
+// asked: keep file and socket in a folder of your own.
+//
 // # The protocol
 //
 // HTTP/1.1 with JSON, under the path /v1: fields and endpoints are added, never renamed; what would break a client gets

@@ -104,7 +104,7 @@ func (d *drainer) build(source relay.Source) (r *relay.Relay, abort, over func()
 
 // once drains wherever the outbox is now.
 func (d *drainer) once(ctx context.Context) error {
-	client, err := Dial(d.opts.Socket)
+	client, err := DialFor(d.opts.Socket, d.opts.Path)
 	switch {
 	case err == nil:
 		defer client.Close()
@@ -209,7 +209,7 @@ func (d *drainer) itself(whole context.Context, box *outbox.Outbox) error {
 // letIn returns when another process has come for the file, or none has for a while.
 func (d *drainer) letIn(ctx context.Context) {
 	for until := time.Now().Add(comeIn); ctx.Err() == nil && time.Now().Before(until); sleep(ctx, lookAgain) {
-		if client, err := Dial(d.opts.Socket); err == nil {
+		if client, err := DialFor(d.opts.Socket, d.opts.Path); err == nil {
 			_ = client.Close() // never fails
 			return
 		}

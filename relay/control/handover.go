@@ -115,15 +115,15 @@ func claim(ctx context.Context, path, socket string, wait time.Duration, open fu
 		if !errors.Is(err, outbox.ErrLocked) || ctx.Err() != nil || time.Now().After(until) {
 			return err
 		}
-		if askFor(ctx, socket) {
+		if askFor(ctx, socket, path) {
 			until = atMost
 		}
 		<-time.After(retryOpen)
 	}
 }
 
-func askFor(ctx context.Context, socket string) (handedOver bool) {
-	client, err := Dial(socket)
+func askFor(ctx context.Context, socket, path string) (handedOver bool) {
+	client, err := DialFor(socket, path)
 	if err != nil {
 		return false
 	}

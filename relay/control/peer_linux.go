@@ -2,30 +2,18 @@ package control
 
 import (
 	"net"
-	"os/user"
-	"strconv"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// peer names the user of the process at the other end of a unix socket.
-func peer(conn net.Conn) string {
-	unix, ok := conn.(*net.UnixConn)
-	if !ok {
-		return "unknown"
-	}
-	raw, err := unix.SyscallConn()
-	if err != nil {
-		return "unknown"
-	}
-	var cred *syscall.Ucred
-	if controlErr := raw.Control(func(fd uintptr) {
-		cred, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	}); controlErr != nil || err != nil {
-		return "unknown"
-	}
-	uid := strconv.FormatUint(uint64(cred.Uid), 10)
-	if u, err := user.LookupId(uid); err == nil {
-		return u.Username
-	}
-	return "uid " + uid
+// peerUser is the user of the process at the other end of a unix socket: of the one that connected, or that listens.
+func peerUser(conn net.Conn) (uid int, known bool) {
+	err := withDescriptor(conn, func(fd int) error {
+		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil {
+			uid = int(cred.Uid)
+		}
+		return err
+	})
+	return uid, err == nil
 }

@@ -1,8 +1,8 @@
-//go:build !linux
+//go:build !linux && !darwin
 
 package control
 
 import "net"
 
-// peer would name the user of the process at the other end.
-func peer(net.Conn) string { return "unknown" }
+// peerUser would be the user of the process at the other end.
+func peerUser(net.Conn) (uid int, known bool) { return 0, false }

@@ -1,0 +1,96 @@
+package control
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// nobody is the user whom root lets listen.
+const nobody = 65534
+
+const listenEnv = "CONTROL_TEST_LISTEN" // at the socket that it names, in a process of its own
+
+func TestDial_SendsNothingToAnotherUser(t *testing.T) {
+	if path := os.Getenv(listenEnv); path != "" {
+		listenForTest(path)
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can start a process of another user")
+	}
+	dir := folder(t)
+	require.NoError(t, os.Chmod(dir, os.ModeSticky|0o777))
+	self, err := os.Executable()
+	require.NoError(t, err)
+	program, err := os.ReadFile(self)
+	require.NoError(t, err)
+	path, file := filepath.Join(dir, "test.db.sock"), filepath.Join(dir, "test.db")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "program"), program, 0o755))
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	cmd := exec.Command(filepath.Join(dir, "program"), "-test.run=^"+t.Name()+"$")
+	cmd.Env = []string{listenEnv + "=" + path}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewScanner(out)
+	require.True(t, lines.Scan())
+	require.Equal(t, "listening", lines.Text())
+
+	for _, dial := range []func() (*Client, error){
+		func() (*Client, error) { return Dial(path) },
+		func() (*Client, error) { return DialFor(path, file) },
+	} {
+		_, err = dial()
+		require.ErrorIs(t, err, ErrForeign)
+		require.ErrorContains(t, err, "control socket "+path)
+		require.ErrorContains(t, err, "the user "+userName(nobody)+" serves it; nothing was sent")
+		require.ErrorContains(t, err, "MATCHRELAY_SOCKET")
+		require.True(t, lines.Scan())
+		require.Equal(t, "connected, was sent 0 bytes", lines.Text())
+	}
+
+	require.NoError(t, os.Chown(file, nobody, nobody))
+	client, err := DialFor(path, file)
+	require.NoError(t, err, "root may use the socket of whoever owns the file")
+	require.NoError(t, client.Close())
+	require.True(t, lines.Scan())
+	require.NoError(t, os.Chown(file, 0, 0))
+	_, err = client.Status(t.Context())
+	require.ErrorIs(t, err, ErrForeign, "each connection is looked at")
+}
+
+// listenForTest tells of each connection what came over it.
+func listenForTest(path string) {
+	l, err := net.Listen("unix", path)
+	if err == nil {
+		err = os.Chmod(path, 0o666)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("listening")
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		n, _ := io.Copy(io.Discard, conn)
+		fmt.Printf("connected, was sent %d bytes\n", n)
+		_ = conn.Close()
+	}
+}
