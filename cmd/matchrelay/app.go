@@ -46,7 +46,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	code, message := explain(err)
 	if message != "" {
-		fmt.Fprintln(a.stderr, "matchrelay: "+message)
+		fmt.Fprintln(a.stderr, "matchrelay: "+harmless(message))
 	}
 	return code
 }

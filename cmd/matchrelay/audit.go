@@ -52,7 +52,7 @@ func (a *app) audit(ctx context.Context, limit int) (err error) {
 func writeAudit(w io.Writer, entries []outbox.AuditEntry, zone *time.Location) {
 	t := newTable("TIME", "ACTOR", "ACTION", "COUNT", "FILTER", "REASON")
 	for _, e := range entries {
-		t.AppendRow([]any{e.Time.In(zone).Format(time.DateTime), oneLine(e.Actor), oneLine(e.Action), e.Count, oneLine(e.Filter), oneLine(e.Reason)})
+		t.AppendRow([]any{e.Time.In(zone).Format(time.DateTime), brief(e.Actor), brief(e.Action), e.Count, brief(e.Filter), brief(e.Reason)})
 	}
 	render(w, t)
 }

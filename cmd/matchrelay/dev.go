@@ -61,7 +61,7 @@ func (k *devKit) listen(a *app, cfg *config.Config) {
 	colors := a.colors(a.stdout)
 	l := newListener(client, channelsOf(cfg), func(channel string, payload []byte) {
 		fmt.Fprintf(a.stdout, "%s %s %-22s %s\n", colors.faint(time.Now().Format(time.TimeOnly)), colors.green("received"),
-			channel, describe(payload))
+			oneLine(channel), brief(describe(payload)))
 	})
 	k.ended.Go(func() {
 		l.run(ctx)

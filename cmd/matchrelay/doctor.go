@@ -46,7 +46,7 @@ func (c *check) add(v checkStatus, mend, format string, args ...any) {
 	if rank[v] > rank[c.Status] {
 		c.Status = v
 	}
-	if found := fmt.Sprintf(format, args...); !slices.Contains(c.finds, found) {
+	if found := oneLine(fmt.Sprintf(format, args...)); !slices.Contains(c.finds, found) {
 		c.finds = append(c.finds, found)
 		c.Found = strings.Join(c.finds, "; ")
 	}
@@ -137,7 +137,7 @@ func (a *app) printChecks(report checkReport) error {
 		paint := map[checkStatus]func(string) string{checkOK: p.green, checkWarn: p.yellow, checkFail: p.red, checkSkipped: p.faint}
 		t := newTable()
 		for _, c := range report.Checks {
-			t.AppendRow([]any{c.Name, paint[c.Status](string(c.Status)), c.Found})
+			t.AppendRow([]any{c.Name, painted(paint[c.Status](string(c.Status))), c.Found})
 			for _, mend := range c.mends {
 				t.AppendRow([]any{"", "", "  -> " + mend})
 			}

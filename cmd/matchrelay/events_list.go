@@ -80,7 +80,7 @@ func (w *listWriter) write(info outbox.Info) (err error) {
 			}
 		}
 		_, err = fmt.Fprintln(out, oneLine(fmt.Sprintf(listRow, info.Sequence, info.Topic, info.State,
-			appended(info, w.zone, time.DateTime), info.Bytes, info.MessageID, note(info))))
+			appended(info, w.zone, time.DateTime), info.Bytes, info.MessageID, brief(note(info)))))
 	case formatJSON:
 		separator := ","
 		if w.n == 0 {

@@ -60,8 +60,7 @@ func (a *app) showEvent(ctx context.Context, sequence uint64, payload bool) erro
 		if entry.Err != nil {
 			return fmt.Errorf("event #%d: %w", sequence, entry.Err)
 		}
-		_, err := a.stdout.Write(entry.Payload)
-		return err
+		return a.printRaw(entry.Payload)
 	}
 	details := eventDetails{Info: info, Snapshot: entry.Snapshot, TraceParent: entry.TraceParent}
 	if entry.Err != nil {
@@ -84,7 +83,7 @@ func writeDetails(w io.Writer, d eventDetails, zone *time.Location) {
 		{"note", note(d.Info)}, {"trace parent", d.TraceParent}, {"damaged", d.Damaged},
 	} {
 		if row.text != "" {
-			fmt.Fprintf(w, "%-13s %s\n", row.name, oneLine(fmt.Sprint(row.text)))
+			fmt.Fprintf(w, "%-13s %s\n", row.name, brief(fmt.Sprint(row.text)))
 		}
 	}
 }

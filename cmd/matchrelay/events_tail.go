@@ -168,7 +168,7 @@ func (t *tail) follow(ctx context.Context, live *liveStore) error {
 	err = live.Tail(ctx, f, func(info outbox.Info) error {
 		chosen, err := keep(ctx, &info)
 		if t.reached.missed(err) {
-			fmt.Fprintf(t.a.stderr, "matchrelay: left out, since it cannot be read: %v\n", err)
+			fmt.Fprintf(t.a.stderr, "matchrelay: left out, since it cannot be read: %s\n", oneLine(err.Error()))
 			err = nil
 		}
 		if err != nil { // it is shown by the next process

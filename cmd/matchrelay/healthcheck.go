@@ -52,7 +52,7 @@ func (a *app) healthcheck(ctx context.Context, timeout time.Duration) (err error
 		if health.Reason != "" {
 			line += ": " + health.Reason
 		}
-		fmt.Fprintln(w, oneLine(line))
+		fmt.Fprintln(w, brief(line))
 	})
 	if health.Status == control.Unhealthy {
 		err = errors.Join(err, exit(exitFailure, errors.New("unhealthy; restart the process")))

@@ -64,7 +64,7 @@ func writeHistory(w io.Writer, rows []api.Change, zone *time.Location) {
 		if r.Hidden {
 			from, to = "(hidden)", "(hidden)"
 		}
-		t.AppendRow([]any{r.Sequence, r.Time.In(zone).Format(time.DateTime), r.Category, oneLine(r.Field), from, to})
+		t.AppendRow([]any{r.Sequence, r.Time.In(zone).Format(time.DateTime), r.Category, brief(r.Field), from, to})
 	}
 	render(w, t)
 }
@@ -75,5 +75,5 @@ func valueText(value json.RawMessage) string {
 	if len(value) == 0 || string(value) == "null" || json.Compact(&b, value) != nil {
 		return ""
 	}
-	return oneLine(b.String())
+	return brief(b.String())
 }

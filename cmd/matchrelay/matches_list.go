@@ -85,16 +85,13 @@ func (a *app) writeRaw(matches []schema.Match) error {
 		}
 		b.WriteString("\n]\n")
 	}
-	if _, err := a.stdout.Write(b.Bytes()); err != nil {
-		return fmt.Errorf("write the matches: %w", err)
-	}
-	return nil
+	return a.printRaw(b.Bytes())
 }
 
 func writeOutlines(w io.Writer, outlines []schema.Outline) {
 	t := newTable("id", "date", "time", "match", "venue", "referees", "note")
 	for _, o := range outlines {
-		t.AppendRow([]any{o.ID, oneLine(o.Date), oneLine(o.Time), teams(o), oneLine(o.Venue), o.Referees, matchNote(o)})
+		t.AppendRow([]any{brief(o.ID), brief(o.Date), brief(o.Time), teams(o), brief(o.Venue), o.Referees, matchNote(o)})
 	}
 	render(w, t)
 }
@@ -103,7 +100,7 @@ func teams(o schema.Outline) string {
 	if o.Home == "" && o.Away == "" {
 		return ""
 	}
-	return oneLine(o.Home + " - " + o.Away)
+	return brief(o.Home + " - " + o.Away)
 }
 
 // matchNote says why a match is not played as planned.

@@ -47,10 +47,7 @@ func (a *app) showMatch(ctx context.Context, id string, flags matchFlags) error 
 		return err
 	}
 	if flags.raw {
-		if _, err := a.stdout.Write(append(m.Raw()[:len(m.Raw()):len(m.Raw())], '\n')); err != nil {
-			return fmt.Errorf("write the match: %w", err)
-		}
-		return nil
+		return a.printRaw(append(m.Raw()[:len(m.Raw()):len(m.Raw())], '\n'))
 	}
 	return a.print(o, func(w io.Writer) { writeOutline(w, o) })
 }
@@ -60,8 +57,8 @@ func writeOutline(w io.Writer, o schema.Outline) {
 		name string
 		text any
 	}{
-		{"id", o.ID}, {"number", oneLine(o.Number)}, {"date", oneLine(o.Date)}, {"time", oneLine(o.Time)}, {"match", teams(o)},
-		{"venue", oneLine(o.Venue)}, {"competition", oneLine(o.Competition)}, {"referees", o.Referees}, {"note", matchNote(o)},
+		{"id", brief(o.ID)}, {"number", brief(o.Number)}, {"date", brief(o.Date)}, {"time", brief(o.Time)}, {"match", teams(o)},
+		{"venue", brief(o.Venue)}, {"competition", brief(o.Competition)}, {"referees", o.Referees}, {"note", matchNote(o)},
 	} {
 		if row.text != "" {
 			fmt.Fprintf(w, "%-13s %v\n", row.name, row.text)

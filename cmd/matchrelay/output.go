@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"golang.org/x/term"
@@ -50,12 +54,17 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 }
 
 func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.stdout)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if a.output == formatJSON {
 		e.SetIndent("", "  ")
 	}
-	if err := e.Encode(v); err != nil {
+	err := e.Encode(v)
+	if err == nil {
+		_, err = a.stdout.Write(escaped(b.Bytes()))
+	}
+	if err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
 	return nil
@@ -74,7 +83,7 @@ func printList[T any](a *app, list []T, table func(w io.Writer)) error {
 	return nil
 }
 
-// oneLine makes text from outside fit for a terminal: nothing in it moves the cursor, or commands anything.
+// oneLine makes text fit for a line of a terminal: nothing in it moves the cursor, or commands anything.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -82,6 +91,71 @@ func oneLine(s string) string {
 		}
 		return ' '
 	}, s)
+}
+
+// mostText is how many bytes are shown of a text from outside: of a server, a match list, an event.
+const mostText = 200
+
+// brief is oneLine for text from outside.
+func brief(s string) string {
+	if len(s) > mostText {
+		s = strings.ToValidUTF8(s[:mostText-len("…")], "") + "…"
+	}
+	return oneLine(s)
+}
+
+// harmless is oneLine for a text of several lines.
+func harmless(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = oneLine(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// escaped is JSON that means the same, but does not command a terminal.
+func escaped(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) || r == utf8.RuneError {
+			out = append(out, text[:n]...)
+		} else {
+			for _, unit := range utf16.Encode([]rune{r}) {
+				out = fmt.Appendf(out, "\\u%04x", unit)
+			}
+		}
+		text = text[n:]
+	}
+	return out
+}
+
+// printRaw writes bytes as they are, but on a terminal nothing that commands it.
+func (a *app) printRaw(b []byte) error {
+	if a.terminal(a.stdout) {
+		b = escaped(b)
+	}
+	if _, err := a.stdout.Write(b); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// textTable shows texts on one line.
+type textTable struct{ table.Writer }
+
+// painted is text of our own that has colours.
+type painted string
+
+// AppendRow implements table.Writer.
+func (t textTable) AppendRow(cells table.Row, config ...table.RowConfig) {
+	cells = slices.Clone(cells)
+	for i, cell := range cells {
+		if v := reflect.ValueOf(cell); v.Kind() == reflect.String && v.Type() != reflect.TypeFor[painted]() {
+			cells[i] = oneLine(v.String())
+		}
+	}
+	t.Writer.AppendRow(cells, config...)
 }
 
 // newTable makes a table with lines as light as possible.
@@ -96,7 +170,7 @@ func newTable(header ...any) table.Writer {
 	if len(header) > 0 {
 		t.AppendHeader(header)
 	}
-	return t
+	return textTable{t}
 }
 
 // render writes a table without spaces at the ends of its lines.

@@ -34,7 +34,7 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Run fetches the match list, records what changed in the outbox and relays it to Redis, until SIGTERM or Ctrl-C.
 
 A file is looked at once a second and read when it changes, and every interval; a URL is fetched every interval, with
-30 s and 64 MiB at most. Without --source it is FOGIS_API_CLIENT_URL with /matches appended. A list that cannot be had
+30 s and 64 MiB at most; redirects are followed on the same host and port only, and from http to https. Without --source it is FOGIS_API_CLIENT_URL with /matches appended. A list that cannot be had
 makes a failed cycle, with an alert, and the next one comes as usual. An outbox without a list first imports the one of
 PREVIOUS_MATCHES_FILE (which the Python integration saved), so that only what changed since is told.
 Other commands (status, events, pause) reach it through the control socket. With --no-relay that is how matchrelay relay

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -98,6 +99,87 @@ func TestAListFromAServer(t *testing.T) {
 			require.NotContains(t, err.Error(), "hunter")
 		})
 	}
+}
+
+func TestURLSource_AsksNoOtherServer(t *testing.T) {
+	var asked []*http.Request
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r)
+		answer(200, oneMatch)(w, r)
+	}))
+	defer other.Close()
+	at := ""
+	var referer []string
+	hop := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		referer = append(referer, r.Header.Get("Referer"))
+		if r.URL.Path != "/list" {
+			answer(200, oneMatch)(w, r)
+			return
+		}
+		http.Redirect(w, r, at, http.StatusFound)
+	})
+	plain, secure := httptest.NewServer(hop), httptest.NewTLSServer(hop)
+	defer plain.Close()
+	defer secure.Close()
+	for name, to := range map[string]string{
+		"another port":       other.URL + "/list?token=hunter4",
+		"another host":       strings.Replace(plain.URL, "127.0.0.1", "localhost", 1) + "/list?token=hunter4",
+		"with a login":       strings.Replace(other.URL, "//", "//me:hunter4@", 1),
+		"https on that port": strings.Replace(plain.URL, "http:", "https:", 1),
+	} {
+		at = to
+		_, err := sourceOf(t, plain.URL+"/list?token=hunter2").fetch(t.Context())
+		require.ErrorIs(t, err, errRedirect, name)
+		u, _ := url.Parse(to)
+		require.ErrorContains(t, err, u.Scheme+"://"+u.Host+"; name the URL that is meant", name)
+		require.NotContains(t, err.Error(), "hunter", name)
+	}
+	require.Empty(t, asked)
+	at, referer = plain.URL+"/there", nil
+	_, err := sourceOf(t, plain.URL+"/list?token=hunter2").fetch(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"", ""}, referer, "none is told the query")
+
+	for _, tt := range []struct {
+		from, to string
+		follows  bool
+	}{
+		{"http://a/x", "https://a/y", true},
+		{"http://a:80/x", "https://A:443/y", true},
+		{"https://a/x", "https://a:443/y", true},
+		{"https://a/x", "http://a/y", false},
+		{"https://a:8443/x", "http://a:8443/y", false},
+		{"http://a:8080/x", "https://a/y", false},
+		{"http://a/x", "https://b/y", false},
+	} {
+		from, err := http.NewRequest("GET", tt.from, nil)
+		require.NoError(t, err)
+		to, err := http.NewRequest("GET", tt.to, nil)
+		require.NoError(t, err)
+		require.Equal(t, tt.follows, stayAtHome(to, []*http.Request{from}) == nil, "%s to %s", tt.from, tt.to)
+	}
+}
+
+func TestURLSource_StatusOfAServerIsBriefAndHarmless(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = io.WriteString(conn, "HTTP/1.1 500 \x1b]0;owned\a\x1b[2J"+strings.Repeat("x", 3000)+"\r\nContent-Length: 0\r\n\r\n")
+			_ = conn.Close()
+		}
+	}()
+	code, _, stderr := call(t, t.Context(), func(a *app) { a.environ = []string{} }, "ingest", "http://"+l.Addr().String(), "--db", filepath.Join(t.TempDir(), "test.db"))
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, stderr, "status 500  ]0;owned  [2Jxxx")
+	require.NotContains(t, stderr, "\x1b")
+	require.Less(t, len(stderr), 500)
 }
 
 func sourceOf(t *testing.T, name string) *urlSource {

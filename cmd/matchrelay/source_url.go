@@ -15,6 +15,11 @@ import (
 // fetchTimeout bounds one request with all its redirects and the whole body. Its size is bounded by schema.MaxListBytes.
 const fetchTimeout = 30 * time.Second
 
+// mostRedirects is as many as net/http follows.
+const mostRedirects = 10
+
+var errRedirect = errors.New("it redirects to another server, which is not asked")
+
 var errSource = errors.New("--source: expected a file, or an http:// or https:// URL with a host")
 
 // urlSource is a match list that a server answers GET with.
@@ -37,7 +42,10 @@ func (s *urlSource) fetch(ctx context.Context) ([]schema.Match, error) {
 		// An *url.Error quotes the URL with its query.
 		var withURL *url.Error
 		if errors.As(err, &withURL) {
-			err = fmt.Errorf("%w; check the URL, and whether that service answers", withURL.Err)
+			err = withURL.Err
+			if !errors.Is(err, errRedirect) {
+				err = fmt.Errorf("%w; check the URL, and whether that service answers", err)
+			}
 		}
 		return nil, fmt.Errorf("get %s: %w", s, err)
 	}
@@ -54,7 +62,8 @@ func (s *urlSource) get(ctx context.Context) ([]schema.Match, error) {
 	request.Header.Set("Accept", "application/json")
 	// A connection of its own: cycles are minutes apart, and the one of the last may be dead.
 	request.Close = true
-	response, err := http.DefaultClient.Do(request)
+	client := http.Client{CheckRedirect: stayAtHome}
+	response, err := client.Do(request)
 	if err != nil {
 		if strings.Contains(err.Error(), "failed to parse Location header") { // it quotes the header, login and all
 			return nil, errors.New("it redirects to what is no URL; look at the log of that service")
@@ -63,7 +72,30 @@ func (s *urlSource) get(ctx context.Context) ([]schema.Match, error) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %s, expected 200; look at the log of that service", response.Status)
+		return nil, fmt.Errorf("status %s, expected 200; look at the log of that service", brief(response.Status))
 	}
 	return schema.DecodeMatches(response.Body)
+}
+
+// stayAtHome follows redirects within one host and port only, and from http to https where both have their usual ports: another
+// server is not the one that was configured. None is told where a request came from: a query may hold a token.
+func stayAtHome(next *http.Request, before []*http.Request) error {
+	next.Header.Del("Referer")
+	if len(before) >= mostRedirects {
+		return fmt.Errorf("stopped after %d redirects", mostRedirects)
+	}
+	from, to := before[len(before)-1].URL, next.URL
+	same := from.Scheme == to.Scheme && portOf(from) == portOf(to)
+	upgrade := from.Scheme == "http" && portOf(from) == "80" && to.Scheme == "https" && portOf(to) == "443"
+	if !strings.EqualFold(from.Hostname(), to.Hostname()) || !same && !upgrade {
+		return fmt.Errorf("%w: %s; name the URL that is meant", errRedirect, brief(to.Scheme+"://"+to.Host))
+	}
+	return nil
+}
+
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
+	}
+	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }

@@ -151,8 +151,8 @@ func newStatus(stats outbox.Stats, path string, cfg *config.Config, now time.Tim
 }
 
 func writeStatus(w io.Writer, s status, cfg *config.Config) {
-	fmt.Fprintf(w, "outbox  %s, %s, %s\n", s.Database.Path, count(int(s.Database.Events), "event"), byteText(s.Database.Bytes))
-	fmt.Fprintf(w, "origin  %s, epoch %d%s\n", s.Origin, s.Epoch, map[bool]string{true: " (an older copy of the file was put back)"}[s.Epoch > 1])
+	fmt.Fprintf(w, "outbox  %s, %s, %s\n", oneLine(s.Database.Path), count(int(s.Database.Events), "event"), byteText(s.Database.Bytes))
+	fmt.Fprintf(w, "origin  %s, epoch %d%s\n", brief(s.Origin), s.Epoch, map[bool]string{true: " (an older copy of the file was put back)"}[s.Epoch > 1])
 	fmt.Fprintf(w, "relay   %s\n\n", s.Relay.text(cfg.Processor.Location))
 	header := []any{"TOPIC", "CHANNEL", "LAST", "PENDING", "OLDEST", "PARKED", "DELIVERED", "UNHEARD"}
 	if s.Live {

@@ -74,7 +74,7 @@ func (r relayStatus) text(zone *time.Location) string {
 		text += " since " + since.In(zone).Format(time.DateTime)
 	}
 	if r.LastError != "" {
-		text += ": " + oneLine(r.LastError)
+		text += ": " + brief(r.LastError)
 	}
 	return text
 }
@@ -93,7 +93,7 @@ func (a *app) watch(ctx context.Context, cfg *config.Config, every time.Duration
 			return err
 		case err != nil:
 			_, message := explain(err)
-			fmt.Fprintln(a.stderr, "matchrelay: "+message)
+			fmt.Fprintln(a.stderr, "matchrelay: "+harmless(message))
 		default:
 			if err := a.redraw(s, cfg, first); err != nil {
 				return err

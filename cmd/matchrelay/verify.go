@@ -98,7 +98,7 @@ func writeReport(w io.Writer, path string, r outbox.Report) {
 	}
 	fmt.Fprintf(w, "%s is not sound: %s\n", path, count(len(r.Problems), "problem"))
 	for _, problem := range r.Problems {
-		fmt.Fprintf(w, "  %s\n", oneLine(strings.TrimSuffix(problem, "; restore a backup")))
+		fmt.Fprintf(w, "  %s\n", brief(strings.TrimSuffix(problem, "; restore a backup")))
 	}
 }
 
