@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,14 +9,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 )
 
 // PositionFile is a Store: the path of a file that holds the position as JSON, readable by its owner alone. Its folder must
-// exist. Saving writes and syncs <path>.tmp, renames it, and syncs the folder: two syncs for each event.
+// exist. Saving writes and syncs a new file <path>.tmp<number>, renames it, and syncs the folder: two syncs for each event. Loading
+// removes those that processes have left behind that were killed meanwhile.
 type PositionFile string
 
 // Load reads the file. One that is empty or damaged is an error, and stays as it is.
 func (f PositionFile) Load(context.Context) (Position, error) {
+	f.sweep()
 	b, err := os.ReadFile(string(f))
 	if errors.Is(err, fs.ErrNotExist) {
 		_, err = os.Stat(filepath.Dir(string(f)))
@@ -36,20 +41,41 @@ func (f PositionFile) Load(context.Context) (Position, error) {
 
 // Save replaces the file.
 func (f PositionFile) Save(_ context.Context, p Position) error {
-	b, _ := json.Marshal(p) // of strings and numbers
-	temp := string(f) + ".tmp"
-	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err == nil {
-		_, err = file.Write(b)
-		err = errors.Join(err, file.Sync(), file.Close())
+	b, _ := json.Marshal(p)                                                                   // of strings and numbers
+	file, err := os.CreateTemp(filepath.Dir(string(f)), filepath.Base(string(f))+draftSuffix) // nobody else's, mode 0600
+	if err != nil {
+		return err
 	}
+	_, err = file.Write(b)
+	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
-		err = os.Rename(temp, string(f))
+		err = os.Rename(file.Name(), string(f))
 	}
-	if err == nil {
-		err = syncFolder(filepath.Dir(string(f)))
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
 	}
-	return err
+	return syncFolder(filepath.Dir(string(f)))
+}
+
+const (
+	draftSuffix = ".tmp"
+	// draftAge is how old a draft must be to be left behind: from its creation until it is renamed pass milliseconds.
+	draftAge = time.Minute
+)
+
+// sweep removes drafts that were left behind. What cannot be removed stays.
+func (f PositionFile) sweep() {
+	folder, base := filepath.Split(string(f))
+	entries, _ := os.ReadDir(cmp.Or(folder, "."))
+	for _, entry := range entries {
+		number, found := strings.CutPrefix(entry.Name(), base+draftSuffix)
+		if !found || strings.Trim(number, "0123456789") != "" || !entry.Type().IsRegular() {
+			continue
+		}
+		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > draftAge {
+			_ = os.Remove(filepath.Join(folder, entry.Name()))
+		}
+	}
 }
 
 // syncFolder makes a new name in the folder durable.

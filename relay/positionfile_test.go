@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,7 +25,6 @@ func TestAPositionFileHoldsWhatWasSavedLast(t *testing.T) {
 		{Stream: newsStream, EntryID: "1-0"},
 		{Stream: newsStream, EntryID: "1-1", Origin: originA, Sequence: 1<<53 - 1, Handled: []relay.HandledOrigin{{Origin: originA, Sequence: 1<<53 - 1}}},
 	} {
-		require.NoError(t, os.WriteFile(path+".tmp", []byte("of a process that was killed, and longer than what comes now............."), 0o600))
 		require.NoError(t, file.Save(context.Background(), want))
 		got, err := file.Load(context.Background())
 		require.NoError(t, err)
@@ -32,8 +32,57 @@ func TestAPositionFileHoldsWhatWasSavedLast(t *testing.T) {
 		info, err := os.Stat(path)
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode())
-		require.NoFileExists(t, path+".tmp")
+		entries, err := os.ReadDir(filepath.Dir(path))
+		require.NoError(t, err)
+		require.Len(t, entries, 1)
 	}
+}
+
+func TestPositionFile_WritesIntoNoFileOfAnother(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path, victim := filepath.Join(folder, "position.json"), filepath.Join(folder, "victim")
+	require.NoError(t, os.WriteFile(victim, []byte("mine"), 0o644))
+	require.NoError(t, os.Symlink(victim, path+".tmp"))
+	file := relay.PositionFile(path)
+	require.NoError(t, file.Save(context.Background(), relay.Position{Stream: newsStream, EntryID: "1-0"}))
+	content, err := os.ReadFile(victim)
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(content))
+
+	require.NoError(t, os.Remove(path+".tmp"))
+	require.NoError(t, os.WriteFile(path+".tmp", nil, 0o666))
+	require.NoError(t, os.Chmod(path+".tmp", 0o666))
+	require.NoError(t, file.Save(context.Background(), relay.Position{Stream: newsStream, EntryID: "1-1"}))
+	info, err := os.Lstat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+}
+
+func TestPositionFile_LeavesNoDraftsBehind(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := filepath.Join(folder, "position.json")
+	long := time.Now().Add(-time.Hour)
+	for _, name := range []string{".tmp", ".tmp123", ".tmp12x", ".tmp-mine", ".bak"} {
+		require.NoError(t, os.WriteFile(path+name, nil, 0o600))
+		require.NoError(t, os.Chtimes(path+name, long, long))
+	}
+	require.NoError(t, os.Mkdir(path+".tmp7", 0o700))
+	require.NoError(t, os.WriteFile(path+".tmp456", nil, 0o600)) // another process saves
+	_, err := relay.PositionFile(path).Load(context.Background())
+	require.NoError(t, err)
+	require.NoFileExists(t, path+".tmp")
+	require.NoFileExists(t, path+".tmp123")
+	entries, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	require.Len(t, entries, 5)
+
+	require.NoError(t, os.Mkdir(path, 0o700)) // so that no file gets its name
+	require.Error(t, relay.PositionFile(path).Save(context.Background(), relay.Position{Stream: newsStream}))
+	entries, err = os.ReadDir(folder)
+	require.NoError(t, err)
+	require.Len(t, entries, 6, "a draft that gets no name is removed")
 }
 
 func TestAPositionFileThatIsNoneEndsConsumeAndStaysAsItIs(t *testing.T) {
@@ -69,5 +118,4 @@ func TestAPositionFileThatCannotBe(t *testing.T) {
 	r.opts.Store = relay.PositionFile(folder)
 	require.ErrorContains(t, r.consume(), "is a directory")
 	require.Error(t, r.opts.Store.Save(context.Background(), relay.Position{Stream: newsStream}))
-	require.NoError(t, os.RemoveAll(folder+".tmp"))
 }
