@@ -11,7 +11,7 @@ var (
 	// ErrInvalid is what an [Error] is: at least one variable has a wrong value.
 	ErrInvalid = errors.New("invalid configuration")
 
-	// ErrEnvFile is returned when the .env file cannot be read or parsed.
+	// ErrEnvFile is returned when the .env file cannot be read or parsed, or others can have written it.
 	ErrEnvFile = errors.New("cannot use the env file")
 )
 

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/joho/godotenv"
@@ -23,7 +25,8 @@ const DefaultEnvFile = ".env"
 type Options struct {
 	// Environ is the environment as os.Environ returns it; nil means os.Environ().
 	Environ []string
-	// EnvFile must exist if it is given; "" means DefaultEnvFile, which may be absent.
+	// EnvFile must exist if it is given; "" means DefaultEnvFile, which may be absent. It has to belong to this user or to root,
+	// and others must not be able to write to it.
 	EnvFile string
 	// Overrides are values from command-line flags, by variable name. They win
 	// over everything else and are checked like any other value.
@@ -136,7 +139,7 @@ func readEnvFile(path string) (map[string]string, error) {
 	if optional {
 		path = DefaultEnvFile
 	}
-	data, err := os.ReadFile(filepath.Clean(path))
+	data, err := readOwn(filepath.Clean(path))
 	if optional && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -149,6 +152,45 @@ func readEnvFile(path string) (map[string]string, error) {
 	}
 	return nil, fmt.Errorf("%w: %s, line %d: expected NAME=value, with a closing quote if there is an opening one",
 		ErrEnvFile, path, badLine(data))
+}
+
+// readOwn reads a file that only this user and root can have written.
+func readOwn(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil {
+		err = checkOwn(path, info) // opening a pipe of somebody's would wait for them
+	}
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info, err = file.Stat(); err == nil {
+		err = checkOwn(path, info)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(file)
+}
+
+// checkOwn refuses settings that others could have chosen. Leaving them out unsaid would be
+// worse than to end. The group of this process is not others: it often is the user's own, and the umask lets it write.
+func checkOwn(path string, info fs.FileInfo) error {
+	owner := info.Sys().(*syscall.Stat_t)
+	mode := info.Mode()
+	switch {
+	case mode&fs.ModeDevice != 0: // such as /dev/null
+		return nil
+	case owner.Uid != 0 && int(owner.Uid) != os.Geteuid():
+		return fmt.Errorf("%s belongs to the user %d, not to this one (%d) or root: chown it, or set its variables in the environment", path, owner.Uid, os.Geteuid())
+	case mode.Perm()&0o002 != 0 || mode.Perm()&0o020 != 0 && int(owner.Gid) != os.Getegid():
+		return fmt.Errorf("%s can be written by others, its mode is %04o: chmod go-w %s", path, mode.Perm(), path)
+	}
+	return nil
 }
 
 // parseEnvFile also refuses a name without = on the last line, which godotenv
