@@ -18,9 +18,9 @@ import (
 //
 //   - a processing_status "started" is committed before fetch is called;
 //   - then one transaction holds what Record does and the status "completed",
-//     which comes also when nothing changed; the list counts as fetched when
-//     fetch was called, so one that another processor got later is not undone
-//     (ErrStale);
+//     which comes also when nothing changed; a list that was recorded meanwhile,
+//     unless by a cycle that had begun earlier, is not undone, whatever clocks
+//     say (ErrStale);
 //   - when fetch or Record fails, or fetch panics, or ctx is cancelled, a status
 //     "failed" and a processing_error alert are committed instead, with the
 //     error's text (severity error, but info for a cancelled ctx). The error is
@@ -31,15 +31,18 @@ import (
 // never told. In Summary, Sequences has every event of the cycle.
 func (r *Recorder) Cycle(ctx context.Context, fetch func(context.Context) ([]schema.Match, error)) (Summary, error) {
 	start := r.opts.Now()
-	var number, since uint64
+	var number, turn uint64
 	var started []uint64
 	err := r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
 		n, err := nextCycle(tx)
 		if err != nil {
 			return err
 		}
+		if turn, err = nextTurn(tx); err != nil {
+			return err
+		}
 		sequences, err := r.appendStatus(tx, schema.Status{State: schema.StatusStarted, Cycle: n})
-		number, started, since = n, sequences, mark(tx, fetchedKey)
+		number, started = n, sequences
 		return err
 	})
 	if err != nil {
@@ -52,7 +55,7 @@ func (r *Recorder) Cycle(ctx context.Context, fetch func(context.Context) ([]sch
 			r.fail(ctx, number, r.since(start), failure)
 		}
 	}()
-	s, err := r.finish(ctx, number, since, start, fetch)
+	s, err := r.finish(ctx, number, turn, start, fetch)
 	if failure = err; err != nil {
 		return Summary{}, fmt.Errorf("cycle %d: %w", number, err)
 	}
@@ -64,7 +67,7 @@ func (r *Recorder) Cycle(ctx context.Context, fetch func(context.Context) ([]sch
 func (r *Recorder) since(start time.Time) time.Duration { return max(0, r.opts.Now().Sub(start)) }
 
 // finish fetches, records and completes.
-func (r *Recorder) finish(ctx context.Context, number, since uint64, start time.Time, fetch func(context.Context) ([]schema.Match, error)) (Summary, error) {
+func (r *Recorder) finish(ctx context.Context, number, turn uint64, start time.Time, fetch func(context.Context) ([]schema.Match, error)) (Summary, error) {
 	asked := r.opts.Now()
 	matches, err := fetch(ctx)
 	if err != nil {
@@ -73,7 +76,7 @@ func (r *Recorder) finish(ctx context.Context, number, since uint64, start time.
 	l := newList(matches)
 	var s Summary
 	err = r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
-		summary, err := r.record(tx, l, Metadata{FetchedAt: asked, since: since})
+		summary, err := r.record(tx, l, Metadata{FetchedAt: asked, turn: turn})
 		if err != nil {
 			return err
 		}

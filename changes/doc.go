@@ -56,7 +56,9 @@
 // recorded, also with one that changes nothing. A list that was fetched earlier
 // (Metadata.FetchedAt) is ErrStale: several sources, or a request that is
 // repeated late, never set the state back. A list without a time is the newest
-// by definition. A time that is ahead of the recorder's clock by more than
+// by definition. The list of a cycle counts as fetched when the cycle began: it
+// is ErrStale when another list was recorded since, unless by a cycle that had
+// begun earlier. Counters decide that, not the clock, which may be set back. A time that is ahead of the recorder's clock by more than
 // MaxSkew is refused, and no longer counts should one be stored: a wrong clock
 // locks out nobody.
 //

@@ -10,12 +10,18 @@ import (
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// The recorder's bucket holds the number of the newest cycle, and when the
-// newest list was fetched (Unix time in nanoseconds); both 8 bytes big-endian.
+// The recorder's bucket holds the number of the newest cycle, when the newest
+// list was fetched (Unix time in nanoseconds), and two turns; all 8 bytes
+// big-endian. Cycles take a turn when they begin, other lists when they are
+// recorded, by counting turn up: so turns tell which cycles began before a list
+// was recorded, whatever clocks say. recorded is the highest turn of a list that
+// is recorded.
 var (
 	recorderBucket = []byte("matchrelay/recorder")
 	cycleKey       = []byte("cycle")
 	fetchedKey     = []byte("fetched_at")
+	turnKey        = []byte("turn")
+	recordedKey    = []byte("recorded")
 )
 
 // MaxSkew is how far Metadata.FetchedAt may be ahead of the recorder's clock.
@@ -49,6 +55,11 @@ func nextCycle(tx *bbolt.Tx) (uint64, error) {
 	return n, setMark(tx, cycleKey, n)
 }
 
+func nextTurn(tx *bbolt.Tx) (uint64, error) {
+	n := mark(tx, turnKey) + 1
+	return n, setMark(tx, turnKey, n)
+}
+
 // fetched is when the newest list was fetched; the zero time if that is not
 // known, or cannot be: a clock was wrong then, and must not lock out the lists
 // of those that are right.
@@ -60,11 +71,18 @@ func fetched(tx *bbolt.Tx, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// checkFetched refuses a list that is older than the newest, and a time that
-// cannot be: it would lock out every list until then.
+// checkFetched refuses a list that is older than the newest (of a cycle, by its
+// turn alone), and a time that cannot be: it would lock out every list until
+// then.
 func checkFetched(tx *bbolt.Tx, meta Metadata, now time.Time) error {
+	if meta.turn != 0 {
+		if mark(tx, recordedKey) > meta.turn {
+			return fmt.Errorf("%w: that was recorded after the cycle of this one had begun", ErrStale)
+		}
+		return nil
+	}
 	at := meta.FetchedAt
-	if at.IsZero() || meta.since != 0 && meta.since == mark(tx, fetchedKey) {
+	if at.IsZero() {
 		return nil
 	}
 	newest := fetched(tx, now)
@@ -79,6 +97,16 @@ func checkFetched(tx *bbolt.Tx, meta Metadata, now time.Time) error {
 			newest.UTC().Format(time.RFC3339Nano))
 	}
 	return nil
+}
+
+// noteTurn keeps that the list of a turn is recorded; 0 takes one.
+func noteTurn(tx *bbolt.Tx, turn uint64) (err error) {
+	if turn == 0 {
+		if turn, err = nextTurn(tx); err != nil {
+			return err
+		}
+	}
+	return setMark(tx, recordedKey, turn)
 }
 
 // noteFetched keeps when a list was fetched that is recorded. The time never

@@ -27,8 +27,7 @@ type Metadata struct {
 	FetchedAt  time.Time      // when the list was asked for; zero: it is the newest there is, whatever clocks say
 	Extra      map[string]any // the caller's own members of payload.metadata
 
-	// since is the mark of fetchedKey that a cycle began with: while it stands, no other list came, whatever clocks say.
-	since uint64
+	turn uint64 // of a cycle
 }
 
 // A Recorder keeps the current match list in an outbox file and appends the
@@ -200,7 +199,10 @@ func (r *Recorder) record(tx *bbolt.Tx, l list, meta Metadata) (Summary, error) 
 	if err != nil {
 		return s, err
 	}
-	if err = noteFetched(tx, meta.FetchedAt, r.opts.Now()); err == nil && s.Changed() {
+	if err = noteFetched(tx, meta.FetchedAt, r.opts.Now()); err == nil {
+		err = noteTurn(tx, meta.turn)
+	}
+	if err == nil && s.Changed() {
 		err = c.store(tx, s.Removed)
 	}
 	if err != nil {

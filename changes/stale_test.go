@@ -87,6 +87,66 @@ func TestACycleDoesNotUndoWhatCameWhileItFetched(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestCycle_UndoesNoListThatCameAfterItBegan_WhenTheClockWasSetBack(t *testing.T) {
+	for name, record := range map[string]func(r *changes.Recorder, now time.Time) error{
+		"of a cycle": func(r *changes.Recorder, _ time.Time) error {
+			_, err := r.Cycle(ctx, func(context.Context) ([]schema.Match, error) { return parse(t, listTwo), nil })
+			return err
+		},
+		"of a source without times": func(r *changes.Recorder, _ time.Time) error {
+			_, err := r.Record(ctx, parse(t, listTwo), changes.Metadata{})
+			return err
+		},
+		"of a source with times": func(r *changes.Recorder, now time.Time) error {
+			_, err := r.Record(ctx, parse(t, listTwo), changes.Metadata{FetchedAt: now})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := noon
+			_, r := open(t, outbox.Options{}, changes.Options{Now: func() time.Time { return now }})
+			_, err := r.Record(ctx, parse(t, listTwo), changes.Metadata{FetchedAt: noon.Add(-2 * time.Minute)})
+			require.NoError(t, err)
+			_, err = r.Cycle(ctx, func(context.Context) ([]schema.Match, error) {
+				now = noon.Add(-time.Minute)
+				require.NoError(t, record(r, now), "it changes nothing, and is the newest all the same")
+				return parse(t, listOne), nil
+			})
+			require.ErrorIs(t, err, changes.ErrStale)
+			state, err := r.State(ctx)
+			require.NoError(t, err)
+			require.Len(t, state, 2)
+			_, err = r.Cycle(ctx, func(context.Context) ([]schema.Match, error) { return parse(t, listOne), nil })
+			require.NoError(t, err, "the next one sees what is there now")
+		})
+	}
+}
+
+func TestCycle_FollowsOneThatBeganEarlier(t *testing.T) {
+	now := noon
+	_, r := open(t, outbox.Options{}, changes.Options{Now: func() time.Time { return now }})
+	begun, recorded, ended := make(chan bool), make(chan bool), make(chan error, 1)
+	go func() {
+		_, err := r.Cycle(ctx, func(context.Context) ([]schema.Match, error) {
+			begun <- true
+			<-recorded
+			return parse(t, listOne), nil
+		})
+		ended <- err
+	}()
+	<-begun
+	now = noon.Add(-time.Minute)
+	_, err := r.Cycle(ctx, func(context.Context) ([]schema.Match, error) {
+		recorded <- true
+		require.NoError(t, <-ended)
+		return parse(t, listTwo), nil
+	})
+	require.NoError(t, err, "its list was asked for later")
+	state, err := r.State(ctx)
+	require.NoError(t, err)
+	require.Len(t, state, 2)
+}
+
 func TestAClockThatIsSetBackFailsNoCycle(t *testing.T) {
 	now := noon
 	_, r := open(t, outbox.Options{}, changes.Options{Now: func() time.Time { return now }})

@@ -34,8 +34,14 @@ var ofChanges = []Mutant{
 	{
 		Name: "a cycle undoes a list that came while it fetched",
 		File: "changes/marks.go",
-		Old:  "meta.since != 0 && meta.since == mark(tx, fetchedKey)", New: "meta.since != 0",
+		Old:  "mark(tx, recordedKey) > meta.turn", New: "false",
 		In: "changes", Tests: []string{"TestCycle_DoesNotUndoAListThatCameWhileItFetchedAfterEarlierOnes"},
+	},
+	{
+		Name: "whether a list came while a cycle fetched is told by the clock",
+		File: "changes/marks.go",
+		Old:  "if mark(tx, recordedKey) > meta.turn {", New: "if meta.FetchedAt.Before(fetched(tx, now)) {",
+		In: "changes", Tests: []string{"TestCycle_UndoesNoListThatCameAfterItBegan_WhenTheClockWasSetBack"},
 	},
 	{
 		Name: "a match that was to be played today, and was moved, is not urgent",

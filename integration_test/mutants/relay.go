@@ -317,6 +317,30 @@ var ofRelay = []Mutant{
 
 var ofControl = []Mutant{
 	{
+		Name: "a client sends what it has to whoever serves the socket",
+		File: "relay/control/peer.go",
+		Old:  "if !known || uid == 0 || uid == os.Geteuid() {", New: "if known || uid == 0 || uid == os.Geteuid() {",
+		In: "relay/control", Tests: []string{"TestDial_SendsNothingToAnotherUser"},
+	},
+	{
+		Name: "a connection stays after a request without the token",
+		File: "relay/control/tcp.go",
+		Old:  "w.Header().Set(\"Connection\", \"close\")", New: "",
+		In: "relay/control", Tests: []string{"TestServeTCP_KeepsNoConnectionWithoutTheToken"},
+	},
+	{
+		Name: "whoever holds connections open keeps others out",
+		File: "relay/control/connections.go",
+		Old:  "if len(l.waiting) == 0 {", New: "if true {",
+		In: "relay/control", Tests: []string{"TestServeTCP_HasRoomWhateverConnects", "TestServe_HasRoomWhateverConnects"},
+	},
+	{
+		Name: "a request is cut off while it is worked on",
+		File: "relay/control/handlers.go",
+		Old:  "conn.busy()", New: "_ = conn",
+		In: "relay/control", Tests: []string{"TestServeTCP_ClosesNoConnectionWhoseRequestIsUnderWay"},
+	},
+	{
 		Name: "the number of a lease is not compared",
 		File: "relay/control/lease.go",
 		Old:  "if h == nil || h.number != number {", New: "if h == nil {",
