@@ -74,10 +74,10 @@ func (p *pair) compare() {
 		was, is := p.prev.text(f.field) == "true", p.curr.text(f.field) == "true"
 		switch {
 		case is && !was:
-			p.field(f.on, f.field, f.what+": "+p.title(p.curr))
+			p.field(f.on, f.field, f.what+": "+p.title)
 			p.cancelled = p.cancelled || f.on.category == schema.Cancellation
 		case was && !is:
-			p.field(status, f.field, f.whatNot+": "+p.title(p.curr))
+			p.field(status, f.field, f.whatNot+": "+p.title)
 		}
 	}
 	if p.prev.text("arslutresultat") != "true" && p.curr.text("arslutresultat") != "true" {
@@ -100,15 +100,19 @@ func (p *pair) compare() {
 		if p.instantDay(p.prev) != p.instantDay(p.curr) {
 			r = date
 		}
-		p.field(r, "tid", "kick-off corrected: "+p.title(p.curr))
+		p.field(r, "tid", "kick-off corrected: "+p.title)
 	}
 	delete(changed, "tid")
-	p.compareReferees()
+	if changed["domaruppdraglista"] {
+		p.compareReferees()
+	}
 	delete(changed, "domaruppdraglista")
-	p.compareContacts()
+	if changed["kontaktpersoner"] {
+		p.compareContacts()
+	}
 	delete(changed, "kontaktpersoner")
 	for _, name := range slices.Sorted(maps.Keys(changed)) {
-		p.field(unknown, name, fmt.Sprintf("%q changed: %s", name, p.title(p.curr)))
+		p.field(unknown, name, fmt.Sprintf("%q changed: %s", name, p.title))
 	}
 }
 
@@ -123,7 +127,7 @@ func (p *pair) describe(what string, fields []string, first string) string {
 		was = p.prev.text(fields[1]) + "-" + p.prev.text(fields[2])
 		is = p.curr.text(fields[1]) + "-" + p.curr.text(fields[2])
 	}
-	return fmt.Sprintf("%s changed from %s to %s: %s", what, orNone(was), orNone(is), p.title(p.curr))
+	return fmt.Sprintf("%s changed from %s to %s: %s", what, orNone(was), orNone(is), p.title)
 }
 
 func orNone(s string) string {

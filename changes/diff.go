@@ -1,7 +1,9 @@
 package changes
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -46,7 +48,7 @@ func (d differ) diff(prev, curr []schema.Match) Summary {
 		delete(gone, m.ID())
 		if !known {
 			p := d.pair(m.ID(), nil, membersOf(m.Raw()))
-			p.add(assignment, "matchid", nil, quoted(m.ID()), "new match: "+p.title(p.curr))
+			p.add(assignment, "matchid", nil, quoted(m.ID()), "new match: "+p.title)
 			s.New = append(s.New, m.ID())
 			s.Changes = append(s.Changes, p.changes...)
 			continue
@@ -66,7 +68,7 @@ func (d differ) diff(prev, curr []schema.Match) Summary {
 	}
 	for _, id := range slices.Sorted(maps.Keys(gone)) {
 		p := d.pair(id, membersOf(gone[id].Raw()), nil)
-		p.add(removal, "matchid", quoted(id), nil, "match removed from the list: "+p.title(p.prev))
+		p.add(removal, "matchid", quoted(id), nil, "match removed from the list: "+p.title)
 		s.Removed = append(s.Removed, id)
 		s.Changes = append(s.Changes, p.changes...)
 	}
@@ -80,7 +82,9 @@ type pair struct {
 	prev, curr members
 	now        time.Time
 	location   *time.Location
-	today      bool // the match is, or was to be, played today
+	today      bool   // the match is, or was to be, played today
+	number     string // matchnr
+	title      string // names the match for people
 
 	changes   []schema.DetailedChange
 	cancelled bool
@@ -90,6 +94,13 @@ func (d differ) pair(id string, prev, curr members) *pair {
 	p := &pair{id: id, prev: prev, curr: curr, now: d.now, location: d.location}
 	today := d.now.In(d.location).Format(time.DateOnly)
 	p.today = p.day(prev) == today || p.day(curr) == today
+	shown := curr
+	if curr == nil {
+		shown = prev
+	}
+	// Each change of the match repeats these: they are read once, and cut where a list has absurd ones.
+	p.title = fmt.Sprintf("%.100s - %.100s, %.100s %.100s", shown.text("lag1namn"), shown.text("lag2namn"), shown.text("speldatum"), shown.text("avsparkstid"))
+	p.number = fmt.Sprintf("%.100s", cmp.Or(curr.text("matchnr"), prev.text("matchnr")))
 	return p
 }
 
@@ -129,23 +140,14 @@ func (p *pair) instantDay(m members) string {
 	return at.In(p.location).Format(time.DateOnly)
 }
 
-// title names the match for people.
-func (p *pair) title(m members) string {
-	return m.text("lag1namn") + " - " + m.text("lag2namn") + ", " + m.text("speldatum") + " " + m.text("avsparkstid")
-}
-
 // add notes a change. A nil value is null.
 func (p *pair) add(r rating, field string, previous, current []byte, description string) {
-	nr := p.curr.text("matchnr")
-	if nr == "" {
-		nr = p.prev.text("matchnr")
-	}
 	priority := r.priority
 	if p.today {
 		priority = schema.Critical
 	}
 	p.changes = append(p.changes, schema.DetailedChange{
-		MatchID: p.id, MatchNr: nr, Category: r.category, Priority: priority, Stakeholders: r.stakeholders,
+		MatchID: p.id, MatchNr: p.number, Category: r.category, Priority: priority, Stakeholders: r.stakeholders,
 		Field: field, Previous: previous, Current: current, Description: description, Time: p.now,
 	})
 }

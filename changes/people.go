@@ -43,21 +43,23 @@ func (p *pair) compareReferees() {
 	const field = "domaruppdraglista"
 	prev, curr := officialsOf(p.prev), officialsOf(p.curr)
 	if len(prev) == 0 && len(curr) > 0 {
-		p.field(assignment, field, "referees assigned: "+p.title(p.curr))
+		p.field(assignment, field, "referees assigned: "+p.title)
 		return
 	}
 	note := func(before, after official, format string, args ...any) {
-		p.add(referee, field, before.raw, after.raw, fmt.Sprintf(format, args...)+": "+p.title(p.curr))
+		p.add(referee, field, before.raw, after.raw, fmt.Sprintf(format, args...)+": "+p.title)
 	}
-	match(&prev, &curr, func(a, b official) bool { return len(differing(a.members, b.members)) == 0 }, func(_, _ official) {})
-	match(&prev, &curr, func(a, b official) bool { return a.id() == b.id() && a.role() == b.role() }, func(a, b official) {
-		names := slices.Sorted(maps.Keys(differing(a.members, b.members)))
-		note(a, b, "%s of %s %s changed", strings.Join(names, ", "), b.roleName(), b.name())
-	})
-	match(&prev, &curr, func(a, b official) bool { return a.id() == b.id() && a.id() != "" }, func(a, b official) {
+	same := func(a, b official) {
+		if names := slices.Sorted(maps.Keys(differing(a.members, b.members))); len(names) > 0 {
+			note(a, b, "%s of %s %s changed", strings.Join(names, ", "), b.roleName(), b.name())
+		}
+	}
+	match(&prev, &curr, func(o official) (string, bool) { return content(o.raw), true }, same)
+	match(&prev, &curr, func(o official) ([2]string, bool) { return [2]string{o.id(), o.role()}, true }, same)
+	match(&prev, &curr, func(o official) (string, bool) { return o.id(), o.id() != "" }, func(a, b official) {
 		note(a, b, "%s is now %s instead of %s", b.name(), b.roleName(), a.roleName())
 	})
-	match(&prev, &curr, func(a, b official) bool { return a.role() == b.role() }, func(a, b official) {
+	match(&prev, &curr, func(o official) (string, bool) { return o.role(), true }, func(a, b official) {
 		note(a, b, "%s replaced by %s as %s", a.name(), b.name(), b.roleName())
 	})
 	for _, o := range prev {
@@ -68,21 +70,37 @@ func (p *pair) compareReferees() {
 	}
 }
 
-// match takes pairs that fit out of a and b, in the order of b, and hands them
-// to found.
-func match[T any](a, b *[]T, fit func(a, b T) bool, found func(a, b T)) {
+// match takes pairs with the same key out of a and b, in the order of b, and
+// hands them to found; where several of a have it, the first goes first. What
+// has no key is not paired. It asks for each key once.
+func match[T any, K comparable](a, b *[]T, key func(T) (k K, ok bool), found func(a, b T)) {
+	waiting := map[K][]int{} // indexes in a
+	for i, x := range *a {
+		if k, ok := key(x); ok {
+			waiting[k] = append(waiting[k], i)
+		}
+	}
+	paired := make([]bool, len(*a))
 	var left []T
 	for _, y := range *b {
-		i := slices.IndexFunc(*a, func(x T) bool { return fit(x, y) })
-		if i < 0 {
+		k, ok := key(y)
+		if !ok || len(waiting[k]) == 0 {
 			left = append(left, y)
 			continue
 		}
-		x := (*a)[i]
-		*a = slices.Delete(*a, i, i+1)
-		found(x, y)
+		i := waiting[k][0]
+		waiting[k] = waiting[k][1:]
+		paired[i] = true
+		found((*a)[i], y)
 	}
 	*b = left
+	left = nil
+	for i, x := range *a {
+		if !paired[i] {
+			left = append(left, x)
+		}
+	}
+	*a = left
 }
 
 // compareContacts notes one change when the contacts are not the same persons
@@ -90,8 +108,11 @@ func match[T any](a, b *[]T, fit func(a, b T) bool, found func(a, b T)) {
 func (p *pair) compareContacts() {
 	const field = "kontaktpersoner"
 	prev, curr := schema.Items(p.prev[field]), schema.Items(p.curr[field])
-	match(&prev, &curr, func(a, b []byte) bool { return same(a, b) }, func(_, _ []byte) {})
-	if len(prev)+len(curr) > 0 {
-		p.field(contact, field, "team contacts changed: "+p.title(p.curr))
+	changed := false
+	match(&prev, &curr, func(raw []byte) (string, bool) { return content(raw), true }, func(a, b []byte) {
+		changed = changed || !same(a, b)
+	})
+	if changed || len(prev)+len(curr) > 0 {
+		p.field(contact, field, "team contacts changed: "+p.title)
 	}
 }
