@@ -11,6 +11,7 @@ import (
 const (
 	MaxListBytes = 64 << 20
 	MaxMatches   = 50_000
+	MaxPeople    = 200 // referees of a match, and contacts of one
 )
 
 // A MatchError says what is wrong with one match of a list. It wraps

@@ -140,6 +140,27 @@ func TestListsBeyondTheLimitsAreRefused(t *testing.T) {
 	require.EqualError(t, err, "match list too large: more than 50000 matches")
 }
 
+func TestParseMatches_LimitsThePeopleOfAMatch(t *testing.T) {
+	list := func(field string, people int) []byte {
+		return []byte(`[{"matchid":0},{"` + field + `":[` + strings.TrimSuffix(strings.Repeat("{},", people), ",") + `],"matchid":7}]`)
+	}
+	for _, field := range []string{"domaruppdraglista", "kontaktpersoner"} {
+		matches, err := schema.ParseMatches(list(field, schema.MaxPeople))
+		require.NoError(t, err)
+		message, err := schema.NewMatchUpdate(schema.MatchUpdate{Matches: matches})
+		require.NoError(t, err)
+		require.NoError(t, message.Validate())
+
+		_, err = schema.ParseMatches(list(field, 20_000))
+		require.EqualError(t, err, `invalid match list: matches[1] (matchid 7): field `+field+`: expected at most 200 items, got 20000`)
+
+		tooMany := strings.TrimSuffix(string(list(field, schema.MaxPeople+1)), "]")
+		message, err = schema.Decode(bytes.Replace(message.Bytes(), []byte(`"matches":[`), []byte(`"matches":`+tooMany+`,`), 1))
+		require.NoError(t, err)
+		require.EqualError(t, message.Validate(), `invalid message: payload.matches.1.`+field+`: expected at most 200 items, got 201`)
+	}
+}
+
 func TestAReaderThatFailsIsReported(t *testing.T) {
 	broken := errors.New("connection reset")
 	_, err := schema.DecodeMatches(iotest.ErrReader(broken))

@@ -37,6 +37,7 @@ type rule struct {
 	want     kind
 	expected string
 	items    *rule             // of a list
+	most     int               // items of a list; 0 is any number
 	fields   map[string]*field // of an object; others may have any type
 }
 
@@ -99,5 +100,5 @@ func objectRule(rules map[string]*rule) *rule {
 }
 
 func listRule(items *rule) *rule {
-	return &rule{want: null | list, expected: "a list of objects", items: items}
+	return &rule{want: null | list, expected: "a list of objects", items: items, most: MaxPeople}
 }

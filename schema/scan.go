@@ -222,7 +222,9 @@ func (s *scanner) list(r *rule) error {
 	if r == nil || r.items == nil {
 		return s.items(func(int) error { _, err := s.value(nil); return err })
 	}
-	return s.items(func(i int) error {
+	found := 0
+	err := s.items(func(i int) error {
+		found = i + 1
 		s.path = append(s.path, segment{index: i})
 		_, err := s.value(r.items)
 		if err == nil {
@@ -230,6 +232,10 @@ func (s *scanner) list(r *rule) error {
 		}
 		return err
 	})
+	if err == nil && r.most > 0 && found > r.most {
+		s.note(fmt.Sprintf("expected at most %d items, got %d", r.most, found))
+	}
+	return err
 }
 
 // items scans a list, calling item where each item is due; item has to scan it.

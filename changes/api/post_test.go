@@ -54,6 +54,7 @@ func TestListsThatAreRefused(t *testing.T) {
 		{"a form", "", "matches=1&x=" + phone, 400, "invalid_list", "expected a list of matches"},
 		{"a wrong match", "", `[{"matchid":{"x":"` + phone + `"}}]`, 400, "invalid_list", "matches[0]: field matchid"},
 		{"two with one id", "", `[{"matchid":1},{"matchid":"1"}]`, 400, "invalid_list", "matches[1] (matchid 1): field matchid: matches[0] has the same id"},
+		{"too many referees", "", `[{"domaruppdraglista":[{}` + strings.Repeat(",{}", schema.MaxPeople) + `],"matchid":7}]`, 400, "invalid_list", "matches[0] (matchid 7): field domaruppdraglista: expected at most 200 items, got 201"},
 		{"an older list", at(-time.Minute - time.Second), two, 409, "stale_list", "older than the recorded one"},
 		{"a list of the future", at(time.Hour), two, 400, "invalid", "look at the clocks"},
 		{"a time without a zone", "fetched_at=2025-09-21T10:30:00", two, 400, "invalid", "fetched_at: expected a time such as"},

@@ -58,9 +58,14 @@ var ofChanges = []Mutant{
 	{
 		Name: "an item at the end of a longer list is not seen",
 		File: "changes/equal.go",
-		Old:  "if len(a) != len(b) || !same(a[i], b[i]) {", New: "if i < len(b) && !same(a[i], b[i]) {",
-		Also: []Change{{"return len(a) == len(b)", "return len(a) >= len(b)"}},
-		In:   "changes", Tests: []string{"TestDiff_SeesThatAListOfAnUnknownFieldGetsShorterOrLonger"},
+		Old:  "slices.EqualFunc(a, b, equal)", New: "slices.EqualFunc(a[:min(len(a), len(b))], b[:min(len(a), len(b))], equal)",
+		In: "changes", Tests: []string{"TestDiff_SeesThatAListOfAnUnknownFieldGetsShorterOrLonger"},
+	},
+	{
+		Name: "a referee who is listed once is paired with each who is listed twice",
+		File: "changes/people.go",
+		Old:  "waiting[k] = waiting[k][1:]", New: "waiting[k] = waiting[k][0:]",
+		In: "changes", Tests: []string{"TestReferees_ArePairedAsByComparingAllWithAll", "TestMatch_AsksForEachKeyOnce"},
 	},
 	{
 		Name: "an empty list removes every match unasked",
