@@ -17,7 +17,7 @@ import (
 // Cycle runs one processing cycle around the caller's fetch:
 //
 //   - a processing_status "started" is committed before fetch is called;
-//   - then one transaction holds what Record does and the status "completed",
+//   - then, as with Record, one transaction holds what changed and the status "completed",
 //     which comes also when nothing changed; a list that was recorded meanwhile,
 //     unless by a cycle that had begun earlier, is not undone, whatever clocks
 //     say (ErrStale);
@@ -73,10 +73,10 @@ func (r *Recorder) finish(ctx context.Context, number, turn uint64, start time.T
 	if err != nil {
 		return Summary{}, fmt.Errorf("fetch: %w", err)
 	}
-	l := newList(matches)
 	var s Summary
-	err = r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
-		summary, err := r.record(tx, l, Metadata{FetchedAt: asked, turn: turn})
+	job := r.recording(newList(matches), Metadata{FetchedAt: asked, turn: turn})
+	err = ahead(ctx, r.outbox, job, func(tx *bbolt.Tx, finish func() (Summary, error)) error {
+		summary, err := finish()
 		if err != nil {
 			return err
 		}

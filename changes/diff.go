@@ -2,6 +2,7 @@ package changes
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,7 +30,8 @@ var stockholm = sync.OnceValue(func() *time.Location {
 // the order of members, white space, null for absent, and whether a number is
 // sent as a text make no difference.
 func Diff(prev, curr []schema.Match, now time.Time) Summary {
-	return differ{now: now, location: stockholm()}.diff(prev, curr)
+	s, _ := differ{now: now, location: stockholm()}.diff(context.Background(), prev, curr) // which does not end
+	return s
 }
 
 type differ struct {
@@ -37,13 +39,17 @@ type differ struct {
 	location *time.Location
 }
 
-func (d differ) diff(prev, curr []schema.Match) Summary {
+// diff fails when ctx ends.
+func (d differ) diff(ctx context.Context, prev, curr []schema.Match) (Summary, error) {
 	gone := make(map[string]schema.Match, len(prev))
 	for _, m := range prev {
 		gone[m.ID()] = m
 	}
 	s := Summary{Matches: len(curr)}
 	for _, m := range curr {
+		if err := ctx.Err(); err != nil {
+			return Summary{}, err
+		}
 		before, known := gone[m.ID()]
 		delete(gone, m.ID())
 		if !known {
@@ -72,7 +78,7 @@ func (d differ) diff(prev, curr []schema.Match) Summary {
 		s.Removed = append(s.Removed, id)
 		s.Changes = append(s.Changes, p.changes...)
 	}
-	return s
+	return s, nil
 }
 
 // A pair is one match before and after. One of the two is nil when the match

@@ -16,12 +16,12 @@
 //	// manual: one list, without status messages
 //	summary, err := recorder.Record(ctx, matches, changes.Metadata{})
 //
-//	// manual: together with state of your own, in your transaction
-//	err := box.Update(ctx, func(tx *bbolt.Tx) error {
+//	// manual: together with state of your own, in one transaction
+//	err := recorder.RecordWith(ctx, matches, changes.Metadata{}, func(tx *bbolt.Tx, record func() (changes.Summary, error)) error {
 //		if err := saveMine(tx); err != nil {
 //			return err
 //		}
-//		_, err := recorder.RecordTx(tx, matches, changes.Metadata{})
+//		_, err := record()
 //		return err
 //	})
 //
@@ -44,7 +44,11 @@
 // as each does, but names only what changed from then on; until then, or a
 // resync, subscribers do not hear of what changed meanwhile. A list that has not
 // changed is hashed and compared, and no match of it is decoded; of a changed
-// list, only the matches whose bytes differ are. Matches and Recorder.State read
+// list, only the matches whose bytes differ are. Lists are compared before the
+// transaction that records them, and other writers do not wait meanwhile; when
+// another list is recorded in between they are compared again, up to three times,
+// then within the transaction. Comparing takes time in proportion to the size of
+// the list, and ends when the context does. Matches and Recorder.State read
 // it back, sorted by id. A record that does not have its hash is ErrState, never
 // "all matches are new".
 //

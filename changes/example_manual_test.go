@@ -49,13 +49,14 @@ func Example_manual() {
 	check(err)
 	here.hear(1)
 
-	// RecordTx: the same beside the processor's own buckets. Transactions of box.Update share commits: callers that come
-	// while the disk is busy with one wait for the next together, and one whose function fails is rolled back alone.
-	check(box.Update(ctx, func(tx *bbolt.Tx) error {
+	// RecordWith: the same beside the processor's own buckets. The lists are compared before the transaction, which keeps
+	// nobody waiting. It shares its commit: callers that come while the disk is busy with one wait for the next together,
+	// and one whose function fails is rolled back alone. So it is with box.Update.
+	check(recorder.RecordWith(ctx, matchAt("18:00"), changes.Metadata{}, func(tx *bbolt.Tx, record func() (changes.Summary, error)) error {
 		if err := note(tx, "seen", "18:00"); err != nil {
 			return err
 		}
-		_, err := recorder.RecordTx(tx, matchAt("18:00"), changes.Metadata{})
+		_, err := record()
 		return err
 	}))
 	here.hear(1)
@@ -93,7 +94,8 @@ func Example_manual() {
 	recorder, err = changes.NewRecorder(box, changes.Options{})
 	check(err)
 
-	check(box.Update(ctx, func(tx *bbolt.Tx) error {
+	// RecordTx is for a transaction that the processor has already: there the lists are compared within it.
+	check(db.Update(func(tx *bbolt.Tx) error {
 		if err := note(tx, "seen", "19:00"); err != nil {
 			return err
 		}

@@ -55,73 +55,27 @@ func NewRecorder(o *outbox.Outbox, opts Options) (*Recorder, error) {
 	return &Recorder{outbox: o, opts: opts}, nil
 }
 
-// Record compares a match list with the stored one. When anything changed, it
-// stores the new list and appends one match_updates event with the whole list,
-// in one transaction; otherwise it notes only when the list was fetched.
-//
-// Errors: ErrEmptyList, ErrStale, ErrState, schema.ErrMessage (Metadata.Extra),
-// outbox.ErrInvalid (Metadata.FetchedAt), and those of outbox.Append and Update. On any error neither state nor event is kept.
-func (r *Recorder) Record(ctx context.Context, matches []schema.Match, meta Metadata) (Summary, error) {
-	l := newList(matches)
-	var s Summary
-	err := r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
-		summary, err := r.record(tx, l, meta)
-		s = summary
-		return err
-	})
-	if err != nil {
-		return Summary{}, fmt.Errorf("record %d matches: %w", len(matches), err)
-	}
-	r.log(s)
-	return s, nil
-}
-
-// RecordTx is Record within the caller's own write transaction, so that the
-// caller's state commits together with the list and its events. When it fails
-// the caller has to roll back.
-func (r *Recorder) RecordTx(tx *bbolt.Tx, matches []schema.Match, meta Metadata) (Summary, error) {
-	s, err := r.record(tx, newList(matches), meta)
-	if err != nil {
-		return Summary{}, fmt.Errorf("record %d matches: %w", len(matches), err)
-	}
-	return s, nil
-}
-
-// Preview is Record that writes nothing: it tells what would change.
-func (r *Recorder) Preview(_ context.Context, matches []schema.Match, meta Metadata) (Summary, error) {
-	l := newList(matches)
-	var s Summary
-	err := r.outbox.View(func(tx *bbolt.Tx) (err error) {
-		_, s, err = r.diff(tx, l, meta)
-		return err
-	})
-	if err != nil {
-		return Summary{}, fmt.Errorf("compare %d matches: %w", len(matches), err)
-	}
-	return s, nil
-}
-
 // Import makes a list that was recorded elsewhere the first state, without an
 // event: subscribers know it already, and hear only of what changes from then
 // on. A resync tells it to those who do not. It does nothing, and returns
 // false, when there is a state already, also an empty one.
 func (r *Recorder) Import(ctx context.Context, matches []schema.Match) (imported bool, err error) {
 	l := newList(matches)
-	err = r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
-		imported = false
-		if tx.Bucket(stateBucket) != nil {
-			return nil
+	err = ahead(ctx, r.outbox, func(tx *bbolt.Tx) func(context.Context) func(*bbolt.Tx) (bool, error) {
+		known := tx.Bucket(stateBucket) != nil
+		return func(context.Context) func(*bbolt.Tx) (bool, error) {
+			if known {
+				return failing[bool](nil)
+			}
+			records := l.records()
+			return func(tx *bbolt.Tx) (bool, error) {
+				if err := store(tx, records, nil); err != nil {
+					return false, err
+				}
+				return true, markState(tx, nil)
+			}
 		}
-		c, err := l.compare(tx)
-		if err != nil {
-			return err
-		}
-		imported = true
-		if err := c.store(tx, nil); err != nil {
-			return err
-		}
-		return markState(tx, nil)
-	})
+	}, alone(&imported))
 	if err != nil {
 		return false, fmt.Errorf("import %d matches: %w", len(matches), err)
 	}
@@ -142,15 +96,15 @@ func (r *Recorder) HasState(_ context.Context) (has bool, err error) {
 
 // State reads the stored match list, like Matches.
 func (r *Recorder) State(_ context.Context) ([]schema.Match, error) {
-	var matches []schema.Match
-	err := r.outbox.View(func(tx *bbolt.Tx) (err error) {
-		matches, err = Matches(tx)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the stored match list: %w", err)
+	var stored reader
+	err := r.outbox.View(func(tx *bbolt.Tx) error { return stored.read(tx) })
+	if err == nil {
+		var matches []schema.Match
+		if matches, err = stored.matches(); err == nil {
+			return matches, nil
+		}
 	}
-	return matches, nil
+	return nil, fmt.Errorf("read the stored match list: %w", err)
 }
 
 // Alert appends a system alert.
@@ -175,54 +129,6 @@ func Event(m schema.Message) outbox.Event {
 		Snapshot:  m.Type == schema.TypeMatchUpdates,
 		Urgent:    m.Type == schema.TypeSystemAlert,
 	}
-}
-
-func (r *Recorder) diff(tx *bbolt.Tx, l list, meta Metadata) (comparison, Summary, error) {
-	if err := checkFetched(tx, meta, r.opts.Now()); err != nil {
-		return comparison{}, Summary{}, err
-	}
-	c, err := l.compare(tx)
-	if err != nil {
-		return c, Summary{}, err
-	}
-	if len(l.matches) == 0 && c.stored > 0 && !meta.AllowEmpty {
-		return c, Summary{}, ErrEmptyList
-	}
-	s := differ{now: r.opts.Now(), location: r.opts.Location}.diff(c.prev, c.curr.matches)
-	s.Matches = len(l.matches)
-	s.Cycle = cycle(tx)
-	return c, s, nil
-}
-
-func (r *Recorder) record(tx *bbolt.Tx, l list, meta Metadata) (Summary, error) {
-	c, s, err := r.diff(tx, l, meta)
-	if err != nil {
-		return s, err
-	}
-	if err = noteFetched(tx, meta.FetchedAt, r.opts.Now()); err == nil {
-		err = noteTurn(tx, meta.turn)
-	}
-	if err == nil && s.Changed() {
-		err = c.store(tx, s.Removed)
-	}
-	if err != nil {
-		return s, fmt.Errorf("store the match list: %w", err)
-	}
-	if !s.Changed() {
-		return s, nil
-	}
-	m, err := schema.NewMatchUpdate(schema.MatchUpdate{
-		Source: r.opts.Source, Time: r.opts.Now(), Matches: l.matches, Changes: s.Changes,
-		New: s.New, Updated: s.Updated, Cancelled: s.Cancelled, Removed: s.Removed,
-		Cycle: s.Cycle, Metadata: meta.Extra,
-	})
-	if err != nil {
-		return s, err
-	}
-	if s.Sequences, err = r.append(tx, m); err != nil {
-		return s, err
-	}
-	return s, markState(tx, s.Sequences)
 }
 
 func (r *Recorder) appendStatus(tx *bbolt.Tx, s schema.Status) ([]uint64, error) {

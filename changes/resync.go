@@ -22,14 +22,14 @@ type Operator struct{ Actor, Reason string }
 // Resync appends a match_updates event that repeats the whole stored list, for
 // subscribers who have lost it: without changes, but with has_changes true,
 // since they skip an update without, and "resync": true in its metadata. The
-// list is read, the event appended and the audit entry written in one transaction. With Options.EventsOff
-// nothing is appended.
+// event and the audit entry are written in one transaction, if the list is still
+// the one that was read. With Options.EventsOff nothing is appended.
 //
 // Errors: ErrNoState, ErrState, and those of outbox.Append and Update.
 func (r *Recorder) Resync(ctx context.Context, by Operator) (Resynced, error) {
 	var done Resynced
-	err := r.outbox.Update(ctx, func(tx *bbolt.Tx) error {
-		resynced, err := r.resync(tx)
+	err := ahead(ctx, r.outbox, r.resyncing, func(tx *bbolt.Tx, finish func() (Resynced, error)) error {
+		resynced, err := finish()
 		done = resynced
 		if err != nil || len(resynced.Sequences) == 0 {
 			return err
@@ -45,40 +45,51 @@ func (r *Recorder) Resync(ctx context.Context, by Operator) (Resynced, error) {
 // PreviewResync is Resync that writes nothing: it tells how many matches would
 // be sent.
 func (r *Recorder) PreviewResync(_ context.Context) (Resynced, error) {
-	plan := Resynced{Sequences: []uint64{}}
-	err := r.outbox.View(func(tx *bbolt.Tx) error {
-		matches, err := recorded(tx)
-		plan.Matches = len(matches)
-		return err
-	})
+	var stored reader
+	err := r.outbox.View(func(tx *bbolt.Tx) error { return stored.recorded(tx) })
+	var matches []schema.Match
+	if err == nil {
+		matches, err = stored.matches()
+	}
 	if err != nil {
 		return Resynced{}, fmt.Errorf("resync: %w", err)
 	}
-	return plan, nil
+	return Resynced{Matches: len(matches), Sequences: []uint64{}}, nil
 }
 
-// recorded is Matches where there is a list.
-func recorded(tx *bbolt.Tx) ([]schema.Match, error) {
+// recorded is read where there is a list.
+func (r *reader) recorded(tx *bbolt.Tx) error {
 	if tx.Bucket(stateBucket) == nil {
-		return nil, ErrNoState
+		return ErrNoState
 	}
-	return Matches(tx)
+	return r.read(tx)
 }
 
-func (r *Recorder) resync(tx *bbolt.Tx) (Resynced, error) {
-	matches, err := recorded(tx)
-	if err != nil {
-		return Resynced{}, err
+// resyncing is the job of a resync.
+func (r *Recorder) resyncing(tx *bbolt.Tx) func(context.Context) func(*bbolt.Tx) (Resynced, error) {
+	var stored reader
+	err := stored.recorded(tx)
+	cycle := cycle(tx)
+	return func(context.Context) func(*bbolt.Tx) (Resynced, error) {
+		var matches []schema.Match
+		if err == nil {
+			matches, err = stored.matches()
+		}
+		if err != nil {
+			return failing[Resynced](err)
+		}
+		m, err := schema.NewMatchUpdate(schema.MatchUpdate{
+			Source: r.opts.Source, Time: r.opts.Now(), Matches: matches, Cycle: cycle, Metadata: map[string]any{"resync": true},
+		})
+		if err != nil {
+			return failing[Resynced](err)
+		}
+		return func(tx *bbolt.Tx) (Resynced, error) {
+			sequences, err := r.append(tx, m)
+			if err == nil && len(sequences) > 0 {
+				err = markState(tx, sequences)
+			}
+			return Resynced{Matches: len(matches), Sequences: sequences}, err
+		}
 	}
-	m, err := schema.NewMatchUpdate(schema.MatchUpdate{
-		Source: r.opts.Source, Time: r.opts.Now(), Matches: matches, Cycle: cycle(tx), Metadata: map[string]any{"resync": true},
-	})
-	if err != nil {
-		return Resynced{}, err
-	}
-	sequences, err := r.append(tx, m)
-	if err == nil && len(sequences) > 0 {
-		err = markState(tx, sequences)
-	}
-	return Resynced{Matches: len(matches), Sequences: sequences}, err
 }

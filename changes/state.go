@@ -96,17 +96,23 @@ func decodeRecord(list []byte, id, record []byte) ([]byte, error) {
 // matches do not belong to the transaction. Errors wrap ErrState.
 func Matches(tx *bbolt.Tx) ([]schema.Match, error) {
 	var r reader
-	if b := tx.Bucket(stateBucket); b != nil {
-		err := b.ForEach(r.add)
-		if err != nil {
-			return nil, err
-		}
+	if err := r.read(tx); err != nil {
+		return nil, err
 	}
 	return r.matches()
 }
 
-// A reader collects records into one JSON list, which is parsed at the end.
+// A reader collects records into one JSON list, which is parsed at the end: that
+// needs no transaction any more.
 type reader struct{ list []byte }
+
+// read adds all records.
+func (r *reader) read(tx *bbolt.Tx) error {
+	if b := tx.Bucket(stateBucket); b != nil {
+		return b.ForEach(r.add)
+	}
+	return nil
+}
 
 func (r *reader) add(id, record []byte) error {
 	list, err := decodeRecord(append(r.list, ','), id, record)
@@ -142,22 +148,37 @@ func newList(matches []schema.Match) list {
 	return l
 }
 
+// A record is what is stored of a match.
+type record struct {
+	id    string
+	value []byte
+}
+
+func (l list) records() []record {
+	records := make([]record, len(l.matches))
+	for i, m := range l.matches {
+		records[i] = record{m.ID(), encodeRecord(l.hashes[i], m.Raw())}
+	}
+	return records
+}
+
 // A comparison holds where a list and the state differ in bytes.
 type comparison struct {
-	stored int            // matches in the state
-	prev   []schema.Match // stored, but gone from the list or other there
-	curr   list           // listed, but not stored or other there; in the order of the list
+	stored int    // matches in the state
+	listed int    // matches in the list
+	cycle  uint64 // number of the newest cycle
+	prev   reader // stored, but gone from the list or other there
+	curr   list   // listed, but not stored or other there; in the order of the list
 }
 
 func (l list) compare(tx *bbolt.Tx) (comparison, error) {
-	var c comparison
+	c := comparison{listed: len(l.matches), cycle: cycle(tx)}
 	equal := make([]bool, len(l.matches))
 	if b := tx.Bucket(stateBucket); b != nil {
 		index := make(map[string]int, len(l.matches))
 		for i, m := range l.matches {
 			index[m.ID()] = i
 		}
-		var differing reader
 		err := b.ForEach(func(id, record []byte) error {
 			c.stored++
 			i, listed := index[string(id)]
@@ -165,11 +186,8 @@ func (l list) compare(tx *bbolt.Tx) (comparison, error) {
 				equal[i] = true
 				return nil
 			}
-			return differing.add(id, record)
+			return c.prev.add(id, record)
 		})
-		if err == nil {
-			c.prev, err = differing.matches()
-		}
 		if err != nil {
 			return c, err
 		}
@@ -183,9 +201,13 @@ func (l list) compare(tx *bbolt.Tx) (comparison, error) {
 	return c, nil
 }
 
-// store makes the state equal to the list that c was made from.
-func (c comparison) store(tx *bbolt.Tx, removed []string) error {
+// store puts records into the state, and takes matches out of it. The bucket's
+// own sequence counts these writes (see version).
+func store(tx *bbolt.Tx, records []record, removed []string) error {
 	b, err := tx.CreateBucketIfNotExists(stateBucket)
+	if err == nil {
+		_, err = b.NextSequence()
+	}
 	if err != nil {
 		return err
 	}
@@ -194,8 +216,8 @@ func (c comparison) store(tx *bbolt.Tx, removed []string) error {
 			return err
 		}
 	}
-	for i, m := range c.curr.matches {
-		if err := b.Put([]byte(m.ID()), encodeRecord(c.curr.hashes[i], m.Raw())); err != nil {
+	for _, r := range records {
+		if err := b.Put([]byte(r.id), r.value); err != nil {
 			return err
 		}
 	}

@@ -151,6 +151,8 @@ func TestParseMatches_LimitsThePeopleOfAMatch(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, message.Validate())
 
+		_, err = schema.ParseMatches(list(field, schema.MaxPeople+1))
+		require.ErrorContains(t, err, "expected at most 200 items, got 201")
 		_, err = schema.ParseMatches(list(field, 20_000))
 		require.EqualError(t, err, `invalid match list: matches[1] (matchid 7): field `+field+`: expected at most 200 items, got 20000`)
 

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -37,19 +36,16 @@ var standard = keeping{7 * 24 * time.Hour, 100_000}
 // pruneStep is how many keys at most go in the transaction of a new one.
 const pruneStep = 4
 
-// once does something under a key, or finds out what was answered when it was done. The answer and what do writes are
-// committed together, so a key is never without its effect nor the effect without its key. do may run several times.
-func (a *API) once(ctx context.Context, key string, sum hash, do func(tx *bbolt.Tx) ([]byte, error)) (answer []byte, replayed bool, err error) {
-	err = a.recorder.Outbox().Update(ctx, func(tx *bbolt.Tx) (err error) {
-		if answer, replayed, err = find(tx, key, sum); err != nil || replayed {
-			return err
-		}
-		if answer, err = do(tx); err != nil || key == "" {
-			return err
-		}
-		return remember(tx, key, sum, answer, a.opts.Now(), a.keep)
-	})
-	return answer, replayed, err
+// once is the closure of a transaction that does something under a key, or finds out what was answered when it was done.
+// The answer and what do writes are committed together, so a key is never without its effect nor the effect without its key.
+func (a *API) once(tx *bbolt.Tx, key string, sum hash, do func() ([]byte, error)) (answer []byte, replayed bool, err error) {
+	if answer, replayed, err = find(tx, key, sum); err != nil || replayed {
+		return answer, replayed, err
+	}
+	if answer, err = do(); err == nil && key != "" {
+		err = remember(tx, key, sum, answer, a.opts.Now(), a.keep)
+	}
+	return answer, false, err
 }
 
 // answered looks whether a key was answered already, without a write: also when the disk is full.

@@ -172,7 +172,10 @@ func TestKeysAreKeptForAWeekAndTheOldestGoFirst(t *testing.T) {
 	next := 0
 	put := func(n int) {
 		for range n {
-			_, _, err := g.api.once(ctx, "key-"+strconv.Itoa(next), hash{}, func(*bbolt.Tx) ([]byte, error) { return []byte("{}"), nil })
+			err := g.box.Update(ctx, func(tx *bbolt.Tx) error {
+				_, _, err := g.api.once(tx, "key-"+strconv.Itoa(next), hash{}, func() ([]byte, error) { return []byte("{}"), nil })
+				return err
+			})
 			require.NoError(t, err)
 			next++
 		}
@@ -210,8 +213,10 @@ func TestKeys_OfAClockThatWasAheadAreKeptForAWeekToo(t *testing.T) {
 	next := 0
 	put := func(n int) {
 		for range n {
-			_, _, err := g.api.once(ctx, "key-"+strconv.Itoa(next), hash{}, func(*bbolt.Tx) ([]byte, error) { return []byte("{}"), nil })
-			require.NoError(t, err)
+			require.NoError(t, g.box.Update(ctx, func(tx *bbolt.Tx) error {
+				_, _, err := g.api.once(tx, "key-"+strconv.Itoa(next), hash{}, func() ([]byte, error) { return []byte("{}"), nil })
+				return err
+			}))
 			next++
 		}
 	}

@@ -38,19 +38,24 @@ func (a *API) postMatches(w http.ResponseWriter, r *http.Request) error {
 		return answerWith(w, counts, err)
 	}
 	var summary changes.Summary
-	return a.answerOnce(w, r, key, hashOf(r, q, body), func() (func(tx *bbolt.Tx) ([]byte, error), error) {
+	return a.answerOnce(w, key, hashOf(r, q, body), func(once keyed) error {
 		matches, err := schema.ParseMatches(body)
 		if err == nil {
 			err = a.prepare(r.Context())
 		}
-		return func(tx *bbolt.Tx) ([]byte, error) {
-			recorded, err := a.recorder.RecordTx(tx, matches, meta)
-			if err != nil {
-				return nil, err
-			}
-			summary = recorded
-			return line(recorded)
-		}, err
+		if err != nil {
+			return err
+		}
+		return a.recorder.RecordWith(r.Context(), matches, meta, func(tx *bbolt.Tx, record func() (changes.Summary, error)) error {
+			return once(tx, func() ([]byte, error) {
+				recorded, err := record()
+				if err != nil {
+					return nil, err
+				}
+				summary = recorded
+				return line(recorded)
+			})
+		})
 	}, func() {
 		if summary.Changed() {
 			a.opts.Logger.Info("match list posted", "matches", summary.Matches, "new", len(summary.New), "updated", len(summary.Updated),
@@ -79,26 +84,36 @@ func (a *API) postEvent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return described(err)
 	}
-	return a.answerOnce(w, r, key, hashOf(r, q, body), func() (func(tx *bbolt.Tx) ([]byte, error), error) {
+	return a.answerOnce(w, key, hashOf(r, q, body), func(once keyed) error {
 		m, err := a.decodeEvent(body)
-		return func(tx *bbolt.Tx) ([]byte, error) {
-			sequences, err := a.recorder.AppendTx(tx, m)
-			if err != nil {
-				return nil, err
-			}
-			return line(Posted{Sequences: append([]uint64{}, sequences...), MessageID: m.ID})
-		}, err
+		if err != nil {
+			return err
+		}
+		return a.recorder.Outbox().Update(r.Context(), func(tx *bbolt.Tx) error {
+			return once(tx, func() ([]byte, error) {
+				sequences, err := a.recorder.AppendTx(tx, m)
+				if err != nil {
+					return nil, err
+				}
+				return line(Posted{Sequences: append([]uint64{}, sequences...), MessageID: m.ID})
+			})
+		})
 	}, func() { a.opts.Logger.Debug("event posted") })
 }
 
-// answerOnce answers with what was answered under the key before, or prepares and does what is asked, and then calls done.
-func (a *API) answerOnce(w http.ResponseWriter, r *http.Request, key string, sum hash, prepare func() (do func(tx *bbolt.Tx) ([]byte, error), err error), done func()) error {
+// keyed does something in a transaction and keeps the answer that it returns, unless the request was answered before. The
+// transaction fails when it does.
+type keyed func(tx *bbolt.Tx, do func() ([]byte, error)) error
+
+// answerOnce answers with what was answered under the key before. If there is none, act makes a transaction, in which it
+// calls once, and then done is called.
+func (a *API) answerOnce(w http.ResponseWriter, key string, sum hash, act func(once keyed) error, done func()) error {
 	answer, replayed, err := a.answered(key, sum)
 	if err == nil && !replayed {
-		var do func(tx *bbolt.Tx) ([]byte, error)
-		if do, err = prepare(); err == nil {
-			answer, replayed, err = a.once(r.Context(), key, sum, do)
-		}
+		err = act(func(tx *bbolt.Tx, do func() ([]byte, error)) (err error) {
+			answer, replayed, err = a.once(tx, key, sum, do)
+			return err
+		})
 	}
 	if err != nil {
 		return described(err)

@@ -3,14 +3,14 @@ package mutants
 var ofChanges = []Mutant{
 	{
 		Name: "an event is appended without the state that it follows from",
-		File: "changes/recorder.go",
-		Old:  "s.Changed() {\n\t\terr = c.store(tx, s.Removed)", New: "!s.Changed() {\n\t\terr = c.store(tx, s.Removed)",
+		File: "changes/record.go",
+		Old:  "err = store(tx, records, s.Removed)", New: "err = store(tx, records[:0], nil)",
 		In: "changes", Tests: []string{"TestAListIsStoredTogetherWithItsEvent"},
 	},
 	{
-		Name: "the state is stored without an event when nothing but removals changed",
-		File: "changes/recorder.go",
-		Old:  "\tif !s.Changed() {\n\t\treturn s, nil", New: "\tif len(s.New)+len(s.Updated)+len(s.Cancelled) == 0 {\n\t\treturn s, nil",
+		Name: "nothing is recorded when nothing but removals changed",
+		File: "changes/record.go",
+		Old:  "\tif !s.Changed() {", New: "\tif len(s.New)+len(s.Updated)+len(s.Cancelled) == 0 {",
 		In: "changes", Tests: []string{"TestRecord_TellsOfRemovalsAlone"},
 	},
 	{
@@ -69,8 +69,26 @@ var ofChanges = []Mutant{
 	},
 	{
 		Name: "an empty list removes every match unasked",
-		File: "changes/recorder.go",
+		File: "changes/record.go",
 		Old:  "len(l.matches) == 0 && c.stored > 0 && !meta.AllowEmpty", New: "len(l.matches) == 0 && c.stored == 0 && !meta.AllowEmpty",
 		In: "changes", Tests: []string{"TestAnEmptyListIsRefusedUnlessItIsAllowed"},
+	},
+	{
+		Name: "a list is recorded though another one was since it was compared",
+		File: "changes/ahead.go",
+		Old:  "case versionOf(tx) == base:", New: "case base == base:",
+		In: "changes", Tests: []string{"TestRecord_ComparesAgainWhenAnotherListCameMeanwhile", "TestRecord_AtOnceEachTellsTheDifferenceToTheOneBefore"},
+	},
+	{
+		Name: "a comparison goes on when its context has ended",
+		File: "changes/diff.go",
+		Old:  "if err := ctx.Err(); err != nil {", New: "if err := context.Background().Err(); err != nil {",
+		In: "changes", Tests: []string{"TestRecord_EndsInTheMiddleOfAComparisonWithItsContext"},
+	},
+	{
+		Name: "a match may have a referee too many",
+		File: "schema/scan.go",
+		Old:  "found > r.most", New: "found > r.most+1",
+		In: "schema", Tests: []string{"TestParseMatches_LimitsThePeopleOfAMatch"},
 	},
 }
