@@ -81,14 +81,56 @@ func bareCommit(b *testing.B) func(list []byte) {
 	}
 }
 
-func BenchmarkCompare1000UnchangedMatches(b *testing.B) {
-	_, r := open(b, outbox.Options{}, changes.Options{})
-	matches := parse(b, string(fogistest.List(1, 1000, noon)))
-	_, err := r.Record(ctx, matches, changes.Metadata{})
-	require.NoError(b, err)
-	b.ReportAllocs()
-	for b.Loop() {
-		_, err := r.Preview(ctx, matches, changes.Metadata{})
-		require.NoError(b, err)
+// forLists runs a benchmark for a usual list, ten and a hundred times as much, each in two forms that differ in every match and
+// every referee. The time for each match has to stay the same.
+func forLists(b *testing.B, run func(b *testing.B, list, other []schema.Match)) {
+	for _, matches := range []int{60, 600, 6000} {
+		b.Run(fmt.Sprintf("matches=%d", matches), func(b *testing.B) {
+			list := parse(b, string(fogistest.List(1, matches, noon)))
+			other := parse(b, string(fogistest.List(2, matches, noon)))
+			b.ReportAllocs()
+			run(b, list, other)
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(matches), "ns/match")
+		})
 	}
+}
+
+func BenchmarkDiffOfEveryMatch(b *testing.B) {
+	forLists(b, func(b *testing.B, list, other []schema.Match) {
+		for b.Loop() {
+			require.Len(b, changes.Diff(list, other, long).Updated, len(list))
+		}
+	})
+}
+
+func BenchmarkRecordEveryMatch(b *testing.B) {
+	forLists(b, func(b *testing.B, list, other []schema.Match) {
+		_, r := open(b, outbox.Options{MaxEventBytes: 512 << 20}, changes.Options{})
+		for i := 0; b.Loop(); i++ {
+			_, err := r.Record(ctx, [][]schema.Match{list, other}[i%2], changes.Metadata{})
+			require.NoError(b, err)
+		}
+	})
+}
+
+func BenchmarkCompareUnchanged(b *testing.B) {
+	forLists(b, func(b *testing.B, list, _ []schema.Match) {
+		_, r := open(b, outbox.Options{MaxEventBytes: 512 << 20}, changes.Options{})
+		_, err := r.Record(ctx, list, changes.Metadata{})
+		require.NoError(b, err)
+		for b.Loop() {
+			_, err := r.Preview(ctx, list, changes.Metadata{})
+			require.NoError(b, err)
+		}
+	})
+}
+
+// Allocations count the work.
+func TestDiff_TakesWorkInProportionToTheMatches(t *testing.T) {
+	work := func(n int) float64 {
+		list, other := parse(t, string(fogistest.List(1, n, noon))), parse(t, string(fogistest.List(2, n, noon)))
+		return testing.AllocsPerRun(1, func() { require.Len(t, changes.Diff(list, other, long).Updated, n) })
+	}
+	few, many := work(20), work(200)
+	require.Less(t, many, 11*few, "%.0f and %.0f allocations", few, many)
 }

@@ -32,11 +32,18 @@ func same(a, b []byte) bool { return bytes.Equal(a, b) || equal(decoded(a), deco
 // is absent), a bool, a json.Number, a string, an []any or a map[string]any. It
 // is read once, however deep it is nested; schema.Members would read what is
 // inside once more at each level.
-func decoded(value []byte) any {
+func decoded(value []byte) (v any) {
+	switch {
+	case len(value) == 0:
+		return nil
+	case value[0] == '"':
+		return schema.TextOf(value)
+	case value[0] == '-' || value[0] >= '0' && value[0] <= '9':
+		return json.Number(value)
+	}
 	d := json.NewDecoder(bytes.NewReader(value))
 	d.UseNumber()
-	var v any
-	_ = d.Decode(&v) // only what is absent is no JSON
+	_ = d.Decode(&v) // has been checked before
 	return v
 }
 

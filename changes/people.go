@@ -32,6 +32,9 @@ func (o official) role() string {
 	return o.text("domarrollnamn")
 }
 
+// post is who does what.
+func (o official) post() [2]string { return [2]string{o.id(), o.role()} }
+
 func (o official) name() string     { return o.text("personnamn") }
 func (o official) roleName() string { return o.text("domarrollnamn") }
 
@@ -54,8 +57,18 @@ func (p *pair) compareReferees() {
 			note(a, b, "%s of %s %s changed", strings.Join(names, ", "), b.roleName(), b.name())
 		}
 	}
-	match(&prev, &curr, func(o official) (string, bool) { return content(o.raw), true }, same)
-	match(&prev, &curr, func(o official) ([2]string, bool) { return [2]string{o.id(), o.role()}, true }, same)
+	posts := map[[2]string]int{}
+	for _, o := range slices.Concat(prev, curr) {
+		posts[o.post()]++
+	}
+	// What else is known of them matters only for those who are listed twice in the same role.
+	match(&prev, &curr, func(o official) (string, bool) {
+		if posts[o.post()] <= 2 {
+			return "", false
+		}
+		return content(o.raw), true
+	}, same)
+	match(&prev, &curr, func(o official) ([2]string, bool) { return o.post(), true }, same)
 	match(&prev, &curr, func(o official) (string, bool) { return o.id(), o.id() != "" }, func(a, b official) {
 		note(a, b, "%s is now %s instead of %s", b.name(), b.roleName(), a.roleName())
 	})

@@ -177,8 +177,22 @@ func TestCompare_TakesWorkInProportionToThePeople(t *testing.T) {
 			require.Len(t, p.changes, n+1)
 		})
 	}
-	few, many := work(20), work(2000)
-	require.Less(t, many, 110*few, "%.0f and %.0f allocations", few, many)
+	few, many := work(20), work(400)
+	require.Less(t, many, 22*few, "%.0f and %.0f allocations", few, many)
+}
+
+// BenchmarkReferees is one match whose referees all change; 200 is the limit.
+func BenchmarkReferees(b *testing.B) {
+	for _, n := range []int{4, 40, 200, 2000} {
+		b.Run(fmt.Sprintf("referees=%d", n), func(b *testing.B) {
+			before, after := manyReferees(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				differ{location: time.UTC}.pair("1", before, after).compareReferees()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/referee")
+		})
+	}
 }
 
 func TestCompare_ReadsWhatIsNestedOnce(t *testing.T) {

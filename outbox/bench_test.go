@@ -51,3 +51,30 @@ func BenchmarkReopen(b *testing.B) {
 		require.NoError(b, o.Close())
 	}
 }
+
+// BenchmarkList lists what a usual match list makes of events in a day or so, ten and a hundred times as much, of three topics,
+// with filters that are looked at for each. The time for each event has to stay the same.
+func BenchmarkList(b *testing.B) {
+	for _, n := range []int{60, 600, 6000} {
+		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
+			o := openAt(b, filepath.Join(b.TempDir(), "outbox.db"), Options{})
+			topics := []string{"match_updates", "processing_status", "system_alert"}
+			events := make([]Event, n)
+			for i := range events {
+				events[i] = event(topics[i%len(topics)], fmt.Sprint(i))
+			}
+			add(b, o, events...)
+			settle(b, o, topics[0], uint64(n/2))
+			b.ReportAllocs()
+			for b.Loop() {
+				all, err := o.List(ctx, Filter{})
+				require.NoError(b, err)
+				require.Len(b, all, n)
+				none, err := o.List(ctx, Filter{State: Delivered, Since: time.Unix(1, 0), Until: time.Unix(2, 0), Error: "x"})
+				require.NoError(b, err)
+				require.Empty(b, none)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/event")
+		})
+	}
+}

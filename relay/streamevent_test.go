@@ -52,3 +52,19 @@ func FuzzParseEntry(f *testing.F) {
 		require.Equal(t, []any{id, n, origin, data}, []any{e.MessageID, e.Sequence, e.Origin, string(e.Payload)})
 	})
 }
+
+// BenchmarkParseEntry reads the event of a usual match list (some 60 matches, 300 KB), one of a tenth and one of ten times its size.
+func BenchmarkParseEntry(b *testing.B) {
+	for _, size := range []int{30_000, 300_000, 3_000_000} {
+		b.Run("bytes="+strconv.Itoa(size), func(b *testing.B) {
+			m := redis.XMessage{ID: "1-0", Values: map[string]any{"id": "m-1", "type": "match_updates", "sequence": "1", "origin": originA,
+				"time": "2026-07-01T12:00:00.5Z", "data": strings.Repeat("x", size)}}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := relay.ParseEntry(m)
+				require.NoError(b, err)
+			}
+		})
+	}
+}
