@@ -44,3 +44,12 @@ func TestPayloadsThatMakeNoMessage(t *testing.T) {
 	_, err := NewMessage(TypeSystemAlert, "", time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), []byte(`{}`))
 	require.ErrorContains(t, err, "timestamp: expected a year")
 }
+
+// Validating such a number against the JSON Schema takes seconds for each.
+func TestNewMessage_RefusesNumbersThatAreTooLarge(t *testing.T) {
+	for _, number := range []string{strings.Repeat("9", 900_000), "1e999999", "1e-999999"} {
+		_, err := NewMessage(TypeProcessingStatus, "", time.Time{}, []byte(`{"status":"completed","cycle_number":`+number+`}`))
+		require.ErrorIs(t, err, ErrMessage)
+		require.ErrorContains(t, err, "payload: expected a number")
+	}
+}

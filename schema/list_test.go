@@ -88,6 +88,8 @@ func TestAWrongMatchIsNamedWithItsField(t *testing.T) {
 		"a wrong type within a contact":  {`{"matchid": 7, "kontaktpersoner": [{"reserv": 0}]}`, `matches[1] (matchid 7): field kontaktpersoner[0].reserv: expected true or false, got an integer`},
 		"NaN":                            {`{"x": NaN, "matchid": 7}`, `matches[1] (matchid 7): field x: NaN is not JSON, expected a number or null`},
 		"Infinity, deep inside":          {`{"matchid": 7, "x": {"y": [-Infinity]}}`, `matches[1] (matchid 7): field x: -Infinity is not JSON, expected a number or null`},
+		"a number that is too long":      {`{"matchid": 7, "x": [` + strings.Repeat("9", 1001) + `]}`, `matches[1] (matchid 7): field x: expected a number of at most 1000 characters, got 1001`},
+		"a number that is too large":     {`{"matchid": 7, "x": {"y": 1e+1000}}`, `matches[1] (matchid 7): field x: expected a number whose exponent has at most 3 digits, it has 4`},
 		"broken JSON in a known field":   {`{"matchid": 7, "lag1namn": "A` + "\n", `matches[1] (matchid 7): field lag1namn: unescaped control character in a text at byte 46`},
 		"broken JSON in a strange field": {`{"matchid": 7, "å\n` + strings.Repeat("x", 50) + `": tru}`, `matches[1] (matchid 7): field "\u00e5\n` + strings.Repeat("x", 37) + `": expected a JSON value at byte 90`},
 		"nesting beyond the limit":       {`{"matchid": 7, "x": ` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`, `matches[1] (matchid 7): field x: lists and objects are nested deeper than 64 levels at byte 99`},

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -15,13 +16,31 @@ var scanSeeds = []string{
 	`"åäö <>& ` + "\u2028" + `"`, `01`, `-`, `1.`, `.5`, `1e`, `1e+`, `+1`, `-0`, `NaN`, `Infinity`, `-Infinity`,
 	`tru`, `nul`, `fals`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `{1:2}`, `[1,]`, `[1 2]`, `{"a":1 "b":2}`, `"\x"`, `"\u12g4"`, `"\u12"`, `"\`, `"`,
 	"\"\x01\"", "\"1234567\x1f\"", "\"\xff\"", "\"1234567\x80\"", "\"\xc3\"", `[1] x`, `[1]]`, ``, ` `, `{`, `[`, `["\ud800"]`, `{"a":1,"a":2}`,
+	`1e999`, `[-1.5E+0001]`, `1e-123456`, strings.Repeat("9", 1000), `{"a":` + strings.Repeat("9", 1001) + `}`, `0.` + strings.Repeat("1", 999),
 	"\x00", "[\x00]", `"12345678"`, `"1234567\"90123456"`, "\"\x7f\"",
 }
 
 // The scanner takes exactly what encoding/json takes, except that it wants
-// UTF-8 and limits the depth.
+// UTF-8 and limits depth and numbers.
 func agreesWithEncodingJSON(data []byte) (got error, want bool) {
-	return checkJSON(data, messageDepth), json.Valid(data) && utf8.Valid(data) && nesting(data) <= messageDepth
+	return checkJSON(data, messageDepth), json.Valid(data) && utf8.Valid(data) && nesting(data) <= messageDepth && usable(data)
+}
+
+// usable says whether the numbers of valid JSON are within the limits.
+func usable(data []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return true
+		}
+		n, _ := token.(json.Number)
+		_, exponent, _ := strings.Cut(strings.ToLower(string(n)), "e")
+		if len(n) > 1000 || len(strings.TrimLeft(exponent, "+-")) > 3 {
+			return false
+		}
+	}
 }
 
 // nesting is the depth of valid JSON.

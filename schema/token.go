@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"math/bits"
 	"unicode/utf8"
 )
@@ -98,9 +99,17 @@ func escapeLen(b []byte) int {
 	return 0
 }
 
+// What a number may have. Programs that take more of it compute for seconds, or
+// fail: Python's json reads no integer of more than 4,300 digits.
+const (
+	maxNumber   = 1000 // characters
+	maxExponent = 3    // digits of its exponent
+)
+
 // number scans a number that begins with c. NaN and Infinity, which some
-// encoders write, are noted under their names.
+// encoders write, are noted under their names, and so is what is too large.
 func (s *scanner) number(c byte) (kind, error) {
+	start := s.pos
 	for _, w := range [...]string{"NaN", "Infinity", "-Infinity"} {
 		if c == w[0] && bytes.HasPrefix(s.data[s.pos:], []byte(w)) {
 			s.note(w + " is not JSON, expected a number or null")
@@ -130,9 +139,15 @@ func (s *scanner) number(c byte) (kind, error) {
 		if s.pos < len(s.data) && (s.data[s.pos] == '+' || s.data[s.pos] == '-') {
 			s.pos++
 		}
-		if s.digits() == 0 {
+		switch n := s.digits(); {
+		case n == 0:
 			return 0, s.fail("expected a digit")
+		case n > maxExponent:
+			s.note(fmt.Sprintf("expected a number whose exponent has at most %d digits, it has %d", maxExponent, n))
 		}
+	}
+	if n := s.pos - start; n > maxNumber {
+		s.note(fmt.Sprintf("expected a number of at most %d characters, got %d", maxNumber, n))
 	}
 	return is, nil
 }
