@@ -6,7 +6,7 @@
 // DecodeMatches and ParseMatches take a list in any of its three forms and
 // check it in one pass: that it is JSON, that each match has an id of its own,
 // and that the fields that subscribers use have their types. A list has limits
-// (MaxListBytes, MaxMatches, MaxPeople, MaxDepth; numbers of 1,000 characters and
+// (MaxListBytes, MaxMatches, MaxPeople, MaxFields, MaxDepth; numbers of 1,000 characters and
 // with exponents of three digits). What they do not
 // know passes through: a Match keeps its bytes exactly as they were given, and
 // nothing in this package ever re-encodes them. A thousand matches (5 MB) take

@@ -101,6 +101,8 @@ func explain(k jsonschema.ErrorKind) string {
 		return fmt.Sprintf("expected %v", k.Want)
 	case *rules.MaxItems:
 		return fmt.Sprintf("expected at most %d items, got %d", k.Want, k.Got)
+	case *rules.MaxProperties:
+		return fmt.Sprintf("expected at most %d fields, got %d", k.Want, k.Got)
 	case *rules.Pattern:
 		return "expected a text that matches " + k.Want
 	}

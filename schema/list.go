@@ -11,7 +11,8 @@ import (
 const (
 	MaxListBytes = 64 << 20
 	MaxMatches   = 50_000
-	MaxPeople    = 200 // referees of a match, and contacts of one
+	MaxPeople    = 200   // referees of a match, and contacts of one
+	MaxFields    = 1_000 // of a match, a referee or a contact
 )
 
 // A MatchError says what is wrong with one match of a list. It wraps
@@ -50,7 +51,8 @@ func DecodeMatches(r io.Reader) ([]Match, error) {
 // {"matchlista": [...]}. Each match must be an object with a matchid (an
 // integer, or a text of up to 64 letters, digits and . _ : -) that no other
 // match has; the fields that subscribers use must have their types, or be null
-// or absent. Other fields may hold anything.
+// or absent. It may have MaxPeople referees, as many contacts, and MaxFields
+// fields, as they may. Other fields may hold anything.
 //
 // The matches alias data, which must not be changed afterwards. Errors are a
 // *MatchError or wrap ErrMatchList or ErrTooLarge.

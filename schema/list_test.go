@@ -165,6 +165,31 @@ func TestParseMatches_LimitsThePeopleOfAMatch(t *testing.T) {
 	}
 }
 
+func TestParseMatches_LimitsTheFieldsOfAMatchAndItsPeople(t *testing.T) {
+	fields := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"x%d":1`, i)
+		}
+		return b.String()[1:]
+	}
+	for place, list := range map[string]string{"": `[{"matchid":7,%s}]`, ".domaruppdraglista.0": `[{"domaruppdraglista":[{"domareid":1,%s}],"matchid":7}]`} {
+		matches, err := schema.ParseMatches(fmt.Appendf(nil, list, fields(schema.MaxFields-1)))
+		require.NoError(t, err)
+		message, err := schema.NewMatchUpdate(schema.MatchUpdate{Matches: matches})
+		require.NoError(t, err)
+		require.NoError(t, message.Validate())
+
+		tooMany := fmt.Appendf(nil, list, fields(schema.MaxFields))
+		_, err = schema.ParseMatches(tooMany)
+		require.ErrorContains(t, err, "invalid match list: matches[0] (matchid 7): ")
+		require.ErrorContains(t, err, "expected at most 1000 fields, got 1001")
+		message, err = schema.Decode(bytes.Replace(message.Bytes(), matches[0].Raw(), tooMany[1:len(tooMany)-1], 1))
+		require.NoError(t, err)
+		require.EqualError(t, message.Validate(), "invalid message: payload.matches.0"+place+": expected at most 1000 fields, got 1001")
+	}
+}
+
 func TestAReaderThatFailsIsReported(t *testing.T) {
 	broken := errors.New("connection reset")
 	_, err := schema.DecodeMatches(iotest.ErrReader(broken))

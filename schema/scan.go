@@ -149,7 +149,9 @@ func (s *scanner) object(r *rule) error {
 		return s.members(nil)
 	}
 	var seen uint64
-	return s.members(func(name []byte) error {
+	found := 0
+	err := s.members(func(name []byte) error {
+		found++
 		f, known := r.fields[string(name)]
 		if !known {
 			f = unknownField
@@ -169,6 +171,10 @@ func (s *scanner) object(r *rule) error {
 		s.path = s.path[:len(s.path)-1]
 		return nil
 	})
+	if err == nil && found > MaxFields {
+		s.note(fmt.Sprintf("expected at most %d fields, got %d", MaxFields, found))
+	}
+	return err
 }
 
 // members scans an object. It calls member, when not nil, with each name

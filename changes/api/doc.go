@@ -33,7 +33,8 @@
 // # POST /v1/matches: record a match list
 //
 // The body is the list as FOGIS sends it: [...], {"matches":[...]} or {"matchlista":[...]}, up to 64 MiB and 50,000 matches.
-// Each match needs a matchid of its own, and may have up to 200 referees and 200 contacts. Its bytes reach subscribers as they are, unknown fields included. The list is
+// Each match needs a matchid of its own, and may have up to 200 referees, 200 contacts and
+// 1,000 fields. Its bytes reach subscribers as they are, unknown fields included. The list is
 // compared with the recorded one; what changed becomes one match_updates event, committed together with the new list.
 //
 //	?fetched_at=TIME   when the list was asked for, before the request to the source: 2025-09-21T10:30:00Z (RFC 3339; the + of an
