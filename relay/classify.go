@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -83,7 +84,12 @@ const mendAuth = "this Redis lacks or renames AUTH and HELLO: give them back the
 
 const mendCommands = "this Redis lacks or renames a command that matchrelay needs; matchrelay doctor tells which"
 
+const mendStrange = "check REDIS_URL and what stands between: that is no Redis, one that is broken, or another program writes keys named matchrelay:*"
+
 const mendTimeout = "if this lasts, see whether Redis hangs; if it does not, raise REDIS_SOCKET_TIMEOUT: the connection is slow, or an event large"
+
+// unreadable is how go-redis begins when it cannot read a reply.
+var unreadable = regexp.MustCompile(`redis: (?:can't parse|invalid reply|expected|unexpected|got \d+ elements|the length of)|strconv\.\w+: parsing`)
 
 // classify tells the classes apart; err is not nil.
 func classify(err error) failure {
@@ -95,7 +101,10 @@ func classify(err error) failure {
 	var replicas *ReplicasError
 	var dial *DialError
 	var sentinel *SentinelError
+	var odd strangeError
 	switch {
+	case errors.As(err, &odd), errors.Is(err, redis.Nil) && !errors.As(err, &sentinel), unreadable.MatchString(err.Error()):
+		f.mend = mendStrange
 	case errors.As(err, &sentinel):
 		return classifySentinel(err, sentinel)
 	case errors.As(err, &replicas):

@@ -36,20 +36,9 @@ type ClientOptions struct {
 // connection is made yet. The caller closes it.
 func NewClient(o ClientOptions) redis.UniversalClient {
 	timeout := cmp.Or(o.DialTimeout, defaultTimeout)
-	plain := &net.Dialer{Timeout: timeout}
-	dialContext := plain.DialContext
-	if o.TLS != nil { // that of go-redis does not heed ctx
-		dialContext = (&tls.Dialer{NetDialer: plain, Config: o.TLS}).DialContext
-	}
-	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dialContext(ctx, network, addr)
-		if err != nil {
-			return nil, &DialError{Addr: addr, TLS: o.TLS != nil, Err: err}
-		}
-		return conn, nil
-	}
+	dial := guarded(o.dialer(timeout), replyBytes)
 	if o.SentinelMaster != "" {
-		dial = lookupDialer(dial, timeout)
+		dial = lookupDialer(dial, guarded(o.dialer(timeout), sentinelBytes), timeout)
 	}
 	client := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:                    o.Addrs,
@@ -75,6 +64,7 @@ func NewClient(o ClientOptions) redis.UniversalClient {
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		cluster.OnNewNode(func(node *redis.Client) {
 			node.AddHook(impatience{})
+			node.AddHook(fewNodes{})
 			node.AddHook(discreet{})
 		})
 	}
@@ -83,6 +73,22 @@ func NewClient(o ClientOptions) redis.UniversalClient {
 		client.AddHook(lookup{o.SentinelMaster})
 	}
 	return client
+}
+
+// dialer makes plain connections, or those with TLS.
+func (o ClientOptions) dialer(timeout time.Duration) dialFunc {
+	plain := &net.Dialer{Timeout: timeout}
+	dial := plain.DialContext
+	if o.TLS != nil { // that of go-redis does not heed ctx
+		dial = (&tls.Dialer{NetDialer: plain, Config: o.TLS}).DialContext
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, &DialError{Addr: addr, TLS: o.TLS != nil, Err: err}
+		}
+		return conn, nil
+	}
 }
 
 // impatience bounds a command that has no deadline. That is only the client's own question who has which slots: a node that

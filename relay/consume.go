@@ -63,7 +63,8 @@ type ConsumeOptions struct {
 //
 // # What is not promised
 //
-// The stream is trimmed: what leaves it before it was read is missing, and logged as possible. An entry that is no event
+// The stream is trimmed: what leaves it before it was read is missing, and logged as possible. An event of more than 64 MiB
+// cannot be read. An entry that is no event
 // of a relay (see ParseEntry) is logged and skipped. An origin that 256 others have followed is forgotten. Nobody else may
 // use the same store at the same time; several workers share a stream as a consumer group, see the example. When Redis and the
 // outbox are both put back to an older backup, they agree with each other, and events that get numbers anew are passed over

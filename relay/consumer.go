@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	readEntries = 4           // entries in one read: one may have 5 MB, or 24 at the very most
-	readBlock   = time.Second // bounds a shutdown: go-redis does not notice a ctx that ends while it reads
-	checkRate   = 1 << 20     // bytes per second that an idle reader spends on looking whether its last entry still stands
+	readCount = 4           // entries in one read: one may have 5 MB, or 24 at the very most
+	readBlock = time.Second // bounds a shutdown: go-redis does not notice a ctx that ends while it reads
+	checkRate = 1 << 20     // bytes per second that an idle reader spends on looking whether its last entry still stands
 )
 
 // consumer reads one stream.
@@ -129,7 +129,7 @@ func (c *consumer) read(ctx context.Context) ([]redis.XMessage, error) {
 
 // next reads the entries after the position.
 func (c *consumer) next(ctx context.Context) ([]redis.XMessage, error) {
-	args := redis.XReadArgs{Streams: []string{c.at.Stream, "0-0"}, Count: readEntries, Block: readBlock}
+	args := redis.XReadArgs{Streams: []string{c.at.Stream, "0-0"}, Count: readCount, Block: readBlock}
 	if c.at.EntryID != "" {
 		args.Streams[1] = c.at.EntryID
 	}
@@ -147,6 +147,14 @@ func (c *consumer) next(ctx context.Context) ([]redis.XMessage, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if len(streams) != 1 || streams[0].Stream != c.at.Stream {
+		return nil, strange("XREAD answered another stream than was asked for")
+	}
+	for _, m := range streams[0].Messages {
+		if !entryIDForm.MatchString(m.ID) {
+			return nil, strange("XREAD answered an entry ID that is none")
+		}
 	}
 	return streams[0].Messages, nil
 }

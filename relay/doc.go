@@ -48,6 +48,10 @@
 // between calls that all succeed on the same run of Redis, is parked after Options.MaxRetries attempts, and its topic
 // goes on.
 //
+// What answers may be no Redis, or a broken one. Every reply is checked before it is believed, and before any memory is set
+// aside for it: strings have 64 MiB at most, replies 128 MiB. One that no Redis gives is an outage, and nothing that it says is
+// stored; so is a mark that cannot be one, which somebody else has written.
+//
 // # Subscribers
 //
 // Pub/Sub forgets a message that no one hears. A topic can require a number of subscribers (Options.MinReceivers); while fewer
@@ -120,8 +124,9 @@
 // relay.go: Relay, Options, Source. lane.go: the life of one topic. publish.go: what it sends. recover.go: after an outage.
 // repair.go: what Redis has forgotten. failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow
 // subscribers. tail.go: what a death of Redis could take. target.go: what Redis is to the relay. redis.go, reply.go and *.lua:
-// how that is done. deadline.go: how long a call may take. nodes.go: the nodes of a Cluster. client.go: connections.
-// discreet.go: errors that repeat secrets. sentinel.go: where the master is. status.go, alert.go: what operators get to know.
-// examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go, streamevent.go: reading the stream.
-// position.go, positionfile.go: where a reader stands.
+// how that is done. deadline.go: how long a call may take. nodes.go: the nodes of a Cluster. client.go: connections. guard.go,
+// guard_form.go: what a reply may be. discreet.go: errors that repeat secrets. sentinel.go: where the master is. status.go,
+// alert.go: what operators get to know. examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go,
+// streamevent.go: reading the stream. position.go, positionfile.go: where a reader stands. misfits.go: events that cannot be given
+// to Redis again. pause.go: Pause.
 package relay

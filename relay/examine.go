@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,15 +192,19 @@ func (r *Redis) StreamMark(ctx context.Context, channel, origin string) (m outbo
 func (r *Redis) mark(ctx context.Context, channel, origin, sequence, id string) (outbox.Mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	values, err := r.client.HMGet(ctx, MarkKey(channel, origin), sequence, id).Result()
+	// By Do: the HMGet of go-redis takes any reply for a list.
+	values, err := r.client.Do(ctx, "HMGET", MarkKey(channel, origin), sequence, id).Slice()
+	if err == nil && len(values) != 2 {
+		err = strange("HMGET answered %d values; expected 2", len(values))
+	}
 	if err != nil {
 		return outbox.Mark{}, fmt.Errorf("read the high-water mark of %s: %w", channel, err)
 	}
-	p := replyParser{}
 	if values[0] == nil || values[1] == nil {
 		return outbox.Mark{}, nil
 	}
-	mark := outbox.Mark{Sequence: uint64(p.number(values[0])), MessageID: p.text(values[1])}
+	p := replyParser{}
+	mark := p.mark(values[0], values[1])
 	return mark, p.err
 }
 
@@ -230,8 +235,7 @@ func Sentinels(ctx context.Context, o ClientOptions, timeout time.Duration) []Se
 				Addr:                     addr,
 				Username:                 o.SentinelUsername,
 				Password:                 o.SentinelPassword,
-				TLSConfig:                o.TLS,
-				DialTimeout:              o.DialTimeout,
+				Dialer:                   guarded(o.dialer(cmp.Or(o.DialTimeout, defaultTimeout)), sentinelBytes),
 				MaxRetries:               -1,
 				DialerRetries:            1,
 				ContextTimeoutEnabled:    true,

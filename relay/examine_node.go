@@ -95,6 +95,9 @@ func (e *examiner) rights(q Question) {
 	}
 	e.ask("+evalsha", func(ctx context.Context) error {
 		answers, err := examineScript.EvalSha(ctx, e.client, nil, args...).Int64Slice()
+		if len(answers) > 0 && len(answers) != len(asked) {
+			return strange("a script answered %d values; expected %d", len(answers), len(asked))
+		}
 		for i, answer := range answers {
 			asked[i].Permitted, asked[i].Unknown = answer > 0, answer < 0
 		}

@@ -219,7 +219,7 @@ func TestMarksAndStreamTypes(t *testing.T) {
 	require.NoError(t, client.Del(ctx, "{test:news}:stream").Err())
 	require.NoError(t, client.HSet(ctx, "matchrelay:{test:news}:hwm:o", "seq", "seven").Err())
 	_, err = r.Mark(ctx, "test:news", "o")
-	require.ErrorContains(t, err, "malformed")
+	require.ErrorContains(t, err, "a number that is none")
 
 	for want, command := range map[string][]any{
 		"none":   {"DEL", "{test:news}:stream"},

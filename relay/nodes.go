@@ -27,6 +27,43 @@ const (
 	unknownReceivers = -2
 )
 
+// What a Cluster has at most. go-redis makes a client for each node that it is told of.
+const (
+	clusterSlots = 16384
+	clusterNodes = 1000
+)
+
+// fewNodes is a redis.Hook that refuses a Cluster that cannot be one.
+type fewNodes struct{}
+
+// DialHook changes nothing.
+func (fewNodes) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessPipelineHook changes nothing.
+func (fewNodes) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// ProcessHook looks at what CLUSTER SLOTS answers.
+func (fewNodes) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if slots, ok := cmd.(*redis.ClusterSlotsCmd); ok && err == nil {
+			nodes := map[string]bool{}
+			for _, slot := range slots.Val() {
+				for _, node := range slot.Nodes {
+					nodes[node.Addr] = true
+				}
+			}
+			if len(slots.Val()) > clusterSlots || len(nodes) > clusterNodes {
+				err = strange("a Cluster of %d nodes and %d ranges of slots", len(nodes), len(slots.Val()))
+				cmd.SetErr(err)
+			}
+		}
+		return err
+	}
+}
+
 // nodeList is what the nodes of a Cluster were a moment ago.
 type nodeList struct {
 	mu    sync.Mutex
@@ -144,8 +181,12 @@ func (r *Redis) receivers(ctx context.Context, channel string) (count int, parti
 	var sum atomic.Int64
 	var hung atomic.Bool // its subscribers may well be there still
 	err = r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
-		n, err := node.PubSubNumSub(ctx, channel).Result()
-		sum.Add(n[channel])
+		counts, err := node.PubSubNumSub(ctx, channel).Result()
+		n := counts[channel]
+		if n < 0 || n > maxReceivers {
+			return strange("PUBSUB NUMSUB counts %d subscribers", n)
+		}
+		sum.Add(n)
 		if err != nil && isTimeout(err) {
 			hung.Store(true)
 		}
@@ -211,7 +252,10 @@ func buffers(ctx context.Context, node redis.UniversalClient) ([]Buffer, error) 
 			case "addr":
 				b.Client = value
 			case "obl", "omem":
-				n, _ := strconv.ParseInt(value, 10, 64)
+				n, err := strconv.ParseInt(value, 10, 64)
+				if err != nil || n < 0 || n > maxSequence {
+					return nil, strange("CLIENT LIST tells no bytes as %s", name)
+				}
 				b.Bytes += n
 			}
 		}

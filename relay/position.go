@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -84,14 +83,12 @@ func (p Position) fromStart() Position {
 	return Position{Stream: p.Stream, Handled: p.Handled}
 }
 
-var entryID = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
-
 // check refuses a position that cannot be one of the stream.
 func (p Position) check(stream string) error {
 	if p.Stream != stream {
 		return fmt.Errorf("the stored position belongs to the stream %q: give each stream a position of its own", p.Stream)
 	}
-	if p.EntryID != "" && !entryID.MatchString(p.EntryID) {
+	if p.EntryID != "" && !entryIDForm.MatchString(p.EntryID) {
 		return fmt.Errorf("the stored position is damaged, %q is no entry ID: restore it, or remove it to begin anew", p.EntryID)
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -154,10 +153,13 @@ func (r *Redis) publish(ctx context.Context, batches []Batch) ([]Reply, error) {
 	}
 	_, failed := pipe.Exec(ctx)
 	replies := make([]Reply, 0, len(batches))
-	for _, cmd := range cmds {
+	for i, cmd := range cmds {
 		reply, err := readReply(cmd)
 		if err != nil && cmd.Err() == nil && failed != nil {
 			err = failed // no connection: the commands never got an error of their own
+		}
+		if err == nil && reply.Outcome == OK && reply.Mark != end(batches[i]) {
+			err = strange("a script has done everything, but the high-water mark is another one")
 		}
 		if err != nil {
 			if wait.Replicas > 0 {
@@ -179,6 +181,14 @@ func (r *Redis) publish(ctx context.Context, batches []Batch) ([]Reply, error) {
 		}
 	}
 	return replies, nil
+}
+
+// end is the high-water mark once the batch is published.
+func end(b Batch) outbox.Mark {
+	if n := len(b.Events); n > 0 {
+		return mark(b.Events[n-1])
+	}
+	return b.Predecessor
 }
 
 // failed makes a failed call easier to understand, and to mend.
@@ -274,16 +284,5 @@ func (r *Redis) Newest(ctx context.Context, channel string, before string) ([]En
 	if err != nil {
 		return nil, err
 	}
-	var list []Entry
-	for v := range slices.Chunk(values, 4) {
-		if len(v) < 4 {
-			return nil, fmt.Errorf("script answered %d values, expected four for each entry", len(values))
-		}
-		e := Entry{ID: v[0], Origin: v[1]}
-		if sequence, err := strconv.ParseUint(v[2], 10, 64); err == nil && v[3] != "" {
-			e.Mark = outbox.Mark{Sequence: sequence, MessageID: v[3]}
-		}
-		list = append(list, e)
-	}
-	return list, nil
+	return readEntries(values, before)
 }

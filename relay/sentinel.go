@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,17 +66,17 @@ func (lookup) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 
 // lookupDialer gives each question to a Sentinel a part of the time that a connection to the master may take. Of one that
 // hangs go-redis asks half a dozen things, one after the other, before it goes on with what the others say.
-func lookupDialer(dial dialFunc, timeout time.Duration) dialFunc {
+func lookupDialer(dialMaster, dialSentinel dialFunc, timeout time.Duration) dialFunc {
 	part := timeout / 8
 	m := masters{conns: map[net.Conn]struct{}{}}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if mark, ok := ctx.Value(lookupKey{}).(*lookupMark); ok && mark.ctx == ctx {
 			mark.found = true
-			return m.dial(ctx, dial, network, addr)
+			return m.dial(ctx, dialMaster, network, addr)
 		}
 		ctx, cancel := context.WithTimeout(ctx, part)
 		defer cancel()
-		conn, err := dial(ctx, network, addr)
+		conn, err := dialSentinel(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
@@ -113,10 +112,7 @@ func (m *masters) dial(ctx context.Context, dial dialFunc, network, addr string)
 		defer m.mu.Unlock()
 		delete(m.conns, conn)
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		return &plainMaster{tcp, forget}, nil
-	}
-	return &tlsMaster{conn, forget}, nil
+	return lookable(&masterConn{conn, forget}, conn), nil
 }
 
 // moveTo takes note of where the master is, and returns the connections to another one.
@@ -131,25 +127,14 @@ func (m *masters) moveTo(addr string) (former []net.Conn) {
 	return former
 }
 
-// plainMaster is a connection to the master, which go-redis can look into before it uses it again.
-type plainMaster struct {
-	*net.TCPConn
-	forget func()
-}
-
-// Close implements net.Conn.
-func (c *plainMaster) Close() error {
-	c.forget()
-	return c.TCPConn.Close()
-}
-
-type tlsMaster struct {
+// masterConn is a connection to the master.
+type masterConn struct {
 	net.Conn
 	forget func()
 }
 
 // Close implements net.Conn.
-func (c *tlsMaster) Close() error {
+func (c *masterConn) Close() error {
 	c.forget()
 	return c.Conn.Close()
 }
@@ -164,7 +149,7 @@ type question struct {
 
 // Write implements net.Conn.
 func (q *question) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte("$9\r\nsubscribe\r\n")) {
+	if answersTo(p) == pushes {
 		q.listens.Store(true)
 	}
 	return q.Conn.Write(p)

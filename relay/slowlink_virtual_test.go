@@ -53,7 +53,7 @@ func acceptAll(conn net.Conn) {
 				return
 			}
 			if strings.EqualFold(string(word), "evalsha\r\n") {
-				reply = "*9\r\n+OK\r\n+1\r\n+m\r\n+run\r\n:1\r\n:1\r\n+\r\n+0\r\n+\r\n"
+				reply = "*9\r\n+OK\r\n+1\r\n+m\r\n+c0ffee\r\n:1\r\n:1\r\n+\r\n+0\r\n+\r\n"
 			}
 		}
 		if _, err := io.WriteString(conn, reply); err != nil {
@@ -78,7 +78,7 @@ func TestACallOverASlowConnectionEndsAfterSomeTimeOuts(t *testing.T) {
 			return slowConn{near, 1_000_000}, nil
 		}
 		target := NewRedis(client, 400*time.Millisecond)
-		_, err := target.Publish(t.Context(), Batch{Channel: "test:news", Origin: "o"}) // it has answered once
+		_, err := target.Publish(t.Context(), Batch{Channel: "test:news", Origin: "o", Predecessor: outbox.Mark{Sequence: 1, MessageID: "m"}}) // it has answered once
 		require.NoError(t, err)
 		b := Batch{Channel: "test:news", Origin: "o",
 			Events: []outbox.Entry{{Sequence: 1, MessageID: "m", Payload: []byte(strings.Repeat("x", 1_000_000))}}} // a second

@@ -47,8 +47,8 @@ func ParseEntry(m redis.XMessage) (StreamEvent, error) {
 	if err != nil {
 		return StreamEvent{}, err
 	}
-	if _, ok := m.Values["data"].(string); !ok || text("id") == "" {
-		return StreamEvent{}, fmt.Errorf("entry %s is not an event: it needs the fields id and data; find out who else writes to the stream", m.ID)
+	if _, ok := m.Values["data"].(string); !ok || !messageIDForm.MatchString(text("id")) {
+		return StreamEvent{}, fmt.Errorf("entry %s is not an event: it needs the fields data and id, of at most 64 bytes of printable ASCII; find out who else writes to the stream", m.ID)
 	}
 	at, _ := time.Parse(time.RFC3339Nano, text("time")) // no reason to withhold an event
 	return StreamEvent{
@@ -57,10 +57,7 @@ func ParseEntry(m redis.XMessage) (StreamEvent, error) {
 	}, nil
 }
 
-const (
-	maxSequence = 1<<53 - 1 // what numbers in Redis's scripts hold exactly
-	maxOrigin   = 64        // bytes; it is a UUID of 36
-)
+const maxOrigin = 64 // bytes; it is a UUID of 36
 
 // entrySequence reads what identifies an event, its number in its origin, without touching the payload.
 func entrySequence(m redis.XMessage) (uint64, error) {

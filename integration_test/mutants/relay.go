@@ -41,6 +41,30 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestWhatNobodyHeardIsKnownEvenWhenTheAnswerWasCutOff"},
 	},
 	{
+		Name: "a reply may claim any length",
+		File: "relay/guard.go",
+		Old:  "case kind == '$' && n > replyBulk:", New: "case kind == '$' && n > 2*replyBytes:",
+		In: "relay", Tests: []string{"TestGuard_RefusesWhatNoRedisAnswers"},
+	},
+	{
+		Name: "arrays may be within each other without end",
+		File: "relay/guard.go",
+		Old:  "case len(r.open) == replyDepth:", New: "case len(r.open) == 1<<40*replyDepth:",
+		In: "relay", Tests: []string{"TestGuard_RefusesWhatNoRedisAnswers"},
+	},
+	{
+		Name: "a mark may be any number",
+		File: "relay/reply.go",
+		Old:  "p.number(sequence, 0, maxSequence)", New: "p.number(sequence, math.MinInt64, math.MaxInt64)",
+		In: "relay", Tests: []string{"TestAnswersOfTheScript"},
+	},
+	{
+		Name: "a script that says OK is believed, whatever its mark",
+		File: "relay/redis.go",
+		Old:  " && reply.Mark != end(batches[i]) {", New: " && len(batches[i].Events) < 0 {",
+		In: "relay", Tests: []string{"TestPublish_BelievesNoOKWithAnotherMark"},
+	},
+	{
 		Name: "the tail is published again to fewer subscribers than required",
 		File: "relay/recover.go",
 		Old:  "reply.Outcome == OK && l.short(reply)", New: "reply.Outcome != OK",

@@ -1,0 +1,359 @@
+package relay_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
+	"github.com/PitchConnect/matchrelay/relay"
+)
+
+// spoiled are replies that no Redis gives to anything that the relay or a reader of streams asks.
+var spoiled = []string{
+	"*0\r\n", "*-1\r\n", "$-1\r\n", "$0\r\n\r\n", ":0\r\n", ":-1\r\n", "+OK\r\n", "*1\r\n*0\r\n", "*2\r\n*-1\r\n$-1\r\n", "_\r\n", "%0\r\n", ">0\r\n", "~0\r\n",
+	"$999999999999999999\r\n", "$400000000\r\n", "$-5\r\n", "*999999999999\r\n", "*100000000\r\n", "%100000000\r\n", ":99999999999999999999\r\n",
+	"\r\n", "\n", "\x00\x00\x00", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "-\r\n", "-ERR \x1b[2J\r\n", "|1\r\n+a\r\n:1\r\n+OK\r\n",
+	strings.Repeat("*1\r\n", 100_000), strings.Repeat("*2\r\n:1\r\n", 100_000), strings.Repeat("%1\r\n", 100_000), "+" + strings.Repeat("x", 1<<20),
+	script("OK", "-1", "x"), script("OK", "9223372036854775807", "x"), script("OK", "1", ""), script("OK", "1", strings.Repeat("x", 65)),
+	script("LOST", "-1", "x"), script("LOST", "9007199254740992", "x"), script("LOST", "1", "a b"), script("LOST", "0", "x"), script("GONE", "1e3", "x"),
+	script("HELD", "1", "\x1b[2J"), script("NONE", "0", ""), script("ERR", "0", ""), script("", "", ""),
+	strings.Replace(script("OK", "0", ""), "c0ffee", strings.Repeat("f", 1<<20), 1), strings.Replace(script("RUN", "0", ""), "c0ffee", "\xff\xfe", 1),
+	"*2\r\n$3\r\n1-1\r\n*0\r\n", "*1\r\n*2\r\n$18\r\n{test:news}:stream\r\n*1\r\n*2\r\n$1\r\nx\r\n*0\r\n", "*1\r\n*2\r\n$1\r\nx\r\n*0\r\n",
+	"*1\r\n*2\r\n$18\r\n{test:news}:stream\r\n*1\r\n*2\r\n$-1\r\n*-1\r\n", "*5\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n",
+}
+
+// script is an answer of publish.lua, right in form.
+func script(status, sequence, id string) string {
+	var b strings.Builder
+	b.WriteString("*9\r\n")
+	for _, s := range []string{status, sequence, id, "c0ffee"} {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(s), s)
+	}
+	b.WriteString(":0\r\n:0\r\n$0\r\n\r\n$1\r\n0\r\n$0\r\n\r\n")
+	return b.String()
+}
+
+// strangeServer stands before a Redis and spoils some of its replies, until it is told to be honest.
+type strangeServer struct {
+	listener net.Listener
+	upstream string
+	flips    bool // also changes a few bytes
+	honest   atomic.Bool
+	spoils   atomic.Int64
+	conns    sync.WaitGroup
+
+	mu   sync.Mutex
+	rand *rand.Rand // guarded by mu
+}
+
+func newStrangeServer(t *testing.T, upstream string, flips bool, seed uint64) *strangeServer {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &strangeServer{listener: listener, upstream: upstream, flips: flips, rand: rand.New(rand.NewPCG(seed, 0))}
+	s.conns.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			s.conns.Go(func() { s.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		s.conns.Wait() // for the client is closed before
+	})
+	return s
+}
+
+func (s *strangeServer) serve(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("tcp", s.upstream)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	s.conns.Go(func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	})
+	reply := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(reply)
+		if err != nil {
+			return
+		}
+		said := reply[:n]
+		if !s.honest.Load() {
+			said = s.spoil(said)
+		}
+		if _, err := client.Write(said); err != nil {
+			return
+		}
+	}
+}
+
+// spoil changes some replies: into one that has nothing to do with it, or a few bytes.
+func (s *strangeServer) spoil(reply []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch n := s.rand.IntN(6); {
+	case n == 0:
+		s.spoils.Add(1)
+		return []byte(spoiled[s.rand.IntN(len(spoiled))])
+	case n == 1 && s.flips:
+		s.spoils.Add(1)
+		reply = bytes.Clone(reply)
+		for range 1 + s.rand.IntN(3) {
+			// The digits of a run_id and of the number of subscribers are left alone: another one is believed.
+			if i := s.rand.IntN(len(reply)); !strings.ContainsRune("0123456789abcdef", rune(reply[i])) {
+				reply[i] = byte(s.rand.IntN(256))
+			}
+		}
+		return reply
+	}
+	return reply
+}
+
+// STRANGE is how many replies are spoiled, STRANGE_SEED what they are drawn from.
+func strangeCases(t *testing.T) (count int64, seed uint64) {
+	count, seed = 300, rand.Uint64()
+	if s := os.Getenv("STRANGE"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		require.NoError(t, err)
+		count = n
+	}
+	if s := os.Getenv("STRANGE_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err)
+		seed = n
+	}
+	t.Logf("STRANGE_SEED=%d", seed)
+	return count, seed
+}
+
+func TestStrangeServer_EndsNothingAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	count, seed := strangeCases(t)
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	odd := newStrangeServer(t, r.server.Addr(), true, seed)
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{odd.listener.Addr().String()}, DialTimeout: time.Second})
+	defer client.Close()
+	toReader := newStrangeServer(t, r.server.Addr(), false, seed) // what it reads of an event it has to believe
+	reader := relay.NewClient(relay.ClientOptions{Addrs: []string{toReader.listener.Addr().String()}, DialTimeout: time.Second})
+	defer reader.Close()
+	opts := streaming()
+	opts.RejoinWait, opts.RetryDelay, opts.RetryMaxDelay, opts.HealthInterval = -1, time.Millisecond, 5*time.Millisecond, 5*time.Millisecond
+	opts.MaxRetries = 1 << 30 // an error reply that is made up may well blame an event
+	r.startTarget(opts, relay.NewRedis(client, time.Second))
+
+	var mu sync.Mutex
+	handled := map[string]int{}
+	ctx, cancel := context.WithCancel(t.Context())
+	consumed := make(chan error, 1)
+	store := &memory{}
+	go func() {
+		consumed <- relay.Consume(ctx, reader, relay.ConsumeOptions{Channel: "test:news", Store: store, Timeout: time.Second,
+			RetryDelay: time.Millisecond, RetryMaxDelay: 5 * time.Millisecond,
+			Handle: func(_ context.Context, e relay.StreamEvent) error {
+				mu.Lock()
+				defer mu.Unlock()
+				handled[e.MessageID]++
+				return nil
+			}})
+	}()
+	for odd.spoils.Load() < count {
+		r.add("news", 1)
+		r.add("alerts", 1)
+	}
+	eventually(t, "the reader has met with some, too", func() bool { return toReader.spoils.Load() > count/10 })
+	odd.honest.Store(true)
+	toReader.honest.Store(true)
+	r.waitDelivered("news")
+	r.waitDelivered("alerts")
+	r.waitArrived(sub, r.appended)
+	eventually(t, "the reader has come to the end", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, id := range r.news() {
+			if handled[id] == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	require.Zero(t, r.topic("news").Parked)
+	cancel()
+	require.NoError(t, <-consumed)
+	r.halt()
+	_, err := relay.NewRedis(client, time.Second).Examine(context.Background(), everything)
+	require.NoError(t, err)
+	require.NoError(t, client.Close())
+	require.NoError(t, reader.Close())
+}
+
+func TestStrangeServer_IsAnOutageWhateverItAnswers(t *testing.T) {
+	t.Parallel()
+	const timeout = 200 * time.Millisecond // some are no whole replies
+	for _, reply := range spoiled {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		var conns sync.WaitGroup
+		conns.Go(func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				conns.Go(func() { answerAll(conn, reply) })
+			}
+		})
+		for name, o := range map[string]relay.ClientOptions{"a single Redis": {}, "a Cluster": {Addrs: []string{"127.0.0.1:1"}},
+			"Sentinels": {SentinelMaster: "main"}} {
+			o.Addrs, o.DialTimeout = append(o.Addrs, listener.Addr().String()), timeout
+			client := relay.NewClient(o)
+			r := relay.NewRedis(client, timeout)
+			ctx := t.Context()
+			_, err := r.Publish(ctx, relay.Batch{Channel: "test:news", Origin: "o"})
+			require.Error(t, err, "%s: %.40q", name, reply)
+			_, _ = r.Newest(ctx, "test:news", "")
+			_, _, _ = r.Buffers(ctx)
+			_, _, _ = r.StreamMark(ctx, "test:news", "o")
+			_, _ = r.Examine(ctx, everything)
+			sub := client.Subscribe(ctx, "test:news")
+			_, _ = sub.ReceiveTimeout(ctx, 100*time.Millisecond)
+			_ = sub.Close()
+			if o.SentinelMaster != "" {
+				_ = relay.Sentinels(ctx, o, timeout)
+			}
+			require.NoError(t, client.Close())
+		}
+		_ = listener.Close()
+		conns.Wait()
+	}
+	// go-redis notices a second late that a client is closed to which no connection came about, which is a leak if the tests end
+	// here. Other tests have such clients, too.
+	for range 50 {
+		stacks := make([]byte, 4<<20)
+		if !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("tryDial")) {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// answerAll answers whatever is asked: the handshake as an old server does, and everything else with one reply.
+func answerAll(conn net.Conn, reply string) {
+	defer conn.Close()
+	command := make([]byte, 64<<10)
+	for {
+		n, err := conn.Read(command)
+		if err != nil {
+			return
+		}
+		said := reply
+		if bytes.Contains(bytes.ToLower(command[:n]), []byte("hello")) {
+			said = "-ERR unknown command 'hello'\r\n"
+		}
+		if _, err := conn.Write([]byte(said)); err != nil {
+			return
+		}
+	}
+}
+
+func TestPublish_BelievesNoOKWithAnotherMark(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go answerAll(conn, script("OK", "6", "m6"))
+		}
+	}()
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{listener.Addr().String()}, DialTimeout: socketTimeout})
+	defer client.Close()
+	r := relay.NewRedis(client, socketTimeout)
+	batch := relay.Batch{Channel: "test:news", Origin: "o", Predecessor: outbox.Mark{Sequence: 5, MessageID: "m5"},
+		Events: []outbox.Entry{{Sequence: 6, MessageID: "m6"}}}
+	replies, err := r.Publish(t.Context(), batch)
+	require.NoError(t, err)
+	require.Equal(t, relay.OK, replies[0].Outcome)
+	batch.Events[0].MessageID = "another"
+	for _, b := range []relay.Batch{batch, {Channel: "test:news", Origin: "o", Predecessor: batch.Predecessor}} {
+		replies, err = r.Publish(t.Context(), b)
+		require.ErrorContains(t, err, "does not behave like Redis")
+		require.Empty(t, replies)
+		class, mend := relay.Explain(err)
+		require.Equal(t, relay.Outage, class)
+		require.NotEmpty(t, mend)
+	}
+}
+
+// A Sentinel that tells of a failover in words that are none.
+func TestStrangeServer_MayBeASentinel(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t, redistest.Options{})
+	host, port, err := net.SplitHostPort(master.Addr())
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	var told atomic.Int64
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				command := make([]byte, 64<<10)
+				for {
+					n, err := conn.Read(command)
+					if err != nil {
+						return
+					}
+					said := "-ERR unknown command\r\n"
+					switch c := string(command[:n]); {
+					case strings.Contains(c, "get-master-addr"):
+						said = fmt.Sprintf("*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(host), host, len(port), port)
+					case strings.Contains(c, "subscribe"):
+						told.Add(1)
+						said = "*3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$20\r\n+replica-reconf-done\r\n:2\r\n" +
+							"*3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n$4\r\nmain\r\n"
+					}
+					if _, err := conn.Write([]byte(said)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{listener.Addr().String()}, SentinelMaster: "main", DialTimeout: socketTimeout})
+	defer client.Close()
+	require.NoError(t, client.Ping(t.Context()).Err())
+	eventually(t, "it has told more than once", func() bool { return told.Load() > 1 })
+	require.NoError(t, client.Ping(t.Context()).Err())
+}
