@@ -61,14 +61,15 @@ func NewClient(o ClientOptions) redis.UniversalClient {
 		DisableIdentity:          true, // CLIENT SETINFO is not among the rights that the relay asks for
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
+	discretion := discreetAbout(o.Password, o.Username, o.SentinelPassword, o.SentinelUsername)
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		cluster.OnNewNode(func(node *redis.Client) {
 			node.AddHook(impatience{})
 			node.AddHook(fewNodes{})
-			node.AddHook(discreet{})
+			node.AddHook(discretion)
 		})
 	}
-	client.AddHook(discreet{})
+	client.AddHook(discretion)
 	if o.SentinelMaster != "" {
 		client.AddHook(lookup{o.SentinelMaster})
 	}

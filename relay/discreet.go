@@ -2,7 +2,10 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"regexp"
+	"strings"
+	"unicode"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -11,7 +14,17 @@ import (
 // does not know, which may be AUTH with the password or one that carries events, and go-redis with a reply that it cannot read.
 var quotes = regexp.MustCompile(`(, with args| in HELLO option|redis: (?:can't|invalid|expected|unexpected)[^"\n]*?|strconv\.\w+: parsing) ?(?:beginning with:|["']).*`)
 
-// discreetError is an error without what it quotes. errors.Is and errors.As see the whole.
+// What is shown of an error at most: bytes of Redis's own words, and of others', which may come with names out of a certificate;
+// and how many errors that are joined.
+const (
+	shownOfReply  = 200
+	shownOfErrors = 500
+	shownErrors   = 5
+)
+
+const notShown = "(not shown)"
+
+// discreetError is an error without what must not be shown. errors.Is and errors.As see the whole.
 type discreetError struct {
 	text string
 	err  error
@@ -21,33 +34,86 @@ func (e *discreetError) Error() string { return e.text }
 
 func (e *discreetError) Unwrap() error { return e.err }
 
-// withoutQuotes is err, made discreet if it has to be.
-func withoutQuotes(err error) error {
-	if err == nil || !quotes.MatchString(err.Error()) {
-		return err
+// discreet makes errors fit to be shown, in logs, the health, alerts and the doctor's findings: one line, not too long, without what
+// they quote, and without the credentials, in whatever words they come. It is a redis.Hook that does so with the errors of all
+// commands, those from setting up a connection included.
+type discreet struct{ secrets []string }
+
+// discreetAbout keeps these words secret. The name default is everybody's.
+func discreetAbout(words ...string) (d discreet) {
+	for _, word := range words {
+		if word != "" && word != "default" {
+			d.secrets = append(d.secrets, word)
+		}
 	}
-	return &discreetError{text: quotes.ReplaceAllString(err.Error(), "$1 (not shown)"), err: err}
+	return d
 }
 
-// discreet is a redis.Hook that makes the errors of all commands discreet, those from setting up a connection included: so no
-// password and no payload gets into logs, the health, alerts or the doctor's findings, whichever way an error goes there.
-type discreet struct{}
+// discreetClient keeps the credentials of a client secret.
+func discreetClient(client redis.UniversalClient) discreet {
+	switch c := client.(type) {
+	case *redis.Client:
+		return discreetAbout(c.Options().Password, c.Options().Username)
+	case *redis.ClusterClient:
+		return discreetAbout(c.Options().Password, c.Options().Username)
+	}
+	return discreet{}
+}
+
+// of is err, made discreet if it has to be.
+func (d discreet) of(err error) error {
+	if err == nil {
+		return nil
+	}
+	most := shownOfErrors
+	if reply := redis.Error(nil); errors.As(err, &reply) {
+		most = shownOfReply
+	}
+	text := quotes.ReplaceAllString(err.Error(), "$1 "+notShown)
+	for _, secret := range d.secrets {
+		text = strings.ReplaceAll(text, secret, notShown)
+	}
+	lines := strings.SplitN(strings.TrimSpace(text), "\n", shownErrors+1)
+	for i, line := range lines {
+		lines[i] = oneLine(line, most)
+	}
+	if text = strings.Join(lines[:min(len(lines), shownErrors)], "; "); text == err.Error() {
+		return err
+	}
+	return &discreetError{text: text, err: err}
+}
+
+// oneLine is a text of somebody else's as it may be shown: at most so many bytes, of characters that can be printed.
+func oneLine(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
+			return r
+		}
+		return ' '
+	}, text[:min(len(text), 4*most)])
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most-len("…")], "") + "…"
+}
 
 // DialHook changes nothing: what is said while dialling comes out of the command that needs the connection.
 func (discreet) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 // ProcessHook implements redis.Hook.
-func (discreet) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { return withoutQuotes(next(ctx, cmd)) }
+func (d discreet) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		return d.of(next(ctx, cmd))
+	}
 }
 
 // ProcessPipelineHook implements redis.Hook.
-func (discreet) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (d discreet) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
 		for _, cmd := range cmds {
-			cmd.SetErr(withoutQuotes(cmd.Err()))
+			cmd.SetErr(d.of(cmd.Err()))
 		}
-		return withoutQuotes(err)
+		return d.of(err)
 	}
 }

@@ -213,7 +213,8 @@ func (r *Redis) mark(ctx context.Context, channel, origin, sequence, id string) 
 func (r *Redis) StreamType(ctx context.Context, channel string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	return r.client.Type(ctx, StreamKey(channel)).Result()
+	kind, err := r.client.Type(ctx, StreamKey(channel)).Result()
+	return oneLine(kind, shownOfReply), err
 }
 
 // Sentinel is what one Sentinel says of the master.
@@ -244,12 +245,12 @@ func Sentinels(ctx context.Context, o ClientOptions, timeout time.Duration) []Se
 				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 			})
 			defer client.Close()
-			client.AddHook(discreet{})
+			client.AddHook(discreetAbout(o.SentinelPassword, o.SentinelUsername))
 			host, err := client.GetMasterAddrByName(ctx, o.SentinelMaster).Result()
 			found[i] = Sentinel{Addr: addr}
 			switch {
 			case err == nil && len(host) == 2:
-				found[i].Master = net.JoinHostPort(host[0], host[1])
+				found[i].Master = oneLine(net.JoinHostPort(host[0], host[1]), shownOfReply)
 			case !errors.Is(err, redis.Nil):
 				found[i].Err = err
 			}

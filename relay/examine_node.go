@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -66,6 +65,7 @@ func (e *examiner) hello() {
 		pairs, err := e.client.Do(ctx, "HELLO", 2).Slice()
 		for i := 0; i+1 < len(pairs); i += 2 {
 			text, _ := pairs[i+1].(string)
+			text = oneLine(text, shownOfReply)
 			switch pairs[i] {
 			case "version":
 				e.Version = text
@@ -131,12 +131,12 @@ func (e *examiner) info(q Question) {
 	}
 }
 
-// infoFields parses lines of name:value.
+// infoFields parses lines of name:value. Values are such as may be shown.
 func infoFields(text string) map[string]string {
 	m := map[string]string{}
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			m[name] = value
+			m[name] = oneLine(value, shownOfReply)
 		}
 	}
 	return m
@@ -147,7 +147,9 @@ func (e *examiner) settings() {
 	for _, name := range examinedSettings { // several names in one command came with Redis 7.0
 		e.ask("+config|get", func(ctx context.Context) error {
 			answer, err := e.client.ConfigGet(ctx, name).Result()
-			maps.Copy(e.Settings, answer)
+			for setting, value := range answer {
+				e.Settings[setting] = oneLine(value, shownOfReply)
+			}
 			return err
 		})
 	}

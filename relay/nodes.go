@@ -250,7 +250,7 @@ func buffers(ctx context.Context, node redis.UniversalClient) ([]Buffer, error) 
 		for _, word := range strings.Fields(line) {
 			switch name, value, _ := strings.Cut(word, "="); name {
 			case "addr":
-				b.Client = value
+				b.Client = oneLine(value, shownOfReply)
 			case "obl", "omem":
 				n, err := strconv.ParseInt(value, 10, 64)
 				if err != nil || n < 0 || n > maxSequence {

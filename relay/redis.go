@@ -39,6 +39,7 @@ var (
 // Redis is the Target.
 type Redis struct {
 	client   redis.UniversalClient
+	discreet discreet // about what scripts met with
 	timeout  time.Duration
 	answered atomic.Bool // a call has succeeded once
 	nodes    nodeList
@@ -53,7 +54,7 @@ func NewRedis(client redis.UniversalClient, timeout time.Duration) *Redis {
 	if timeout <= 0 {
 		timeout = defaultTimeout
 	}
-	r := &Redis{client: client, timeout: timeout}
+	r := &Redis{client: client, discreet: discreetClient(client), timeout: timeout}
 	r.aborted, r.abort = context.WithCancel(context.Background())
 	return r
 }
@@ -154,12 +155,16 @@ func (r *Redis) publish(ctx context.Context, batches []Batch) ([]Reply, error) {
 	_, failed := pipe.Exec(ctx)
 	replies := make([]Reply, 0, len(batches))
 	for i, cmd := range cmds {
-		reply, err := readReply(cmd)
+		reply, err := r.read(cmd)
 		if err != nil && cmd.Err() == nil && failed != nil {
 			err = failed // no connection: the commands never got an error of their own
 		}
-		if err == nil && reply.Outcome == OK && reply.Mark != end(batches[i]) {
+		switch {
+		case err != nil:
+		case reply.Outcome == OK && reply.Mark != end(batches[i]):
 			err = strange("a script has done everything, but the high-water mark is another one")
+		case reply.Outcome == Refused && len(batches[i].Events) == 0:
+			err = strange("a script could not publish, but it had nothing to")
 		}
 		if err != nil {
 			if wait.Replicas > 0 {
@@ -181,6 +186,13 @@ func (r *Redis) publish(ctx context.Context, batches []Batch) ([]Reply, error) {
 		}
 	}
 	return replies, nil
+}
+
+// read is readReply, with an error in it that may be shown.
+func (r *Redis) read(cmd *redis.Cmd) (Reply, error) {
+	reply, err := readReply(cmd)
+	reply.Err = r.discreet.of(reply.Err)
+	return reply, err
 }
 
 // end is the high-water mark once the batch is published.
@@ -251,7 +263,7 @@ func (r *Redis) republish(ctx context.Context, b Batch) (Reply, error) {
 	for _, e := range b.Events {
 		args = append(args, sequenceArg(e.Sequence), e.Payload)
 	}
-	return readReply(republishScript.EvalSha(ctx, r.client, []string{MarkKey(b.Channel, b.Origin)}, args...))
+	return r.read(republishScript.EvalSha(ctx, r.client, []string{MarkKey(b.Channel, b.Origin)}, args...))
 }
 
 // Restore implements Target.
@@ -267,7 +279,7 @@ func (r *Redis) Restore(ctx context.Context, p Repair) (Reply, error) {
 	for _, e := range p.Events {
 		args = eventArgs(args, e, p.Stream)
 	}
-	reply, err := readReply(restoreScript.EvalSha(ctx, r.client, keys(p.Channel, p.Origin, p.Stream), args...))
+	reply, err := r.read(restoreScript.EvalSha(ctx, r.client, keys(p.Channel, p.Origin, p.Stream), args...))
 	end(err)
 	return reply, err
 }

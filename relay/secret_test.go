@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,44 @@ func TestWhatRedisRepeatsOfACommandIsToldNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever Redis says, and be it the password in a megabyte of control characters.
+func TestWhatRedisSaysIsToldInALineWithoutCredentials(t *testing.T) {
+	t.Parallel()
+	const password, username = "s3cret-password", "s3cret-name"
+	words := "MISCONF " + password + " of " + username + " \x1b[2J\x00" + strings.Repeat("x", 40_000)
+	fit := func(told string) {
+		require.Contains(t, told, "MISCONF (not shown) of (not shown)")
+		require.NotContains(t, told, "s3cret")
+		require.NotRegexp(t, `[[:cntrl:]]`, told)
+		require.Less(t, len(told), 600, "with what to do about it")
+	}
+	r := newRig(t, redistest.Options{})
+	log := &logged{}
+	opts := quick()
+	opts.Logger = log.logger()
+	o := relay.ClientOptions{Addrs: []string{answering(t, "-"+words+"\r\n")}, Username: username, Password: password, DialTimeout: socketTimeout}
+	r.startTarget(opts, examinee(t, o, socketTimeout))
+	r.add("news", 1)
+	eventually(t, "it is told", func() bool { return strings.Contains(r.relay.Health().Topics["news"].LastError, "MISCONF") })
+	fit(r.relay.Health().Topics["news"].LastError)
+	eventually(t, "it is an alert", func() bool { return slices.Contains(r.alertKinds(), "redis_full") })
+	r.halt()
+	fit(r.alerts[0].Message)
+	require.Positive(t, log.count("MISCONF"))
+	require.Zero(t, log.count("s3cret"))
+	require.Zero(t, log.count(strings.Repeat("x", 200)))
+
+	words += "\n!" // within a script
+	o.Addrs = []string{answering(t, strings.Replace(script("ERR", "0", ""), "$0\r\n\r\n$1\r\n0", fmt.Sprintf("$%d\r\n%s\r\n$1\r\n0", len(words), words), 1))}
+	replies, err := examinee(t, o, socketTimeout).Publish(t.Context(), relay.Batch{Channel: "test:news", Origin: "o",
+		Events: []outbox.Entry{{Sequence: 1, MessageID: "m"}}})
+	require.NoError(t, err)
+	require.Equal(t, relay.Refused, replies[0].Outcome)
+	fit(replies[0].Err.Error())
+	class, _ := relay.Explain(replies[0].Err)
+	require.Equal(t, relay.Full, class)
 }
 
 func TestTheErrorsOfAnExaminationRepeatNoPassword(t *testing.T) {

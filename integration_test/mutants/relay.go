@@ -61,8 +61,14 @@ var ofRelay = []Mutant{
 	{
 		Name: "a script that says OK is believed, whatever its mark",
 		File: "relay/redis.go",
-		Old:  " && reply.Mark != end(batches[i]) {", New: " && len(batches[i].Events) < 0 {",
+		Old:  " && reply.Mark != end(batches[i]):", New: " && len(batches[i].Events) < 0:",
 		In: "relay", Tests: []string{"TestPublish_BelievesNoOKWithAnotherMark"},
+	},
+	{
+		Name: "an error shows the password",
+		File: "relay/discreet.go",
+		Old:  "\t\ttext = strings.ReplaceAll(text, secret, notShown)\n", New: "\t\t_ = secret\n",
+		In: "relay", Tests: []string{"TestNoErrorShowsTheCredentials"},
 	},
 	{
 		Name: "the tail is published again to fewer subscribers than required",
