@@ -19,8 +19,8 @@
 //
 // When the mark is something else, the relay judges from the file: an event of this file that came later means that an
 // answer was lost; an older one, or none, means that Redis has forgotten, and what it lost is restored; one that the file does
-// not know means that the file is an older copy of one that went on, and it takes a fresh origin. Nothing is ever skipped
-// as seen unless its own message ID was seen.
+// not know means that the file is an older copy of one that went on, and it takes a fresh origin, three times in ten minutes at
+// most: what goes on after that is somebody else's doing. Nothing is ever skipped as seen unless its own message ID was seen.
 //
 // # When Redis dies
 //
@@ -123,7 +123,7 @@
 //
 // relay.go: Relay, Options, Source. lane.go: the life of one topic. publish.go: what it sends. recover.go: after an outage.
 // repair.go: what Redis has forgotten. failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow
-// subscribers. tail.go: what a death of Redis could take. target.go: what Redis is to the relay. redis.go, reply.go and *.lua:
+// subscribers. tail.go: what a death of Redis could take. origins.go: too many fresh origins. target.go: what Redis is to the relay. redis.go, reply.go and *.lua:
 // how that is done. deadline.go: how long a call may take. nodes.go: the nodes of a Cluster. client.go: connections. guard.go,
 // guard_form.go: what a reply may be. discreet.go: errors that repeat secrets. sentinel.go: where the master is. status.go,
 // alert.go: what operators get to know. examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go,

@@ -245,8 +245,44 @@ func (l *lane) knows(ctx context.Context, m outbox.Mark, p outbox.Position) (boo
 	return id == m.MessageID || id == "" && m.Sequence <= p.PrunedTo, err
 }
 
-// newOrigin takes a fresh origin, under which everything that is pending goes out.
+// newOrigin takes a fresh origin, under which everything that is pending goes out; but not one after the other for ever.
 func (l *lane) newOrigin(ctx context.Context, found outbox.Mark) error {
+	taken, err := l.takeOrigin(ctx, found)
+	if err == nil && !taken {
+		l.giveUp(ctx)
+	}
+	if err != nil || !taken {
+		return err
+	}
+	return l.load(ctx)
+}
+
+// takeOrigin is one topic's turn of newOrigin. Not taken means that there have been too many.
+func (l *lane) takeOrigin(ctx context.Context, found outbox.Mark) (taken bool, err error) {
+	select {
+	case l.r.renewal <- struct{}{}:
+		defer func() { <-l.r.renewal }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	p, err := l.r.source.Position(ctx, l.topic)
+	if err != nil {
+		return false, err
+	}
+	if p.Origin == l.origin { // else another topic, or another relay, was first
+		if l.r.contest(time.Now()) {
+			return false, nil
+		}
+		if err := l.renew(ctx, found); err != nil {
+			return false, err
+		}
+	}
+	l.r.origins.Add(1)
+	return true, nil
+}
+
+// renew gives the file a fresh origin, and tells so. The caller holds the renewal token.
+func (l *lane) renew(ctx context.Context, found outbox.Mark) error {
 	alert := Alert{Kind: "outbox_rolled_back", Critical: true, Topic: l.topic, Time: time.Now(), Message: fmt.Sprintf(
 		"Redis has accepted event #%d of %s, which this outbox file does not know: the file is an older copy. It takes a fresh origin and goes on; events between the copy and now may be missing here or be delivered twice (same message IDs); find out who put the older file there, and let the processor fetch and compare once more",
 		found.Sequence, l.topic)}
@@ -254,22 +290,15 @@ func (l *lane) newOrigin(ctx context.Context, found outbox.Mark) error {
 	if e, ok := l.r.alerts.event(alert); ok {
 		events = append(events, e)
 	}
-	select {
-	case l.r.renewal <- struct{}{}:
-		defer func() { <-l.r.renewal }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	_, err := l.r.source.NewOrigin(ctx, l.origin, events...)
 	if len(events) > 0 && (errors.Is(err, outbox.ErrFull) || errors.Is(err, outbox.ErrTooLarge) || errors.Is(err, outbox.ErrInvalid)) {
 		l.log.Error("cannot append the alert event", "alert", alert.Kind, "error", err)
 		_, err = l.r.source.NewOrigin(ctx, l.origin)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		l.r.renewed = append(l.r.renewed, time.Now())
 	}
-	l.r.origins.Add(1)
-	return l.load(ctx)
+	return err
 }
 
 // outdated says whether the file has a fresh origin since the lane last read its position. What it has read since then belongs to

@@ -143,8 +143,9 @@ type Relay struct {
 	opts     Options
 	lanes    []*lane
 	origins  atomic.Int64  // how often a lane has given the file a fresh origin: the others must read it again
-	silences atomic.Int64  // how often calls of a topic began to time out
 	renewal  chan struct{} // holds a token while a lane does that
+	renewed  []time.Time   // when a lane has, within the last freshOriginsFor; for who holds the token
+	silences atomic.Int64  // how often calls of a topic began to time out
 	flow     *flow
 	alerts   alerter
 	valve    valve

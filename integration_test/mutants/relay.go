@@ -71,6 +71,12 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestNoErrorShowsTheCredentials"},
 	},
 	{
+		Name: "a file takes fresh origins for ever",
+		File: "relay/origins.go",
+		Old:  "return len(r.renewed) >= freshOrigins", New: "return len(r.renewed) < 0",
+		In: "relay", Tests: []string{"TestFreshOrigins_AreNotTakenForEver"},
+	},
+	{
 		Name: "the tail is published again to fewer subscribers than required",
 		File: "relay/recover.go",
 		Old:  "reply.Outcome == OK && l.short(reply)", New: "reply.Outcome != OK",
