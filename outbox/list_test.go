@@ -127,6 +127,8 @@ func TestMessageID(t *testing.T) {
 		"of an event":                  {"b", 3, "3"},
 		"of an event of another topic": {"a", 3, ""},
 		"of a topic without events":    {"c", 3, ""},
+		"of whichever topic":           {"", 3, "3"},
+		"of no topic at all":           {"", 1000, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id, err := o.MessageID(ctx, tc.topic, tc.sequence)

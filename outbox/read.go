@@ -128,12 +128,17 @@ func (o *Outbox) Back(_ context.Context, topic string, through uint64, n int) (a
 	return after, nil
 }
 
-// MessageID returns the message ID of one event of a topic, and "" when the topic has no such event (any more), or its
-// record is damaged beyond reading.
+// MessageID returns the message ID of one event of a topic, or of whichever topic has it when that is "". It is "" when there is no
+// such event (any more), or its record is damaged beyond reading.
 func (o *Outbox) MessageID(_ context.Context, topic string, sequence uint64) (string, error) {
 	var id string
 	err := o.read(func(l *ledger) error {
-		v := l.record(topic, sequence)
+		var v []byte
+		if topic == "" {
+			_, v = l.find(sequence)
+		} else {
+			v = l.record(topic, sequence)
+		}
 		if v == nil {
 			return nil
 		}

@@ -22,6 +22,11 @@
 // not know means that the file is an older copy of one that went on, and it takes a fresh origin, three times in ten minutes at
 // most: what goes on after that is somebody else's doing. Nothing is ever skipped as seen unless its own message ID was seen.
 //
+// The channels of topics may be exchanged between two runs: a mark that names an event of another topic says nothing of this one,
+// and becomes its own. A stream belongs to its channel: it keeps what it has of the topic that had the channel before, and is
+// given what the other one has retained, as a new stream is. Readers take the sequences of a stream's origin to rise: let
+// everything be delivered and read before.
+//
 // # When Redis dies
 //
 // What Redis had accepted and not yet pushed to its subscribers dies with it. Every call insists on the run_id of the
@@ -123,7 +128,8 @@
 //
 // relay.go: Relay, Options, Source. lane.go: the life of one topic. publish.go: what it sends. recover.go: after an outage.
 // repair.go: what Redis has forgotten. failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow
-// subscribers. tail.go: what a death of Redis could take. origins.go: too many fresh origins. target.go: what Redis is to the relay. redis.go, reply.go and *.lua:
+// subscribers. tail.go: what a death of Redis could take. origins.go: too many fresh origins. stray.go: marks of
+// other topics. target.go: what Redis is to the relay. redis.go, reply.go and *.lua:
 // how that is done. deadline.go: how long a call may take. nodes.go: the nodes of a Cluster. client.go: connections. guard.go,
 // guard_form.go: what a reply may be. discreet.go: errors that repeat secrets. sentinel.go: where the master is. status.go,
 // alert.go: what operators get to know. examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go,

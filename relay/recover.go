@@ -205,6 +205,17 @@ func (l *lane) judge(ctx context.Context, reply Reply) error {
 	if p.Origin != l.origin { // another topic has seen it first
 		return l.load(ctx)
 	}
+	marks := []outbox.Mark{found}
+	if l.stream != nil {
+		marks = append(marks, reply.Added)
+	}
+	for _, m := range marks {
+		if stray, err := l.stray(ctx, m, p); err != nil {
+			return err
+		} else if stray {
+			return l.takeOver(ctx, reply, p)
+		}
+	}
 	known, err := l.knows(ctx, found, p)
 	if err != nil {
 		return err

@@ -11,6 +11,12 @@ import (
 
 // restore gives Redis back what it has lost: the mark, and the events that are missing in the stream.
 func (l *lane) restore(ctx context.Context, reply Reply, p outbox.Position) error {
+	return l.repair(ctx, reply, p, l.reportAmnesia)
+}
+
+// repair sets the marks to what is accepted, and adds to the stream what is missing. report is called before anything changes,
+// unless it is nil.
+func (l *lane) repair(ctx context.Context, reply Reply, p outbox.Position, report func(context.Context, Reply)) error {
 	var held outbox.Mark
 	if l.stream != nil {
 		var known bool
@@ -22,7 +28,9 @@ func (l *lane) restore(ctx context.Context, reply Reply, p outbox.Position) erro
 			return l.newOrigin(ctx, held)
 		}
 	}
-	l.reportAmnesia(ctx, reply)
+	if report != nil {
+		report(ctx, reply)
+	}
 	readded, _, err := l.readd(ctx, reply, held)
 	l.status.readd(readded)
 	return err
@@ -119,6 +127,11 @@ func (l *lane) readd(ctx context.Context, reply Reply, held outbox.Mark) (readde
 // the stream was cut by hand. When it was given something by the present origin that this file does not know, that comes back,
 // as not known. Other outboxes may share the stream.
 func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) (m outbox.Mark, known bool, err error) {
+	if stray, err := l.stray(ctx, marked, p); err != nil {
+		return marked, false, err
+	} else if stray {
+		marked = outbox.Mark{}
+	}
 	if known, err := l.knows(ctx, marked, p); err != nil || !known {
 		return marked, false, err
 	}
@@ -135,6 +148,13 @@ func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) 
 			ours := slices.Contains(own, e.Origin)
 			if ours && e.Mark.Sequence <= marked.Sequence {
 				return marked, true, nil
+			}
+			if ours {
+				if stray, err := l.stray(ctx, e.Mark, p); err != nil {
+					return m, false, err
+				} else if stray { // of a topic that had the channel before
+					continue
+				}
 			}
 			known, err := l.gave(ctx, e, ours, p)
 			if err != nil || known || e.Origin == l.origin {

@@ -49,6 +49,7 @@ type markView struct {
 	topic         string
 	accepted      outbox.Mark // says the file
 	found         outbox.Mark // says Redis
+	of            string      // the topic that the event belongs to in the file, "" when it has no such event
 	known, pruned bool        // the file has the event that Redis has; it may have had it
 	added         outbox.Mark // says Redis of the topic's stream, with RELAY_STREAMS=on
 	gone          bool        // the stream is not there any more
@@ -223,7 +224,10 @@ func (p *patient) compareMarks(ctx context.Context, r records, target *relay.Red
 			_, info, err := r.Get(ctx, view.found.Sequence)
 			switch {
 			case err == nil:
-				view.known = info.Topic == topic && info.MessageID == view.found.MessageID
+				if info.MessageID == view.found.MessageID {
+					view.known = info.Topic == topic
+					view.of = info.Topic
+				}
 			case errors.Is(err, outbox.ErrNotFound):
 				view.pruned = view.found.Sequence <= counters.Cursor
 			default:

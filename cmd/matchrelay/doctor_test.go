@@ -226,6 +226,8 @@ func TestDoctorComparesTheMarks(t *testing.T) {
 	copyTo(c.db+".first", c.db)
 	c.ingestAndDeliver(`[{"matchid":1},{"matchid":2}]`)
 	c.expect("marks", checkOK, "match_updates #2", "")
+	c.expect("marks", checkWarn, "processing_status: Redis has #2, an event of match_updates, whose channel that was", "exchanged",
+		"REDIS_MATCH_UPDATES_CHANNEL=fogis:processor:status", "REDIS_PROCESSOR_STATUS_CHANNEL=fogis:matches:updates")
 	copyTo(c.db, c.db+".second")
 	copyTo(c.db+".first", c.db)
 	c.expect("marks", checkWarn, "Redis has #2, which the file does not know", "older file")

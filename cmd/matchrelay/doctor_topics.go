@@ -151,6 +151,9 @@ func checkMarks(p *patient, c *check) {
 			c.ok("%s #%d", m.topic, found)
 		case m.known && found > accepted:
 			c.ok("%s: Redis has #%d, the file #%d: an answer was lost, the relay catches up", m.topic, found, accepted)
+		case m.of != "" && m.of != m.topic:
+			c.warn("none is needed when the channels of topics were exchanged",
+				"%s: Redis has #%d, an event of %s, whose channel that was: the relay will set its own mark", m.topic, found, m.of)
 		case found < accepted && (found == 0 || m.known || m.pruned):
 			c.warn("none is needed; check Redis's persistence and eviction, and that REDIS_URL and the channel are the right ones",
 				"%s: Redis has #%d, the file #%d: Redis has forgotten, the relay will restore it", m.topic, found, accepted)

@@ -71,6 +71,18 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestNoErrorShowsTheCredentials"},
 	},
 	{
+		Name: "the mark of another topic is that of another file",
+		File: "relay/stray.go",
+		Old:  "return own == \"\", err", New: "return own != own, err",
+		In: "relay", Tests: []string{"TestSwappedChannels_AreNoRolledBackFile", "TestChannelOfATopicThatIsNoLongerRelayed_IsNoRolledBackFile"},
+	},
+	{
+		Name: "what another topic has in the stream is of another file",
+		File: "relay/repair.go",
+		Old:  "\t\t\tif ours {\n", New: "\t\t\tif ours && before == \"\" {\n",
+		In: "relay", Tests: []string{"TestSwappedChannels_AreNoRolledBackFile"},
+	},
+	{
 		Name: "a file takes fresh origins for ever",
 		File: "relay/origins.go",
 		Old:  "return len(r.renewed) >= freshOrigins", New: "return len(r.renewed) < 0",
