@@ -22,7 +22,7 @@ func TestEntriesThatAreNoEvents(t *testing.T) {
 		value any
 	}{
 		{"id", nil}, {"id", ""}, {"sequence", nil}, {"sequence", "0"}, {"sequence", "-1"}, {"sequence", "1e3"}, {"sequence", "9007199254740992"},
-		{"origin", nil}, {"origin", ""}, {"origin", strings.Repeat("x", 65)}, {"data", nil},
+		{"origin", nil}, {"origin", ""}, {"origin", strings.Repeat("x", 65)}, {"origin", "a\x1b[2J"}, {"id", strings.Repeat("x", 65)}, {"id", "a b"}, {"data", nil},
 	} {
 		values := map[string]any{c.field: c.value}
 		for field, value := range whole {
