@@ -85,7 +85,7 @@ var ofRelay = []Mutant{
 	{
 		Name: "a file takes fresh origins for ever",
 		File: "relay/origins.go",
-		Old:  "return len(r.renewed) >= freshOrigins", New: "return len(r.renewed) < 0",
+		Old:  "return len(r.renewed) >= freshOrigins", New: "return len(r.renewed) > freshOrigins",
 		In: "relay", Tests: []string{"TestFreshOrigins_AreNotTakenForEver"},
 	},
 	{
