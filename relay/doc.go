@@ -65,11 +65,6 @@
 // off or the relay dies. While the disk is too full for that, no more than these are published to no one. Subscribers are
 // counted with PUBSUB NUMSUB: those by pattern (PSUBSCRIBE) do not count.
 //
-// A network that goes silent resets nothing: Redis counts the subscribers behind it, and sends to them, until its tcp-keepalive
-// (300 s) or an answer of their system tells that they have gone. When calls of the relay have timed out, it keeps in the tail
-// for RejoinWait what it sends, and publishes that again when a connection shows up in CLIENT LIST that is new, at most eight
-// times more than there were connections. A silence between Redis and a subscriber alone it does not notice.
-//
 // A subscriber that reads more slowly than a backlog is sent would be disconnected by Redis once its output buffer is over
 // client-output-buffer-limit pubsub (32 MB, or 8 MB for a minute). So the relay looks at the buffers after every 4 MB, and
 // waits while one holds more than that; one that reads nothing at all for a minute is not waited for any longer. Where Redis

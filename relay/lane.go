@@ -37,8 +37,6 @@ type lane struct {
 	stream        *Stream         // nil: no stream
 	express       int64           // see flow
 	tail          tail
-	silence       silence
-	silences      int64     // Relay.silences when that was looked at
 	ready         bool      // a guard has succeeded since the last failure
 	outage        bool      // Redis was away since the lane was last ready
 	forgot        bool      // and had forgotten something, which has been reported
@@ -131,10 +129,6 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 			return 0, err
 		}
 	}
-	if n := l.r.silences.Load(); n != l.silences { // another topic has noticed
-		l.silences, l.ready = n, false
-		l.silence.timedOut, l.tail.doubtful = true, true
-	}
 	if !l.ready {
 		return 0, l.connect(ctx)
 	}
@@ -150,11 +144,6 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 		return 0, l.idle(ctx)
 	case l.outdated(ctx):
 		return 0, nil
-	}
-	if l.silence.doubting() { // a subscriber that is new gets first what it may have missed
-		if err := l.look(ctx); err != nil || !l.ready {
-			return 0, err
-		}
 	}
 	return l.publish(ctx, entries)
 }
@@ -232,7 +221,7 @@ func (l *lane) idle(ctx context.Context) error {
 	after := l.r.opts.HealthInterval
 	if l.r.opts.UntilEmpty && l.tail.lookedAt() {
 		return errDone
-	} else if l.tail.from() != 0 || l.tail.doubtful {
+	} else if l.tail.from() != 0 {
 		after = min(after, l.tail.safe())
 	}
 	timer := time.NewTimer(after)
@@ -247,39 +236,29 @@ func (l *lane) idle(ctx context.Context) error {
 	case <-l.retry:
 	case <-timer.C:
 	}
-	run, receivers := l.progress.Run, l.progress.Receivers
+	run := l.progress.Run
 	reply, err := l.guard(ctx)
 	if err != nil || !l.ready { // what it found comes first: who was there before an outage must not be forgotten
 		return err
 	}
-	l.remember(reply)
-	if l.progress.Receivers == receivers && l.tail.from() == l.progress.TailFrom && l.progress.Run == run {
+	if reply.Receivers == l.progress.Receivers && l.tail.from() == l.progress.TailFrom && l.progress.Run == run {
 		return nil
 	}
+	l.remember(reply)
 	return l.settle(ctx)
 }
 
-// lookWhenDue looks when the tail wants to know.
-func (l *lane) lookWhenDue(ctx context.Context) error {
-	if !l.tail.due(time.Now()) {
-		return nil
-	}
-	return l.look(ctx)
-}
-
-// look finds out how far behind the slowest subscriber is, and who is there, when that is in doubt.
+// look finds out how far behind the slowest subscriber is, when the tail wants to know.
 func (l *lane) look(ctx context.Context) error {
 	now := time.Now()
-	v, err := l.r.flow.view(ctx)
-	if err != nil {
-		return l.classify(err)
+	if !l.tail.due(now) {
+		return nil
 	}
-	l.tail.see(now, v.behind, v.all)
-	l.silence.see(now, v.clients, l.sent)
-	if l.tail.doubtful = l.silence.doubting(); l.silence.due {
-		l.ready = false
+	behind, all, err := l.r.flow.behind(ctx)
+	if err == nil {
+		l.tail.see(now, behind, all)
 	}
-	return nil
+	return err
 }
 
 // guard asks Redis for the mark, its run and the subscribers; anything but agreement is dealt with.
@@ -299,13 +278,13 @@ func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
 	}
 	b.Stored = l.stored()
 	if l.ready {
-		err = l.lookWhenDue(ctx)
+		err = l.look(ctx)
 	}
 	began := time.Now()
 	var replies []Reply
 	if err == nil {
 		if replies, err = l.r.target.Publish(ctx, b); err != nil {
-			err = l.classify(err)
+			err = classify(err)
 		}
 	}
 	if err != nil {

@@ -34,8 +34,8 @@ func (l *lane) connect(ctx context.Context) error {
 	if reply.Outcome != OK {
 		return l.judge(ctx, reply) // and begin anew with what it found
 	}
-	if waits && reply.Receivers >= 0 { // those who did not come back in time are not waited for again
-		l.progress.Receivers = reply.Receivers
+	if waits {
+		reply.Partial = false // those who did not come back in time are not waited for again
 	}
 	l.remember(reply)
 	if l.stream != nil && (!l.streamChecked || reply.Run != l.checkedRun) {
@@ -45,7 +45,7 @@ func (l *lane) connect(ctx context.Context) error {
 		}
 		return l.inherit(ctx, reply, p)
 	}
-	if (restarted() || l.silence.due) && l.tail.from() != 0 {
+	if restarted() && l.tail.from() != 0 {
 		if reply, err = l.holdTail(ctx, reply); err != nil || ctx.Err() != nil || l.r.paused() || reply.Outcome != OK {
 			return err // or begin anew
 		}
@@ -55,35 +55,12 @@ func (l *lane) connect(ctx context.Context) error {
 		}
 	}
 	l.r.flow.again()
-	l.silence.due = false
-	if err := l.doubtClients(ctx); err != nil || l.silence.due {
-		return err
-	}
 	if l.outage {
 		l.log.Info("delivering again", "receivers", reply.Receivers)
 	}
 	l.progress.Run = reply.Run
 	l.ready, l.fresh, l.outage, l.forgot, l.rejoining, l.heldSince = true, false, false, false, false, time.Time{}
 	return l.settle(ctx)
-}
-
-// doubtClients has those in doubt who were there when calls timed out, and still when an outage comes between.
-func (l *lane) doubtClients(ctx context.Context) error {
-	v, err := l.r.flow.view(ctx)
-	if err != nil {
-		return l.classify(err)
-	}
-	if (l.silence.timedOut || l.silence.doubting() && l.outage) && l.r.opts.RejoinWait > 0 {
-		from := l.tail.from()
-		if from == 0 {
-			from = l.sent + 1
-		}
-		l.silence.begin(time.Now(), l.r.opts.RejoinWait, v.clients, from, l.sent)
-	} else {
-		l.silence.see(time.Now(), v.clients, l.sent)
-	}
-	l.tail.doubtful = l.silence.doubting()
-	return nil
 }
 
 // rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Only the time in which Redis
@@ -341,7 +318,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		}
 		after = entries[len(entries)-1].Sequence
 		b := l.batch()
-		b.Run, b.Round, b.Receivers, b.Events = run, l.silence.round(), l.required(), l.unsaid.sift(entries)
+		b.Run, b.Receivers, b.Events = run, l.required(), l.unsaid.sift(entries)
 		if len(b.Events) == 0 {
 			continue
 		}
@@ -358,7 +335,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		sent()
 		switch {
 		case err != nil:
-			f := l.classify(err)
+			f := classify(err)
 			if f.suspect {
 				l.misfit(ctx, &l.unsaid, b.Events, "publishing", OK)
 			}
@@ -380,10 +357,6 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 	}
 	l.tail, l.unsaid = tail{}, misfits{}
 	l.tail.add(from, bytes, time.Now())
-	what := "Redis has died and is back: published again what its subscribers may have missed"
-	if l.silence.due {
-		what = "Redis did not answer for a while, and a subscriber is new since: published again what it may have missed"
-	}
-	l.log.Info(what, "from", from, "through", through, "events", count)
+	l.log.Info("Redis has died and is back: published again what its subscribers may have missed", "from", from, "through", through, "events", count)
 	return true, nil
 }
