@@ -123,9 +123,9 @@ func (w *world) judgeRepeat(again publication) {
 	if w.wasFaulty("nolist", known.Add(-2*time.Second), last) {
 		tail, idle = 2*time.Second, 2*time.Second
 	}
-	looked, unread := w.lookedAtBuffers(again.relay, topic, known.Add(tail), last)
+	unread := w.sawUnread(again.relay, known.Add(tail), last)
 	// A relay that gets ready again does not look; one that is ready looks when it calls.
-	unable := !looked && w.calledReady(again, known.Add(tail), last) < 3
+	unable := w.calledReady(again, known.Add(tail), last) < 3
 	if age <= tail+idle+moment || age <= slow+moment && (unread || unable) {
 		return
 	}
@@ -162,15 +162,11 @@ func (w *world) calledReady(p publication, from, to time.Time) (n int) {
 	return n
 }
 
-// lookedAtBuffers says whether a relay looked at the output buffers for a topic between two times, and saw that something was
-// still to be read.
-func (w *world) lookedAtBuffers(relay int, topic string, from, to time.Time) (looked, unread bool) {
-	for _, l := range w.looks {
-		if l.relay == relay && l.at.After(from) && !l.at.After(to) {
-			looked, unread = looked || l.topic == topic, unread || l.bytes > 0
-		}
-	}
-	return looked, unread
+// sawUnread says whether a relay saw between two times that something was still to be read.
+func (w *world) sawUnread(relay int, from, to time.Time) bool {
+	return slices.ContainsFunc(w.looks, func(l look) bool {
+		return l.relay == relay && l.at.After(from) && !l.at.After(to) && l.bytes > 0
+	})
 }
 
 // steady says whether a subscriber is one that no step meddles with: what it misses, the relay is to blame for.
