@@ -21,7 +21,7 @@ var ofOutbox = []Mutant{
 	},
 	{
 		Name: "an outbox goes on after a sync that failed",
-		File: "outbox/commit.go",
+		File: "outbox/failure.go",
 		Old:  `return o.fail(fmt.Errorf("commit: %w", err))`, New: `return fmt.Errorf("commit: %w", err)`,
 		In: "outbox", Tests: []string{"TestAFailingSystemCallOfACommit"},
 	},

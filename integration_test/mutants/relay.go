@@ -36,7 +36,7 @@ var ofRelay = []Mutant{
 	},
 	{
 		Name: "what no one heard is not counted when the answer was lost",
-		File: "relay/recover.go",
+		File: "relay/judge.go",
 		Old:  "\t\tl.unheard = append(l.unheard, reply.Unheard...)\n", New: "",
 		In: "relay", Tests: []string{"TestWhatNobodyHeardIsKnownEvenWhenTheAnswerWasCutOff"},
 	},
@@ -121,7 +121,7 @@ var ofRelay = []Mutant{
 	},
 	{
 		Name: "what was accepted with a lost answer is not published again when Redis dies",
-		File: "relay/recover.go",
+		File: "relay/judge.go",
 		Old:  "\t\tl.tail.add(l.sent+1, 0, time.Now())\n", New: "",
 		In: "relay", Tests: []string{"TestTail_HoldsWhatWasAcceptedWithALostAnswer"},
 	},
@@ -151,7 +151,7 @@ var ofRelay = []Mutant{
 	},
 	{
 		Name: "an amnesia is no death",
-		File: "relay/recover.go",
+		File: "relay/judge.go",
 		Old:  "\t\tl.outage = true\n", New: "",
 		In: "integration_test/simulation", Tests: []string{"TestSchedules_KeepEveryPromise"},
 	},
@@ -188,19 +188,19 @@ var ofRelay = []Mutant{
 	},
 	{
 		Name: "an older copy of the file keeps its origin",
-		File: "relay/recover.go",
+		File: "relay/judge.go",
 		Old:  "\t\treturn l.newOrigin(ctx, found)\n\tcase", New: "\t\treturn l.restore(ctx, reply, p)\n\tcase",
 		In: "relay", Tests: []string{"TestAnOlderCopyOfTheFileTakesAFreshOrigin"},
 	},
 	{
 		Name: "a mark beyond the end of the file is taken for one of a pruned event",
-		File: "relay/recover.go",
+		File: "relay/judge.go",
 		Old:  `id == "" && m.Sequence <= p.PrunedTo`, New: `id == ""`,
 		In: "relay", Tests: []string{"TestNewOrigin_IsTakenByAllTopics"},
 	},
 	{
 		Name: "other topics are not told of a fresh origin",
-		File: "relay/recover.go",
+		File: "relay/judge.go",
 		Old:  "\tl.r.origins.Add(1)\n", New: "",
 		In: "relay", Tests: []string{"TestNewOrigin_IsTakenByAllTopics"},
 	},
