@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/stranger"
 )
 
 // That the folders and names are on the disk is what integration_test/powerloss shows.
@@ -40,15 +42,16 @@ func TestMakeFolder_MakesWhatIsMissing(t *testing.T) {
 }
 
 func TestOpen_InAFolderThatMayNotBeRead(t *testing.T) {
+	stranger.Need(t)
 	o := openTemp(t, Options{})
 	add(t, o, event("a", "1"))
 	require.NoError(t, o.Close())
 	dir := filepath.Dir(o.Path())
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
-	require.NoError(t, os.Chown(o.Path(), 65534, -1))
+	require.NoError(t, os.Chown(o.Path(), stranger.ID, -1))
 	require.NoError(t, os.Chmod(dir, 0o711))
 	var err error
-	asNobody(func() {
+	asNobody(t, func() {
 		if o, err = Open(o.Path(), Options{}); err == nil {
 			_, err = o.Add(ctx, event("a", "2"))
 		}

@@ -22,6 +22,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/PitchConnect/matchrelay/integration_test/stranger"
 )
 
 // child re-executes the test binary as one of children.
@@ -183,18 +185,22 @@ func TestOpenWithoutPermission(t *testing.T) {
 			require.NoError(t, os.Chmod(dir, 0o555))
 			defer os.Chmod(dir, 0o755)
 			var err error
-			asNobody(func() { _, err = Open(tc.path, Options{}) })
+			asNobody(t, func() { _, err = Open(tc.path, Options{}) })
 			require.ErrorIs(t, err, fs.ErrPermission)
 		})
 	}
 }
 
 // asNobody runs fn without root's right to read and write everything.
-func asNobody(fn func()) {
+func asNobody(t *testing.T, fn func()) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		stranger.Need(t)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		runtime.LockOSThread() // and never unlocks: the thread ends with its goroutine
-		syscall.RawSyscall(syscall.SYS_SETFSUID, 65534, 0, 0)
+		syscall.RawSyscall(syscall.SYS_SETFSUID, stranger.ID, 0, 0)
 		fn()
 	})
 	wg.Wait()

@@ -12,12 +12,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/PitchConnect/matchrelay/integration_test/stranger"
 )
 
-// nobody is the user that root becomes to be refused something.
-const nobody = 65534
-
 func TestCommandsWithoutPermissionSaySo(t *testing.T) {
+	root := os.Geteuid() == 0
+	if root {
+		stranger.Need(t) // root itself is refused nothing
+	}
 	dir, err := os.MkdirTemp("", "matchrelay-permission-") // unlike t.TempDir, others are let in
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
@@ -30,9 +33,8 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 	data, err := os.ReadFile(self)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(program, data, 0o755))
-	root := os.Geteuid() == 0
 	if root {
-		require.NoError(t, os.Chown(mine, nobody, nobody))
+		require.NoError(t, os.Chown(mine, stranger.ID, stranger.ID))
 	} else {
 		require.NoError(t, os.Chmod(db, 0))
 	}
@@ -52,7 +54,7 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 		cmd.Dir = dir
 		cmd.Env = append([]string{"MATCHRELAY_DB=test.db", "REDIS_URL=redis://127.0.0.1:1", "GORACE=atexit_sleep_ms=0"}, env...)
 		if root {
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger.ID, Gid: stranger.ID}}
 		}
 		out, err := cmd.CombinedOutput()
 		var exited *exec.ExitError
@@ -90,7 +92,7 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 	cmd := exec.Command(program, "backup", "verify", mine)
 	cmd.Env = []string{"GORACE=atexit_sleep_ms=0"}
 	if root {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger.ID, Gid: stranger.ID}}
 	}
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -106,9 +108,7 @@ func TestCommandsWithoutPermissionSaySo(t *testing.T) {
 }
 
 func TestCommands_SendNothingToTheSocketOfAnotherUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can start a process of another user")
-	}
+	stranger.Need(t)
 	dir, err := os.MkdirTemp("", "matchrelay-foreign-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
@@ -119,11 +119,11 @@ func TestCommands_SendNothingToTheSocketOfAnotherUser(t *testing.T) {
 	require.NoError(t, err)
 	program, db := filepath.Join(dir, "stranger"), filepath.Join(dir, "test.db")
 	require.NoError(t, os.WriteFile(program, data, 0o755))
-	stranger := exec.Command(program, db+".sock")
-	stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	out, err := stranger.StdoutPipe()
+	server := exec.Command(program, db+".sock")
+	server.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger.ID, Gid: stranger.ID}}
+	out, err := server.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, stranger.Start())
+	require.NoError(t, server.Start())
 	heard := bufio.NewReader(out)
 	line, err := heard.ReadString('\n')
 	require.NoError(t, err)
@@ -139,9 +139,9 @@ func TestCommands_SendNothingToTheSocketOfAnotherUser(t *testing.T) {
 		require.Contains(t, stderr, "MATCHRELAY_SOCKET", args)
 	}
 	require.NoFileExists(t, db)
-	require.NoError(t, stranger.Process.Kill())
+	require.NoError(t, server.Process.Kill())
 	sent, err := io.ReadAll(heard)
 	require.NoError(t, err)
 	require.Empty(t, sent)
-	require.Error(t, stranger.Wait())
+	require.Error(t, server.Wait())
 }

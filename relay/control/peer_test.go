@@ -12,10 +12,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-)
 
-// nobody is the user whom root lets listen.
-const nobody = 65534
+	"github.com/PitchConnect/matchrelay/integration_test/stranger"
+)
 
 const listenEnv = "CONTROL_TEST_LISTEN" // at the socket that it names, in a process of its own
 
@@ -24,9 +23,7 @@ func TestDial_SendsNothingToAnotherUser(t *testing.T) {
 		listenForTest(path)
 		return
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("only root can start a process of another user")
-	}
+	stranger.Need(t)
 	dir := folder(t)
 	require.NoError(t, os.Chmod(dir, os.ModeSticky|0o777))
 	self, err := os.Executable()
@@ -38,7 +35,7 @@ func TestDial_SendsNothingToAnotherUser(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	cmd := exec.Command(filepath.Join(dir, "program"), "-test.run=^"+t.Name()+"$")
 	cmd.Env = []string{listenEnv + "=" + path}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger.ID, Gid: stranger.ID}}
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -57,13 +54,13 @@ func TestDial_SendsNothingToAnotherUser(t *testing.T) {
 		_, err = dial()
 		require.ErrorIs(t, err, ErrForeign)
 		require.ErrorContains(t, err, "control socket "+path)
-		require.ErrorContains(t, err, "the user "+userName(nobody)+" serves it; nothing was sent")
+		require.ErrorContains(t, err, "the user "+userName(stranger.ID)+" serves it; nothing was sent")
 		require.ErrorContains(t, err, "MATCHRELAY_SOCKET")
 		require.True(t, lines.Scan())
 		require.Equal(t, "connected, was sent 0 bytes", lines.Text())
 	}
 
-	require.NoError(t, os.Chown(file, nobody, nobody))
+	require.NoError(t, os.Chown(file, stranger.ID, stranger.ID))
 	client, err := DialFor(path, file)
 	require.NoError(t, err, "root may use the socket of whoever owns the file")
 	require.NoError(t, client.Close())
