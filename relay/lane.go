@@ -204,13 +204,14 @@ func (l *lane) flushUnheard(ctx context.Context) error {
 	if l.unflushed == 0 {
 		return nil
 	}
-	switch err := l.r.flush(ctx); {
-	case err == nil:
+	stored, err := l.r.flush(ctx)
+	if stored {
 		l.unflushed = 0
-	case !errors.Is(err, outbox.ErrDiskFull):
-		return err
 	}
-	return nil
+	if errors.Is(err, outbox.ErrDiskFull) {
+		return nil
+	}
+	return err
 }
 
 // idle waits for more. At the pace of the health checks, and once after the last event when Redis must be known to have

@@ -25,15 +25,15 @@ func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
-// flush has the source write what was settled. What it could not write when the relay had to end goes with the next commit,
-// or when the outbox is closed.
-func (r *Relay) flush(ctx context.Context) error {
+// flush has the source write what was settled, and says whether it did. What it could not write when the relay had to end goes
+// with the next commit, or when the outbox is closed: that is no error.
+func (r *Relay) flush(ctx context.Context) (stored bool, err error) {
 	lasting, cancel := lasting(ctx)
 	defer cancel()
-	err := r.source.Flush(lasting)
+	err = r.source.Flush(lasting)
 	if err != nil && lasting.Err() != nil {
 		r.opts.Logger.Warn("what was delivered is settled later: another transaction is open in the outbox", "error", err)
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }

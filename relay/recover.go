@@ -105,14 +105,14 @@ func (l *lane) short(reply Reply) bool {
 		l.heldSince = time.Now()
 	}
 	if most := l.r.opts.HoldMax; most > 0 && time.Since(l.heldSince) >= most && !l.waived {
-		l.log.Warn("publishing to whoever is there: RELAY_HOLD_MAX is over", "channel", l.channel)
+		l.log.Warn("publishing to the subscribers that are there: RELAY_HOLD_MAX is over", "channel", l.channel)
 		if l.waived = true; l.someone() == 0 {
 			return false
 		}
 	}
 	text := fmt.Sprintf("channel %s has fewer than %d subscribers; start one, or lower RELAY_MIN_RECEIVERS", l.channel, l.required())
 	if l.someone() > 0 {
-		text = fmt.Sprintf("channel %s has no subscriber, and the disk of the outbox is too full to store what no one heard; free room there, or start one", l.channel)
+		text = fmt.Sprintf("channel %s has no subscriber, and the disk of the outbox is too full to store which events were unheard; free space on it, or start a subscriber", l.channel)
 	}
 	if l.status.set(Held, "", text) {
 		l.log.Warn("held: too few subscribers", "channel", l.channel, "required", l.required())

@@ -181,7 +181,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	}()
 	for {
 		worked, err := r.pass(ctx)
-		if flushErr := r.flush(ctx); err == nil && !errors.Is(flushErr, outbox.ErrDiskFull) {
+		if _, flushErr := r.flush(ctx); err == nil && !errors.Is(flushErr, outbox.ErrDiskFull) {
 			err = flushErr
 		}
 		if err != nil || ctx.Err() != nil || !worked {

@@ -22,7 +22,7 @@ const (
 
 var (
 	messageIDForm = regexp.MustCompile(`^[!-~]{1,64}$`) // as the outbox has them
-	runIDForm     = regexp.MustCompile(`^[0-9a-f]{0,64}$`)
+	runIDForm     = regexp.MustCompile(`^[0-9a-fA-F]{0,64}$`)
 	entryIDForm   = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
 )
 

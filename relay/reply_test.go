@@ -26,6 +26,9 @@ func TestAnswersOfTheScript(t *testing.T) {
 		Added: outbox.Mark{Sequence: 43, MessageID: "next"}, Run: "c0ffee", Receivers: 3,
 		Published: 2, Unheard: []uint64{40, 41}, Err: scriptError("OOM")}, reply)
 
+	_, err = readReply(answer("OK", "0", "", "C0FFEE", int64(0), int64(0), "", "0", ""))
+	require.NoError(t, err, "a run_id in capitals, which Redis itself does not have")
+
 	text := redis.NewCmd(context.Background())
 	text.SetVal("OK")
 	for name, cmd := range map[string]*redis.Cmd{

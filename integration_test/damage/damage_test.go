@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/program"
@@ -41,6 +42,7 @@ type sample struct {
 	matches map[string]bool // its lines of matches list
 	sent    map[string]bool // what subscribers may get
 	redis   *redistest.Server
+	admin   *redis.Client
 }
 
 func (s *sample) run(t *testing.T, db string, args ...string) (code int, stdout, stderr string) {
@@ -66,6 +68,7 @@ func newSample(t *testing.T) *sample {
 	dir := t.TempDir()
 	db := filepath.Join(dir, "outbox.db")
 	s := &sample{redis: redistest.Start(t, redistest.Options{}), list: filepath.Join(dir, "list.json"), sent: map[string]bool{}}
+	s.admin = s.redis.Client()
 	ok := func(args ...string) string {
 		code, out, errs := s.run(t, db, args...)
 		require.Zero(t, code, "%v: %s", args, errs)
@@ -155,8 +158,7 @@ var traces = regexp.MustCompile(`(?m)^panic:|^fatal error:|^goroutine \d|SIG[A-Z
 func (s *sample) try(t *testing.T, db string, file []byte, command []string) error {
 	t.Helper()
 	require.NoError(t, os.WriteFile(db, file, 0o600))
-	redis := s.redis.Client()
-	require.NoError(t, redis.FlushAll(t.Context()).Err())
+	require.NoError(t, s.admin.FlushAll(t.Context()).Err())
 	sub := s.subscribe(t)
 	defer sub.Close()
 	code, out, errs := s.run(t, db, command...)

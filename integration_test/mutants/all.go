@@ -14,7 +14,7 @@ import (
 
 // All are the mutants of this module.
 func All() []Mutant {
-	return slices.Concat(ofOutbox, ofRelay, ofControl, ofChanges, ofSimulation)
+	return slices.Concat(ofOutbox, ofRelay, ofScripts, ofControl, ofChanges, ofSimulation)
 }
 
 // Select returns the mutants whose name, or file, contains one of the words, without regard to case; all for no words.

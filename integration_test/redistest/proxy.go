@@ -48,12 +48,13 @@ func init() { log.Logger = zerolog.Nop() }
 
 // Leaks is what a TestMain whose tests use proxies passes to goleak, with
 // options of its own: it excuses the goroutines that toxiproxy leaves behind
-// when a connection breaks while a toxic is removed.
+// when a connection breaks while a toxic is removed, and that with which go-redis
+// notices a second late that a client is closed which could not connect.
 func Leaks(more ...goleak.Option) []goleak.Option {
 	for _, function := range []string{".(*ToxicLink).read", ".(*ToxicLink).write", "/toxics.(*ToxicStub).Run"} {
 		more = append(more, goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2"+function))
 	}
-	return more
+	return append(more, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 // NewProxy forwards a port of its own to a server, which may be down: then each

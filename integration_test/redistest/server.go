@@ -208,7 +208,7 @@ func (s *Server) URL() string { return "redis://" + s.Addr() }
 // Dir is the data folder.
 func (s *Server) Dir() string { return s.dir }
 
-// Client returns a client that sends each command once, closed with the test.
+// Client makes a client that sends each command once, closed with the test: keep it where it is needed often.
 func (s *Server) Client() *redis.Client {
 	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1, ReadTimeout: Patience, ContextTimeoutEnabled: true})
 	s.t.Cleanup(func() { _ = c.Close() })
