@@ -39,7 +39,8 @@ var errMoved = errors.New("another list was recorded meanwhile")
 
 // ahead does a job whose result do asks for with finish, in the write
 // transaction in which it runs: the first two steps are done before that. When
-// finish fails the transaction does, also if do drops the error.
+// finish fails the transaction does, also if do drops the error. do does not
+// run where what was read is not so any more, and another try is made.
 func ahead[T any](ctx context.Context, o *outbox.Outbox, j job[T], do func(tx *bbolt.Tx, finish func() (T, error)) error) error {
 	for try := 1; ; try++ {
 		var base version
@@ -53,14 +54,14 @@ func ahead[T any](ctx context.Context, o *outbox.Outbox, j job[T], do func(tx *b
 		}
 		write := work(ctx)
 		err = o.Update(ctx, func(tx *bbolt.Tx) error {
+			if try < tries && versionOf(tx) != base {
+				return errMoved
+			}
 			var failed error
 			err := do(tx, func() (result T, err error) {
-				switch {
-				case versionOf(tx) == base:
+				if versionOf(tx) == base {
 					result, err = write(tx)
-				case try < tries:
-					err = errMoved
-				default: // of what other closures of the commit have written, too: it must not outlive this one
+				} else { // of what other closures of the commit have written, too: it must not outlive this one
 					result, err = j(tx)(ctx)(tx)
 				}
 				failed = err

@@ -86,6 +86,53 @@ func TestRecord_ComparesAgainWhenAnotherListCameMeanwhile(t *testing.T) {
 	}
 }
 
+func TestRecordWith_RunsOnlyOnWhatWasCompared(t *testing.T) {
+	_, r := open(t, outbox.Options{}, changes.Options{})
+	_, err := r.Record(ctx, parse(t, listOne), changes.Metadata{})
+	require.NoError(t, err)
+	came, ran := false, 0
+	err = r.RecordWith(ctx, parse(t, listTwo), during(func() {
+		if !came {
+			came = true
+			_, err := r.Record(ctx, parse(t, `[{"matchid":"other"}]`), changes.Metadata{})
+			require.NoError(t, err)
+		}
+	}), func(_ *bbolt.Tx, record func() (changes.Summary, error)) error {
+		ran++
+		s, err := record()
+		require.NoError(t, err, "that another list came first is no failure")
+		require.Equal(t, []string{"other"}, s.Removed)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, 1, ran)
+}
+
+// What is in the file was within the limits of its time.
+func TestRecord_ReadsAListThatALaterLimitWouldRefuse(t *testing.T) {
+	o, r := open(t, outbox.Options{}, changes.Options{})
+	many := `[{"matchid":1,"attendance":1e1000,"kontaktpersoner":[` + strings.Repeat(`{},`, schema.MaxPeople) + `{}]}]`
+	_, err := schema.ParseMatches([]byte(many))
+	require.ErrorIs(t, err, schema.ErrMatchList)
+	stored, err := schema.ParseStored([]byte(many))
+	require.NoError(t, err)
+	_, err = r.Record(ctx, stored, changes.Metadata{})
+	require.NoError(t, err)
+	problems, err := changes.VerifyState(ctx, o)
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	_, err = r.State(ctx)
+	require.NoError(t, err)
+	_, err = r.Resync(ctx, changes.Operator{})
+	require.NoError(t, err)
+	s, err := r.Record(ctx, parse(t, listTwo), changes.Metadata{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"1"}, s.Updated)
+	problems, err = changes.VerifyState(ctx, o)
+	require.NoError(t, err)
+	require.Empty(t, problems)
+}
+
 func TestRecord_NumbersAnUpdateByTheCycleThatBeganMeanwhile(t *testing.T) {
 	o, r := open(t, outbox.Options{}, changes.Options{})
 	began := false

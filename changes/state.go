@@ -127,7 +127,7 @@ func (r *reader) matches() ([]schema.Match, error) {
 		return []schema.Match{}, nil
 	}
 	r.list[0] = '['
-	matches, err := schema.ParseMatches(append(r.list, ']'))
+	matches, err := schema.ParseStored(append(r.list, ']'))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}

@@ -97,7 +97,7 @@ func saveBackup(ctx context.Context, source, path string, opts BackupOptions, wr
 		return 0, err
 	}
 	defer target.Close()
-	return info.Size(), draft.place(path, opts.Overwrite)
+	return info.Size(), draft.place(path, target != nil) // a file that has appeared since is an error
 }
 
 // VerifyCopy verifies a copy of the outbox at path that write writes, such as one of the process that has it open, and removes

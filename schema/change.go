@@ -84,9 +84,9 @@ func (c DetailedChange) wrong() (field, want string) {
 		return "priority", fmt.Sprintf("one of %v", priorities)
 	case slices.ContainsFunc(c.Stakeholders, func(s Stakeholder) bool { return !slices.Contains(stakeholders, s) }):
 		return "affected_stakeholders", fmt.Sprintf("some of %v", stakeholders)
-	case c.Previous != nil && checkJSON(c.Previous, MaxDepth) != nil:
+	case c.Previous != nil && checkStored(c.Previous, MaxDepth) != nil:
 		return "previous_value", "JSON"
-	case c.Current != nil && checkJSON(c.Current, MaxDepth) != nil:
+	case c.Current != nil && checkStored(c.Current, MaxDepth) != nil:
 		return "current_value", "JSON"
 	}
 	return "", ""

@@ -63,6 +63,9 @@ func (m Message) Validate() error {
 	if !known {
 		return fmt.Errorf("%w: type: expected %s, %s or %s", ErrMessage, TypeMatchUpdates, TypeProcessingStatus, TypeSystemAlert)
 	}
+	if err := checkJSON(m.data, messageDepth); err != nil { // numbers that take seconds to compare
+		return fmt.Errorf("%w: %w", ErrMessage, err)
+	}
 	doc, _ := jsonschema.UnmarshalJSON(bytes.NewReader(m.data)) // has been checked by Decode
 	err := s.Validate(doc)
 	var invalid *jsonschema.ValidationError
@@ -79,7 +82,7 @@ func (m Message) Validate() error {
 	// Go's types are narrower than what a schema calls an integer.
 	switch m.Type {
 	case TypeMatchUpdates:
-		_, err = m.MatchUpdate()
+		_, err = m.matchUpdate(ParseMatches)
 	case TypeProcessingStatus:
 		_, err = m.Status()
 	case TypeSystemAlert:

@@ -56,12 +56,19 @@ func DecodeMatches(r io.Reader) ([]Match, error) {
 //
 // The matches alias data, which must not be changed afterwards. Errors are a
 // *MatchError or wrap ErrMatchList or ErrTooLarge.
-func ParseMatches(data []byte) ([]Match, error) {
+func ParseMatches(data []byte) ([]Match, error) { return parseMatches(data, false) }
+
+// ParseStored is ParseMatches for a list that was accepted before: whatever
+// people, fields and numbers it has. Limits that came later do not make it
+// unreadable.
+func ParseStored(data []byte) ([]Match, error) { return parseMatches(data, true) }
+
+func parseMatches(data []byte, stored bool) ([]Match, error) {
 	if len(data) > MaxListBytes {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, MaxListBytes)
 	}
 	// Windows programs put a byte order mark before UTF-8.
-	p := listParser{scanner: scanner{data: bytes.TrimPrefix(data, []byte("\ufeff")), limit: MaxDepth}}
+	p := listParser{scanner: scanner{data: bytes.TrimPrefix(data, []byte("\ufeff")), limit: MaxDepth, stored: stored}}
 	err := p.document()
 	if err == nil {
 		err = p.end()

@@ -45,7 +45,7 @@ func (m Message) Bytes() []byte { return m.data }
 // Validate checks the rest. The message aliases data. Errors wrap ErrMessage
 // and hold nothing of the payload.
 func Decode(data []byte) (Message, error) {
-	if err := checkJSON(data, messageDepth); err != nil {
+	if err := checkStored(data, messageDepth); err != nil {
 		return Message{}, fmt.Errorf("%w: %w", ErrMessage, err)
 	}
 	m := Message{data: data}

@@ -142,11 +142,11 @@ func (s *scanner) number(c byte) (kind, error) {
 		switch n := s.digits(); {
 		case n == 0:
 			return 0, s.fail("expected a digit")
-		case n > maxExponent:
+		case n > maxExponent && !s.stored:
 			s.note(fmt.Sprintf("expected a number whose exponent has at most %d digits, it has %d", maxExponent, n))
 		}
 	}
-	if n := s.pos - start; n > maxNumber {
+	if n := s.pos - start; n > maxNumber && !s.stored {
 		s.note(fmt.Sprintf("expected a number of at most %d characters, got %d", maxNumber, n))
 	}
 	return is, nil

@@ -138,7 +138,9 @@ func wireChanges(changes []DetailedChange, at time.Time) ([]wireChange, []Catego
 
 // MatchUpdate reads the payload of a match_updates message. The values of
 // Metadata are json.RawMessage.
-func (m Message) MatchUpdate() (MatchUpdate, error) {
+func (m Message) MatchUpdate() (MatchUpdate, error) { return m.matchUpdate(ParseStored) }
+
+func (m Message) matchUpdate(parse func([]byte) ([]Match, error)) (MatchUpdate, error) {
 	var p struct {
 		Metadata map[string]json.RawMessage `json:"metadata"`
 	}
@@ -157,7 +159,7 @@ func (m Message) MatchUpdate() (MatchUpdate, error) {
 			continue
 		}
 		var err error
-		if u.Matches, err = ParseMatches(value); err != nil {
+		if u.Matches, err = parse(value); err != nil {
 			return MatchUpdate{}, fmt.Errorf("%w: payload.matches: %w", ErrMessage, err)
 		}
 	}

@@ -87,7 +87,11 @@ func (c *Client) Matches(ctx context.Context, at time.Time) ([]schema.Match, err
 		return nil, err
 	}
 	defer body.Close()
-	matches, err := schema.DecodeMatches(body)
+	var matches []schema.Match
+	list, err := io.ReadAll(io.LimitReader(body, schema.MaxListBytes+1))
+	if err == nil {
+		matches, err = schema.ParseStored(list)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the answer: %w", err)
 	}
@@ -107,7 +111,7 @@ func (c *Client) Match(ctx context.Context, id string, at time.Time) (schema.Mat
 	if err := c.one(ctx, id, when(at, true), &raw); err != nil {
 		return schema.Match{}, err
 	}
-	matches, err := schema.ParseMatches(append(append([]byte{'['}, raw...), ']'))
+	matches, err := schema.ParseStored(append(append([]byte{'['}, raw...), ']'))
 	if err != nil || len(matches) != 1 {
 		return schema.Match{}, fmt.Errorf("read the answer: %w", errors.Join(schema.ErrMatchList, err))
 	}
