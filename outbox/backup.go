@@ -42,11 +42,11 @@ func (o *Outbox) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 		defer spool.close()
 		_, err = spool.file.Seek(0, io.SeekStart)
 	}
-	if err == nil {
-		n, err = io.Copy(contextWriter{ctx, w}, spool.file)
-	}
 	if err != nil {
-		return n, fmt.Errorf("back up: %w", fileError(o.path, err))
+		return 0, fmt.Errorf("back up: %w", fileError(o.path, err))
+	}
+	if n, err = io.Copy(contextWriter{ctx, w}, spool.file); err != nil {
+		return n, fmt.Errorf("back up: %w", err)
 	}
 	return n, nil
 }

@@ -3,6 +3,7 @@ package outbox
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"syscall"
 )
@@ -31,8 +32,10 @@ func fileError(path string, err error) error {
 	if outOfSpace(err) {
 		return fmt.Errorf("%w: %w; free some space, nothing was changed", ErrDiskFull, err)
 	}
+	var by *fs.PathError
+	named := errors.As(err, &by) && (by.Op == "stat" || by.Op == "lstat" || by.Op == "open") // it is about the name
 	for _, r := range refusals {
-		if errors.Is(err, r.errno) {
+		if errors.Is(err, r.errno) && !(named && r.next == lacking) {
 			return fmt.Errorf("%w: the file system of %s%s: %s", err, filepath.Dir(path), fileSystem(filepath.Dir(path)), r.next)
 		}
 	}

@@ -35,7 +35,22 @@ func TestFileError_NamesTheFileSystemAndTheNextStep(t *testing.T) {
 		require.Equal(t, other, fileError("outbox.db", other))
 	}
 	require.ErrorIs(t, fileError("outbox.db", syscall.ENOSPC), ErrDiskFull)
+	_, err := Open("a\x00b", Options{})
+	require.ErrorIs(t, err, syscall.EINVAL)
+	require.NotContains(t, err.Error(), "file system", "it is the name that is wrong")
 }
+
+func TestBackup_DoesNotTakeAnErrorOfItsWriterForOneOfTheFileSystem(t *testing.T) {
+	o := openTemp(t, Options{})
+	_, err := o.Backup(ctx, refusing{syscall.EOPNOTSUPP})
+	require.ErrorIs(t, err, syscall.EOPNOTSUPP)
+	require.NotContains(t, err.Error(), "file system")
+}
+
+// refusing is a writer that cannot be written to.
+type refusing struct{ err error }
+
+func (r refusing) Write([]byte) (int, error) { return 0, r.err }
 
 func TestOpen_OnAFileSystemThatRefusesWhatAnOutboxNeeds(t *testing.T) {
 	for inject, next := range map[string]string{
@@ -99,6 +114,7 @@ func TestOpen_ReadOnlyWritesNothing(t *testing.T) {
 	require.Equal(t, []string{"one"}, ids(t, reader))
 	_, err := reader.Add(ctx, event("a", "two"))
 	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorIs(t, reader.Settle(ctx, Receipt{Topic: "a", Through: 1}), ErrInvalid)
 	require.NoError(t, reader.Close())
 	_, err = Open(filepath.Join(t.TempDir(), "none.db"), Options{ReadOnly: true})
 	require.True(t, errors.Is(err, ErrNotFound), "it makes none")

@@ -1,10 +1,13 @@
 package outbox
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -15,32 +18,57 @@ import (
 
 // identify makes sure that a database of the caller's is the file at its path. From here on, only who takes no lock replaces it.
 func (o *Outbox) identify() error {
-	file, err := fileOf(o.db)
+	file, known := fileOf(o.db)
+	if known && file == nil {
+		return ErrClosed
+	}
+	name := o.path
+	var err error
+	if o.path, err = filepath.Abs(name); err != nil { // the working folder may change
+		return err
+	}
+	if _, err := os.Stat(o.path); errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(name) {
+		return invalid("the database was opened as %q, which is not there from the working folder of now: open it with an absolute path", name)
+	}
+	replaced := false
+	if known {
+		o.identity, err = file.Stat()
+		replaced = err == nil && !isAt(o.identity, o.path)
+	} else {
+		o.identity, replaced, err = unlocked(o.path)
+	}
 	if err != nil {
 		return err
 	}
-	if o.path, err = filepath.Abs(o.path); err != nil { // the working folder may change
-		return err
-	}
-	if o.identity, err = file.Stat(); err != nil {
-		return err
-	}
-	if !isAt(o.identity, o.path) {
+	if replaced {
 		return fmt.Errorf("%w: another file has this name now, or none: it was replaced while the database waited for its lock; close the database and open it again", ErrFailed)
 	}
 	return nil
 }
 
-// fileOf is the file that bbolt has open and locked, of which it tells no more than the name.
-func fileOf(db *bolt.DB) (*os.File, error) {
+// fileOf is the file that bbolt has open and locked, nil when it is closed. bbolt itself tells no more than the name: a version
+// of it that keeps the file elsewhere makes it not known.
+func fileOf(db *bolt.DB) (file *os.File, known bool) {
 	field := reflect.ValueOf(db).Elem().FieldByName("file")
-	switch {
-	case !field.IsValid() || field.Type() != reflect.TypeFor[*os.File]():
-		return nil, invalid("it cannot be told which file this version of bbolt has open: build with the one in matchrelay's go.mod")
-	case field.IsNil():
-		return nil, ErrClosed
+	if !field.IsValid() || field.Type() != reflect.TypeFor[*os.File]() {
+		return nil, false
 	}
-	return (*os.File)(field.UnsafePointer()), nil
+	return (*os.File)(field.UnsafePointer()), true
+}
+
+// unlocked says whether nobody has the file at a path locked: then it is not that of a database which is open. Another process
+// may have it locked, which this does not notice.
+func unlocked(path string) (info os.FileInfo, free bool, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, true, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close() // and its lock, if it got one
+	info, err = f.Stat()
+	return info, err == nil && syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil, err
 }
 
 // isAt says whether a file has the name.

@@ -161,3 +161,37 @@ func writableDescriptors(t *testing.T, file os.FileInfo) (n int) {
 	}
 	return n
 }
+
+func TestNew_SaysThatTheWorkingFolderIsAnotherOne(t *testing.T) {
+	path := roomyFile(t)
+	t.Chdir(filepath.Dir(path))
+	db, err := bolt.Open("outbox.db", 0o600, nil)
+	require.NoError(t, err)
+	t.Chdir(t.TempDir())
+	_, err = New(db, Options{})
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, "open it with an absolute path")
+	require.NoError(t, db.Close())
+}
+
+// Where bbolt keeps its file elsewhere one day, its lock has to do.
+func TestNew_KnowsWhichFileBboltHasOpen(t *testing.T) {
+	path := roomyFile(t)
+	db, err := bolt.Open(path, 0o600, nil)
+	require.NoError(t, err)
+	file, known := fileOf(db)
+	require.True(t, known, "another version of bbolt: see fileOf")
+	info, err := file.Stat()
+	require.NoError(t, err)
+	same, free, err := unlocked(path)
+	require.NoError(t, err)
+	require.False(t, free)
+	require.True(t, os.SameFile(info, same))
+	require.NoError(t, db.Close())
+	_, free, err = unlocked(path)
+	require.NoError(t, err)
+	require.True(t, free)
+	_, free, err = unlocked(path + ".none")
+	require.NoError(t, err)
+	require.True(t, free)
+}

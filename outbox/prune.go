@@ -148,7 +148,8 @@ func (o *Outbox) makeRoom(l *ledger, e Event, need uint64) error {
 		return nil
 	}
 	more := func(candidate, int) bool { return !fits() }
-	if l.prune(more); !fits() { // other closures of the commit may have settled some since it was looked
+	before := l.fronts != nil
+	if l.prune(more); !fits() && before { // other closures of the commit may have settled some since it was looked
 		l.fronts = nil
 		l.prune(more)
 	}

@@ -32,6 +32,8 @@ type Receipt struct {
 // cursor does not move it back. Errors: ErrInvalid, ErrFailed, ErrClosed.
 func (o *Outbox) Settle(_ context.Context, r Receipt) error {
 	switch p := r.Progress; {
+	case o.opts.ReadOnly:
+		return fmt.Errorf("settle: %w", errReadOnly)
 	case !validTopic(r.Topic):
 		return fmt.Errorf("settle: %w", invalid("topic %q", r.Topic))
 	case p.Accepted.MessageID != "" && !printable(p.Accepted.MessageID, 64):

@@ -68,6 +68,11 @@ func (o *Outbox) submit(c *call) error {
 	case <-c.done:
 	case <-ctx.Done():
 		if c.taken.CompareAndSwap(false, true) {
+			select {
+			case <-c.done: // with an error of the outbox, which never began it
+				return c.err
+			default:
+			}
 			o.dequeue(c)
 			return ctx.Err()
 		}
@@ -142,11 +147,13 @@ func (o *Outbox) read(fn func(l *ledger) error) error {
 	})
 }
 
+var errReadOnly = invalid("the outbox was opened read only")
+
 // closedError makes ErrClosed of bbolt's error, for the caller of New may have closed the database, and ErrInvalid of that to
 // a write of one that is read only.
 func closedError(err error) error {
 	if errors.Is(err, berrors.ErrDatabaseReadOnly) {
-		return invalid("the outbox was opened read only")
+		return errReadOnly
 	}
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return ErrClosed

@@ -34,7 +34,7 @@ var ofOutbox = []Mutant{
 	{
 		Name: "a database whose file was replaced while it waited for the lock is taken",
 		File: "outbox/identity.go",
-		Old:  "if !isAt(o.identity, o.path) {", New: "if o.identity == nil {",
+		Old:  "replaced = err == nil && !isAt(o.identity, o.path)", New: "replaced = false",
 		In: "outbox", Tests: []string{"TestNew_RefusesADatabaseWhoseFileWasReplacedWhileItWaitedForTheLock"},
 	},
 	{
