@@ -61,7 +61,7 @@ func NewClient(o ClientOptions) redis.UniversalClient {
 		DisableIdentity:          true, // CLIENT SETINFO is not among the rights that the relay asks for
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	discretion := discreetAbout(o.Password, o.Username, o.SentinelPassword, o.SentinelUsername)
+	discretion := discreetAbout([]string{o.Password, o.SentinelPassword}, []string{o.Username, o.SentinelUsername})
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		cluster.OnNewNode(func(node *redis.Client) {
 			node.AddHook(impatience{})

@@ -37,13 +37,25 @@ func (e *discreetError) Unwrap() error { return e.err }
 // discreet makes errors fit to be shown, in logs, the health, alerts and the doctor's findings: one line, not too long, without what
 // they quote, and without the credentials, in whatever words they come. It is a redis.Hook that does so with the errors of all
 // commands, those from setting up a connection included.
-type discreet struct{ secrets []string }
+type discreet struct{ secrets []*regexp.Regexp }
 
-// discreetAbout keeps these words secret. The name default is everybody's.
-func discreetAbout(words ...string) (d discreet) {
-	for _, word := range words {
+// discreetAbout keeps passwords secret, wherever they stand, and user names; those, and what is so short that it may be part of any
+// word, where they stand by themselves. The name default is everybody's.
+func discreetAbout(passwords, names []string) (d discreet) {
+	alone := func(word string) *regexp.Regexp {
+		return regexp.MustCompile(`(^|[\s"'=/])` + regexp.QuoteMeta(word) + `($|[\s"'@,;])`)
+	}
+	for _, word := range passwords {
+		switch {
+		case len(word) >= 4:
+			d.secrets = append(d.secrets, regexp.MustCompile("()"+regexp.QuoteMeta(word)+"()"))
+		case word != "":
+			d.secrets = append(d.secrets, alone(word))
+		}
+	}
+	for _, word := range names {
 		if word != "" && word != "default" {
-			d.secrets = append(d.secrets, word)
+			d.secrets = append(d.secrets, alone(word))
 		}
 	}
 	return d
@@ -53,9 +65,9 @@ func discreetAbout(words ...string) (d discreet) {
 func discreetClient(client redis.UniversalClient) discreet {
 	switch c := client.(type) {
 	case *redis.Client:
-		return discreetAbout(c.Options().Password, c.Options().Username)
+		return discreetAbout([]string{c.Options().Password}, []string{c.Options().Username})
 	case *redis.ClusterClient:
-		return discreetAbout(c.Options().Password, c.Options().Username)
+		return discreetAbout([]string{c.Options().Password}, []string{c.Options().Username})
 	}
 	return discreet{}
 }
@@ -71,11 +83,13 @@ func (d discreet) of(err error) error {
 	}
 	text := quotes.ReplaceAllString(err.Error(), "$1 "+notShown)
 	for _, secret := range d.secrets {
-		text = strings.ReplaceAll(text, secret, notShown)
+		for range 2 { // what stands twice in a row shares the space between
+			text = secret.ReplaceAllString(text, "${1}"+notShown+"${2}")
+		}
 	}
 	lines := strings.SplitN(strings.TrimSpace(text), "\n", shownErrors+1)
 	for i, line := range lines {
-		lines[i] = oneLine(line, most)
+		lines[i] = brief(line, most)
 	}
 	if text = strings.Join(lines[:min(len(lines), shownErrors)], "; "); text == err.Error() {
 		return err
@@ -83,8 +97,8 @@ func (d discreet) of(err error) error {
 	return &discreetError{text: text, err: err}
 }
 
-// oneLine is a text of somebody else's as it may be shown: at most so many bytes, of characters that can be printed.
-func oneLine(text string, most int) string {
+// brief is a text of somebody else's as it may be shown: at most so many bytes, of characters that can be printed.
+func brief(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
 			return r

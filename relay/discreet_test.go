@@ -43,11 +43,14 @@ func TestWhatAnErrorQuotesIsNotShown(t *testing.T) {
 }
 
 func TestNoErrorShowsTheCredentials(t *testing.T) {
-	d := discreetAbout("s3cret", "relay-7", "", "default")
+	d := discreetAbout([]string{"s3cret", "", "abc"}, []string{"relay-7", "", "default", "redis"})
 	for _, c := range []struct{ err, want string }{
 		{"ERR your s3cret is wrong, and s3cret is what you said", "ERR your (not shown) is wrong, and (not shown) is what you said"},
 		{"NOPERM User relay-7 has no permissions to run the 'evalsha' command", "NOPERM User (not shown) has no permissions to run the 'evalsha' command"},
 		{"NOPERM this user is default", "NOPERM this user is default"},
+		{"dial tcp: lookup redis.example.com: no such host for 'redis'", "dial tcp: lookup redis.example.com: no such host for '(not shown)'"},
+		{"ERR abcdef is not abc", "ERR abcdef is not (not shown)"},
+		{"ERR abc abc abc", "ERR (not shown) (not shown) (not shown)"},
 		{"ERR \x1b[2J\x00\r\u202e\xff done", "ERR  [2J     done"},
 		{"ERR " + strings.Repeat("x", 1<<20), "ERR " + strings.Repeat("x", 193) + "…"},
 		{"ERR " + strings.Repeat("é", 1<<20), "ERR " + strings.Repeat("é", 96) + "…"},

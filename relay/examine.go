@@ -214,7 +214,7 @@ func (r *Redis) StreamType(ctx context.Context, channel string) (string, error) 
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	kind, err := r.client.Type(ctx, StreamKey(channel)).Result()
-	return oneLine(kind, shownOfReply), err
+	return brief(kind, shownOfReply), err
 }
 
 // Sentinel is what one Sentinel says of the master.
@@ -245,12 +245,12 @@ func Sentinels(ctx context.Context, o ClientOptions, timeout time.Duration) []Se
 				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 			})
 			defer client.Close()
-			client.AddHook(discreetAbout(o.SentinelPassword, o.SentinelUsername))
+			client.AddHook(discreetAbout([]string{o.SentinelPassword}, []string{o.SentinelUsername}))
 			host, err := client.GetMasterAddrByName(ctx, o.SentinelMaster).Result()
 			found[i] = Sentinel{Addr: addr}
 			switch {
 			case err == nil && len(host) == 2:
-				found[i].Master = oneLine(net.JoinHostPort(host[0], host[1]), shownOfReply)
+				found[i].Master = brief(net.JoinHostPort(host[0], host[1]), shownOfReply)
 			case !errors.Is(err, redis.Nil):
 				found[i].Err = err
 			}

@@ -65,7 +65,7 @@ func (e *examiner) hello() {
 		pairs, err := e.client.Do(ctx, "HELLO", 2).Slice()
 		for i := 0; i+1 < len(pairs); i += 2 {
 			text, _ := pairs[i+1].(string)
-			text = oneLine(text, shownOfReply)
+			text = brief(text, shownOfReply)
 			switch pairs[i] {
 			case "version":
 				e.Version = text
@@ -136,7 +136,7 @@ func infoFields(text string) map[string]string {
 	m := map[string]string{}
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			m[name] = oneLine(value, shownOfReply)
+			m[name] = brief(value, shownOfReply)
 		}
 	}
 	return m
@@ -148,7 +148,7 @@ func (e *examiner) settings() {
 		e.ask("+config|get", func(ctx context.Context) error {
 			answer, err := e.client.ConfigGet(ctx, name).Result()
 			for setting, value := range answer {
-				e.Settings[setting] = oneLine(value, shownOfReply)
+				e.Settings[setting] = brief(value, shownOfReply)
 			}
 			return err
 		})

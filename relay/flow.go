@@ -112,15 +112,16 @@ func (f *flow) look(ctx context.Context, size int64, told func(string)) error {
 	return nil
 }
 
-// untold says whether an error of Buffers means that Redis does not tell: it refuses the question, in words known or not.
+// untold says whether an error of Buffers means that Redis does not tell: it refuses the question, in words known or not, or gives
+// an answer that cannot be one.
 func untold(err error) bool {
 	f := classify(err)
-	return Forbidden(err) || f.mend == mendCommands || f.suspect && !isClosed(err)
+	return Forbidden(err) || f.mend == mendCommands || f.mend == mendStrange || f.suspect && !isClosed(err)
 }
 
 // behind is how many bytes are in the fullest buffer, 0 where Redis does not tell, and whether that is all that is on its way
-// to subscribers. Those who were given up do not count.
-func (f *flow) behind(ctx context.Context) (bytes int64, all bool, err error) {
+// to subscribers: where there are receivers, there are buffers. Those who were given up do not count.
+func (f *flow) behind(ctx context.Context, receivers int) (bytes int64, all bool, err error) {
 	buffers, all, err := f.target.Buffers(ctx)
 	if err != nil && !untold(err) {
 		return 0, false, classify(err)
@@ -132,7 +133,7 @@ func (f *flow) behind(ctx context.Context) (bytes int64, all bool, err error) {
 			bytes = max(bytes, b.Bytes)
 		}
 	}
-	return bytes, all && err == nil, nil
+	return bytes, all && err == nil && (len(buffers) > 0 || receivers <= 0), nil
 }
 
 // slowest returns the fullest buffer, but for those that have not become emptier for a long time: their subscribers read

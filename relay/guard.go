@@ -17,7 +17,7 @@ const (
 	replyLine     = 64 << 10  // bytes of one line: the longest is an error
 	replyDepth    = 32        // arrays within arrays: COMMAND has eight
 	replyBytes    = 128 << 20 // bytes of one reply: four events of a stream, 24 MiB each by default
-	sentinelBytes = 1 << 20   // the same of a Sentinel's: what it knows of a thousand others
+	sentinelBytes = 1 << 20   // the same of a Sentinel's: what it knows of three hundred others
 	replyElement  = 64        // bytes that an element of an array takes here, at least
 )
 

@@ -255,9 +255,9 @@ func (l *lane) look(ctx context.Context) error {
 	if !l.tail.due(now) {
 		return nil
 	}
-	behind, all, err := l.r.flow.behind(ctx)
+	behind, all, err := l.r.flow.behind(ctx, l.progress.Receivers)
 	if err == nil {
-		l.tail.see(now, behind, all)
+		l.tail.see(now, behind, all, time.Since(now))
 	}
 	return err
 }

@@ -224,12 +224,11 @@ func (r *Redis) Buffers(ctx context.Context) (list []Buffer, all bool, err error
 	defer cancel()
 	cluster, ok := r.client.(*redis.ClusterClient)
 	if !ok {
-		list, err = buffers(ctx, r.client)
-		return list, true, err
+		return buffers(ctx, r.client)
 	}
 	var mu sync.Mutex
 	err = r.eachNode(ctx, cluster, func(ctx context.Context, node *redis.Client) error {
-		some, err := buffers(ctx, node)
+		some, _, err := buffers(ctx, node)
 		mu.Lock()
 		defer mu.Unlock()
 		list = append(list, some...)
@@ -238,28 +237,31 @@ func (r *Redis) Buffers(ctx context.Context) (list []Buffer, all bool, err error
 	return list, false, err
 }
 
-// buffers reads CLIENT LIST: a line for each client, of words such as omem=20504. obl is in a fixed buffer, beyond omem.
-func buffers(ctx context.Context, node redis.UniversalClient) ([]Buffer, error) {
+// buffers reads CLIENT LIST: a line for each client, of words such as omem=20504. obl is in a fixed buffer, beyond omem. all is
+// false where a line says nothing of buffers, as those of some servers that speak Redis's protocol.
+func buffers(ctx context.Context, node redis.UniversalClient) (list []Buffer, all bool, err error) {
 	text, err := node.Do(ctx, "CLIENT", "LIST", "TYPE", "pubsub").Text()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var list []Buffer
+	all = true
 	for line := range strings.Lines(text) {
 		var b Buffer
+		told := false
 		for _, word := range strings.Fields(line) {
 			switch name, value, _ := strings.Cut(word, "="); name {
 			case "addr":
-				b.Client = oneLine(value, shownOfReply)
+				b.Client = brief(value, shownOfReply)
 			case "obl", "omem":
 				n, err := strconv.ParseInt(value, 10, 64)
 				if err != nil || n < 0 || n > maxSequence {
-					return nil, strange("CLIENT LIST tells no bytes as %s", name)
+					return nil, false, strange("CLIENT LIST tells no bytes as %s", name)
 				}
 				b.Bytes += n
+				told = true
 			}
 		}
-		list = append(list, b)
+		list, all = append(list, b), all && told
 	}
-	return list, nil
+	return list, all, nil
 }

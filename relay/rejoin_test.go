@@ -310,3 +310,22 @@ func TestTail_ThatNoOneHearsIsUnheardAndCanBeReplayed(t *testing.T) {
 		})
 	}
 }
+
+func TestTail_LastsLongerWhereRedisDoesNotTellWhatIsOnItsWay(t *testing.T) {
+	for name, c := range map[string]struct {
+		blind       bool
+		early, late time.Duration
+	}{"it tells": {false, 100 * time.Millisecond, time.Second}, "it does not": {true, 1500 * time.Millisecond, 6 * time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			virtually(t, func(v virtual) {
+				v.redis.blind = c.blind
+				v.run(quick())
+				v.add("news", 1)
+				v.after(c.early)
+				require.NotZero(t, v.topic("news").Progress.TailFrom)
+				v.after(c.late)
+				require.Zero(t, v.topic("news").Progress.TailFrom)
+			})
+		})
+	}
+}

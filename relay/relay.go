@@ -100,7 +100,7 @@ const (
 	keptUnheard   = 1000    // how many events that no one heard publish.lua keeps beside the mark
 	receiverPoll  = 250 * time.Millisecond
 	lookEvery     = 250 * time.Millisecond // the least time between two looks at the output buffers for the tail's sake
-	// sentWithin is how long a Redis whose output buffers are empty may have to push an event down the sockets of subscribers.
+	// sentWithin is how old an event is at least that leaves the tail because the output buffers were seen to be without it.
 	sentWithin = 200 * time.Millisecond
 	// tailWindow is that where Redis does not tell what is in its buffers, or, in a Cluster, on its way between nodes.
 	tailWindow = 2 * time.Second

@@ -346,3 +346,19 @@ func TestStrangeServer_MayBeASentinel(t *testing.T) {
 	eventually(t, "it has told more than once", func() bool { return told.Load() > 1 })
 	require.NoError(t, client.Ping(t.Context()).Err())
 }
+
+// Some servers that speak Redis's protocol list their clients without their buffers.
+func TestBuffers_ThatAreNotToldAreNotEmpty(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"id=3 addr=127.0.0.1:5000 omem=0\nid=4 addr=127.0.0.1:5001 obl=0\n": true,
+		"id=3 addr=127.0.0.1:5000 omem=0\nid=4 addr=127.0.0.1:5001\n":       false,
+	} {
+		client := relay.NewClient(relay.ClientOptions{Addrs: []string{answering(t, fmt.Sprintf("$%d\r\n%s\r\n", len(text), text))}, DialTimeout: socketTimeout})
+		list, all, err := relay.NewRedis(client, socketTimeout).Buffers(t.Context())
+		require.NoError(t, err)
+		require.Len(t, list, 2)
+		require.Equal(t, want, all)
+		require.NoError(t, client.Close())
+	}
+}

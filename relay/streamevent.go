@@ -64,7 +64,7 @@ func entrySequence(m redis.XMessage) (uint64, error) {
 	text, _ := m.Values["sequence"].(string)
 	origin, _ := m.Values["origin"].(string)
 	sequence, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || sequence == 0 || sequence > maxSequence || origin == "" || origin != oneLine(origin, maxOrigin) {
+	if err != nil || sequence == 0 || sequence > maxSequence || origin == "" || origin != brief(origin, maxOrigin) {
 		return 0, fmt.Errorf("entry %s is not an event: it needs an origin of at most 64 bytes that can be printed and a sequence from 1 to 2^53-1; find out who else writes to the stream", m.ID)
 	}
 	return sequence, nil

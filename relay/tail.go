@@ -23,6 +23,7 @@ type sight struct {
 	sent   int64
 	behind int64 // bytes in the fullest one
 	blind  bool  // Redis does not tell what is on its way to subscribers, or not all of it
+	took   time.Duration
 }
 
 func (t *tail) add(from uint64, bytes int64, at time.Time) {
@@ -35,8 +36,11 @@ func (t *tail) due(now time.Time) bool {
 	return len(t.spans) > 0 && now.Sub(t.spans[0].at) >= t.window() && now.Sub(t.seen.at) >= t.pace()
 }
 
-// see takes note of how many bytes were in the fullest buffer at a time, and whether that is all that is on its way.
-func (t *tail) see(at time.Time, behind int64, all bool) { t.seen = sight{at, t.sent, behind, !all} }
+// see takes note of how many bytes were in the fullest buffer at a time, whether that is all that is on its way, and how long it
+// took to find out.
+func (t *tail) see(at time.Time, behind int64, all bool, took time.Duration) {
+	t.seen = sight{at, t.sent, behind, !all, took}
+}
 
 // window is how long after Redis has accepted an event it may still have to be sent to a subscriber that reads.
 func (t *tail) window() time.Duration {
@@ -46,12 +50,12 @@ func (t *tail) window() time.Duration {
 	return sentWithin
 }
 
-// pace is the least time between two looks.
+// pace is the least time between two looks. Where there are many subscribers a look keeps Redis busy: then they are fewer.
 func (t *tail) pace() time.Duration {
 	if t.seen.blind {
 		return time.Second
 	}
-	return lookEvery
+	return max(lookEvery, min(20*t.seen.took, time.Second))
 }
 
 // alive takes note that Redis was alive at a time: the time when a call was sent that it answered. So it is the one whose

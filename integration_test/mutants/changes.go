@@ -76,8 +76,9 @@ var ofChanges = []Mutant{
 	{
 		Name: "a list is recorded though another one was since it was compared",
 		File: "changes/ahead.go",
-		Old:  "case versionOf(tx) == base:", New: "case base == base:",
-		In: "changes", Tests: []string{"TestRecord_ComparesAgainWhenAnotherListCameMeanwhile", "TestRecord_AtOnceEachTellsTheDifferenceToTheOneBefore"},
+		Old:  "if versionOf(tx) == base {", New: "if base == base {",
+		Also: []Change{{"if try < tries && versionOf(tx) != base {", "if try > tries {"}},
+		In:   "changes", Tests: []string{"TestRecord_ComparesAgainWhenAnotherListCameMeanwhile", "TestRecord_AtOnceEachTellsTheDifferenceToTheOneBefore"},
 	},
 	{
 		Name: "a comparison goes on when its context has ended",

@@ -64,7 +64,7 @@ var ofRelay = []Mutant{
 	{
 		Name: "an error shows the password",
 		File: "relay/discreet.go",
-		Old:  "\t\ttext = strings.ReplaceAll(text, secret, notShown)\n", New: "\t\t_ = secret\n",
+		Old:  "text = secret.ReplaceAllString(text", New: "_ = secret.ReplaceAllString(text",
 		In: "relay", Tests: []string{"TestNoErrorShowsTheCredentials"},
 	},
 	{
