@@ -76,7 +76,7 @@ type Outbox struct {
 	Path          string        `env:"MATCHRELAY_DB" envDefault:"data/matchrelay.db" meaning:"the outbox file (one process at a time)"`
 	Socket        string        `env:"MATCHRELAY_SOCKET" envDefault:"<db>.sock" meaning:"control socket"`
 	Retention     time.Duration `env:"OUTBOX_RETENTION" envDefault:"168h" meaning:"how long delivered events are kept"`
-	MaxBytes      Size          `env:"OUTBOX_MAX_BYTES" envDefault:"4GiB" meaning:"live bytes at most; when only undelivered events are left, appending fails; at least 64MiB"`
+	MaxBytes      Size          `env:"OUTBOX_MAX_BYTES" envDefault:"4GiB" meaning:"live bytes at most; when only undelivered events are left, appending fails; at least 64MiB, at most 768MiB (and that by default) on a 32-bit system"`
 	MaxEventBytes Size          `env:"OUTBOX_MAX_EVENT_BYTES" envDefault:"24MiB" meaning:"largest event; keep it below the subscribers' output buffer limit in Redis (32 MB by default)"`
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/PitchConnect/matchrelay/outbox"
 )
 
-// TestKills_LoseNothing kills Redis again and again, at moments drawn by chance, and tells how many events came again for each
+// TestKills_LoseNothing kills Redis again and again, at moments drawn from SEED, and tells how many events came again for each
 // kill: make kills KILLS=200.
 func TestKills_LoseNothing(t *testing.T) {
 	t.Parallel()
@@ -28,6 +28,13 @@ func TestKills_LoseNothing(t *testing.T) {
 		kills, err = strconv.Atoi(text)
 		require.NoError(t, err, "KILLS")
 	}
+	seed := rand.Uint64()
+	if text := os.Getenv("SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err, "SEED")
+	}
+	fmt.Printf("note: kills: SEED=%d\n", seed)
 	for name, c := range map[string]struct {
 		batch int
 		pause time.Duration
@@ -37,6 +44,7 @@ func TestKills_LoseNothing(t *testing.T) {
 		"as fast as they go":        {50, 0, 10 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, uint64(c.batch)))
 			server := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
 			box := openBox(t, filepath.Join(t.TempDir(), "outbox.db"))
 			subscribers := map[string]*redistest.Subscriber{}
@@ -81,7 +89,7 @@ func TestKills_LoseNothing(t *testing.T) {
 					}
 					return true
 				})
-				time.Sleep(rand.N(2 * time.Second))
+				time.Sleep(time.Duration(random.Int64N(int64(2 * time.Second))))
 				server.Kill()
 				server.Start()
 			}

@@ -21,9 +21,9 @@ var (
 	ErrTooLarge = errors.New("the event is too large")
 	// ErrInvalid: an argument is not what the documentation asks for.
 	ErrInvalid = errors.New("invalid argument")
-	// ErrNested: Update was called from within a closure of Update, of the same outbox, which would wait for itself, or of
-	// another one.
-	ErrNested = errors.New("Update called from within an Update closure; use the transaction that the closure was given")
+	// ErrNested: Update, View or another call that waits for a transaction came from within a closure of Update, of the same
+	// outbox, which would wait for itself, or of another one.
+	ErrNested = errors.New("called from within an Update closure; use the transaction that the closure was given")
 	// ErrNotFound: no such event, or no file where Options.MustExist asks for one.
 	ErrNotFound = errors.New("not found")
 	// ErrLocked: another process has the file open. The error is a *LockedError.

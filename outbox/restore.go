@@ -206,7 +206,14 @@ func oldFile(path string, backup os.FileInfo) (*os.File, error) {
 
 // lockFile opens a file with bbolt's kind of lock, which lasts until it is closed. It does not wait.
 func lockFile(path string, how int) (*os.File, error) {
-	f, err := os.Open(path)
+	mode := os.O_RDONLY
+	if how&syscall.LOCK_EX != 0 {
+		mode = os.O_RDWR // NFS gives an exclusive lock to nobody else
+	}
+	f, err := os.OpenFile(path, mode, 0)
+	if mode == os.O_RDWR && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)) {
+		f, err = os.Open(path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,8 @@ func checkFile(p *patient, c *check) {
 		c.fail("chmod 600 "+socket, "the socket's mode is %04o: others can use it", info.Mode().Perm())
 	default:
 		if owner := ownerOf(info); owner != 0 && owner != os.Geteuid() && (p.file == nil || owner != ownerOf(p.file)) {
-			c.fail("remove it, or point MATCHRELAY_SOCKET elsewhere", "%s belongs to the user %d: nothing is sent to it", socket, owner)
+			c.fail(fmt.Sprintf("run as the user %d if it is their outbox that you want, or point MATCHRELAY_SOCKET elsewhere", owner),
+				"%s belongs to the user %d: nothing is sent to it", socket, owner)
 		}
 	}
 }

@@ -54,7 +54,7 @@ var endings = []struct {
 	{config.ErrEnvFile, exitUsage, ""},
 	{outbox.ErrLocked, exitUnreachable, ""},
 	{control.ErrNotRunning, exitUnreachable, "start one with: matchrelay run, or: matchrelay relay"},
-	{control.ErrForeign, exitUnreachable, ""},
+	{control.ErrOtherUser, exitUnreachable, ""},
 	{errOtherOutbox, exitUnreachable, ""},
 	{control.ErrNoRelay, exitUnreachable, "start one beside it with: matchrelay relay"},
 	{control.ErrLeaseLost, exitUnreachable, "run it again; see who delivers with: matchrelay status"},

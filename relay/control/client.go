@@ -34,7 +34,7 @@ type Client struct {
 }
 
 // Dial returns a client of the socket at path, after looking whether somebody listens there. Errors: ErrNotRunning when
-// nobody does; ErrForeign when it is neither a process of this user nor of root (on Linux and macOS, at each connection);
+// nobody does; ErrOtherUser when it is neither a process of this user nor of root (on Linux and macOS, at each connection);
 // fs.ErrPermission.
 func Dial(path string) (*Client, error) { return DialFor(path, "") }
 

@@ -29,7 +29,7 @@
 // removed, if it still is the one that was made.
 //
 // In a folder that others can write to, anybody may have taken the name. So clients look who listens, and send nothing to
-// another user but root; for root the owner of the file will do as well (ErrForeign). Of an own client, such as curl, that is not
+// another user but root; for root the owner of the file will do as well (ErrOtherUser). Of an own client, such as curl, that is not
 // asked: keep file and socket in a folder of your own.
 //
 // # The protocol

@@ -48,7 +48,7 @@ const (
 // file open, it drains over the control socket (see Client.Relay), waiting while another relay does. When no process has it, it
 // opens the file itself and serves the socket; as soon as a processor wants the file (see Open), it hands it over, within a
 // second. Nobody has to be started first, but with Outbox.MustExist there must be a file or a process that serves the socket.
-// Errors: those of outbox.Open but ErrLocked, of Serve but ErrInUse, of Relay.Run, and of Routes and While.
+// Errors: those of outbox.Open but ErrLocked, of Serve but ErrInUse, ErrOtherUser, of Relay.Run, and of Routes and While.
 func Drain(ctx context.Context, opts DrainOptions) error {
 	if opts.Socket == "" {
 		opts.Socket = opts.Path + ".sock"

@@ -10,8 +10,8 @@ import (
 var (
 	// ErrNotRunning: nobody serves the socket.
 	ErrNotRunning = errors.New("no process serves the control socket")
-	// ErrForeign: another user serves the socket, to whom nothing is sent.
-	ErrForeign = errors.New("the control socket is another user's")
+	// ErrOtherUser: another user serves the socket, to whom nothing is sent.
+	ErrOtherUser = errors.New("the control socket is another user's")
 	// ErrInUse: another process serves the socket.
 	ErrInUse = errors.New("another process serves the control socket")
 	// ErrNoRelay: the process that serves the socket has no relay.

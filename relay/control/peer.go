@@ -41,6 +41,18 @@ func userName(uid int) string {
 	return "uid " + strconv.Itoa(uid)
 }
 
+// notOurs is what to do about a socket that another user serves. file is that of the outbox, or empty.
+func notOurs(me int, file string) string {
+	advice := "name a socket in a folder that only you can write to with MATCHRELAY_SOCKET"
+	if me != 0 {
+		return "if it is their outbox that you want, run this as that user; otherwise " + advice
+	}
+	if _, err := os.Stat(file); err != nil {
+		return "if it is their outbox that you want, set MATCHRELAY_DB to its file, or run this as that user; otherwise " + advice
+	}
+	return advice
+}
+
 // checkServer refuses a socket that neither this user serves, nor root, nor, for root, the owner of the outbox file: in a folder that
 // others can write to, anybody may have taken its name (and that of the file, so that its owner counts only for root, who can
 // use the socket of any user). Where the system does not tell who serves it, nobody is refused.
@@ -52,6 +64,5 @@ func checkServer(conn net.Conn, file string) error {
 	if info, err := os.Stat(file); err == nil && os.Geteuid() == 0 && int(info.Sys().(*syscall.Stat_t).Uid) == uid {
 		return nil
 	}
-	return fmt.Errorf("%w: the user %s serves it; nothing was sent: remove it, or name a socket in a folder that only you can write to with MATCHRELAY_SOCKET",
-		ErrForeign, userName(uid))
+	return fmt.Errorf("%w: the user %s serves it; nothing was sent: %s", ErrOtherUser, userName(uid), notOurs(os.Geteuid(), file))
 }

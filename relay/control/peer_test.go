@@ -47,12 +47,13 @@ func TestDial_SendsNothingToAnotherUser(t *testing.T) {
 	require.True(t, lines.Scan())
 	require.Equal(t, "listening", lines.Text())
 
-	for _, dial := range []func() (*Client, error){
-		func() (*Client, error) { return Dial(path) },
-		func() (*Client, error) { return DialFor(path, file) },
+	for advice, dial := range map[string]func() (*Client, error){
+		"if it is their outbox that you want, set MATCHRELAY_DB to its file, or run this as that user; otherwise name a socket": func() (*Client, error) { return Dial(path) },
+		"nothing was sent: name a socket": func() (*Client, error) { return DialFor(path, file) },
 	} {
 		_, err = dial()
-		require.ErrorIs(t, err, ErrForeign)
+		require.ErrorContains(t, err, advice)
+		require.ErrorIs(t, err, ErrOtherUser)
 		require.ErrorContains(t, err, "control socket "+path)
 		require.ErrorContains(t, err, "the user "+userName(stranger.ID)+" serves it; nothing was sent")
 		require.ErrorContains(t, err, "MATCHRELAY_SOCKET")
@@ -67,7 +68,7 @@ func TestDial_SendsNothingToAnotherUser(t *testing.T) {
 	require.True(t, lines.Scan())
 	require.NoError(t, os.Chown(file, 0, 0))
 	_, err = client.Status(t.Context())
-	require.ErrorIs(t, err, ErrForeign, "each connection is looked at")
+	require.ErrorIs(t, err, ErrOtherUser, "each connection is looked at")
 }
 
 // listenForTest tells of each connection what came over it.
