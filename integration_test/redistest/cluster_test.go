@@ -56,13 +56,21 @@ func TestAClusterMovesSlotsAndPromotesReplicas(t *testing.T) {
 	t.Log("the master dies, and its replica takes over")
 	sub := Subscribe(t, "", SubscriberOptions{Channels: []string{"ch"}, Resolve: func() string { return c.AddrOf("ch") }})
 	sub.WaitSubscribed(1)
+	waitUntil(t, "a replica that has all keys", func() string {
+		if at(replica) != 25 {
+			return "it is behind"
+		}
+		return ""
+	})
 	old.Kill()
 	require.Same(t, replica, c.WaitPromoted(old))
 	c.WaitHealthy()
 	require.Same(t, replica, c.MasterOf("{ch}"))
 	require.Nil(t, c.ReplicaOf("{ch}"))
 	sub.WaitSubscribed(2)
-	require.Equal(t, "24", replica.Client().Get(ctx, key(24)).Val())
+	value, err := replica.Client().Get(ctx, key(24)).Result()
+	require.NoError(t, err)
+	require.Equal(t, "24", value)
 	require.NoError(t, c.Servers[(c.shards[old]+1)%3].Client().Publish(ctx, "ch", "over the cluster").Err())
 	sub.WaitFor(1)
 

@@ -19,6 +19,7 @@ func TestSentinelsPromoteAReplica(t *testing.T) {
 	sub := Subscribe(t, "", SubscriberOptions{Channels: []string{"ch"}, Resolve: sentinels.Master})
 	sub.WaitSubscribed(1)
 	require.EqualValues(t, 1, master.Client().Publish(ctx, "ch", "before").Val())
+	sub.WaitFor(1)
 
 	sentinels.Servers[0].Kill() // two are enough
 	master.Kill()
