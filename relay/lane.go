@@ -37,6 +37,8 @@ type lane struct {
 	stream        *Stream         // nil: no stream
 	express       int64           // see flow
 	tail          tail
+	silence       silence
+	silences      int64     // Relay.silences when that was looked at
 	ready         bool      // a guard has succeeded since the last failure
 	outage        bool      // Redis was away since the lane was last ready
 	forgot        bool      // and had forgotten something, which has been reported
@@ -129,6 +131,10 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 			return 0, err
 		}
 	}
+	if n := l.r.silences.Load(); n != l.silences { // another topic has noticed
+		l.silences, l.ready = n, false
+		l.silence.timedOut, l.tail.doubtful = true, true
+	}
 	if !l.ready {
 		return 0, l.connect(ctx)
 	}
@@ -144,6 +150,12 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 		return 0, l.idle(ctx)
 	case l.outdated(ctx):
 		return 0, nil
+	}
+	if l.silence.doubting() { // a subscriber that is new gets first what it may have missed
+		_ = l.look(ctx) // where it fails because Redis does, publishing tells
+		if !l.ready {
+			return 0, nil
+		}
 	}
 	return l.publish(ctx, entries)
 }
@@ -222,7 +234,7 @@ func (l *lane) idle(ctx context.Context) error {
 	after := l.r.opts.HealthInterval
 	if l.r.opts.UntilEmpty && l.tail.lookedAt() {
 		return errDone
-	} else if l.tail.from() != 0 {
+	} else if l.tail.from() != 0 || l.tail.doubtful {
 		after = min(after, l.tail.safe())
 	}
 	timer := time.NewTimer(after)
@@ -237,29 +249,39 @@ func (l *lane) idle(ctx context.Context) error {
 	case <-l.retry:
 	case <-timer.C:
 	}
-	run := l.progress.Run
+	run, receivers := l.progress.Run, l.progress.Receivers
 	reply, err := l.guard(ctx)
 	if err != nil || !l.ready { // what it found comes first: who was there before an outage must not be forgotten
 		return err
 	}
-	if reply.Receivers == l.progress.Receivers && l.tail.from() == l.progress.TailFrom && l.progress.Run == run {
+	l.remember(reply)
+	if l.progress.Receivers == receivers && l.tail.from() == l.progress.TailFrom && l.progress.Run == run {
 		return nil
 	}
-	l.remember(reply)
 	return l.settle(ctx)
 }
 
-// look finds out how far behind the slowest subscriber is, when the tail wants to know.
-func (l *lane) look(ctx context.Context) error {
-	now := time.Now()
-	if !l.tail.due(now) {
+// lookWhenDue looks when the tail wants to know.
+func (l *lane) lookWhenDue(ctx context.Context) error {
+	if !l.tail.due(time.Now()) {
 		return nil
 	}
-	behind, all, err := l.r.flow.behind(ctx, l.progress.Receivers)
-	if err == nil {
-		l.tail.see(now, behind, all, time.Since(now))
+	return l.look(ctx)
+}
+
+// look finds out how far behind the slowest subscriber is, and who is there, when that is in doubt.
+func (l *lane) look(ctx context.Context) error {
+	now := time.Now()
+	v, err := l.r.flow.view(ctx, l.progress.Receivers)
+	if err != nil {
+		return classify(err)
 	}
-	return err
+	l.tail.see(now, v.behind, v.all, time.Since(now))
+	l.silence.see(now, v.clients, l.sent)
+	if l.tail.doubtful = l.silence.doubting(); l.silence.due {
+		l.ready = false
+	}
+	return nil
 }
 
 // guard asks Redis for the mark, its run and the subscribers; anything but agreement is dealt with.
@@ -279,13 +301,13 @@ func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
 	}
 	b.Stored = l.stored()
 	if l.ready {
-		err = l.look(ctx)
+		err = l.lookWhenDue(ctx)
 	}
 	began := time.Now()
 	var replies []Reply
 	if err == nil {
 		if replies, err = l.r.target.Publish(ctx, b); err != nil {
-			err = classify(err)
+			err = l.classify(err)
 		}
 	}
 	if err != nil {

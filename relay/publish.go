@@ -49,12 +49,12 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 		}
 	}
 	if err == nil {
-		if err := l.look(ctx); err != nil {
+		if err := l.lookWhenDue(ctx); err != nil {
 			return carried, err
 		}
 		return carried, l.react(ctx, last)
 	}
-	f := classify(err)
+	f := l.classify(err)
 	if f.suspect {
 		return carried, l.doubt(ctx, f, entries[carried:])
 	}
@@ -176,6 +176,9 @@ func (l *lane) heard(reply Reply, began time.Time) {
 	if l.progress.Run == "" {
 		l.progress.Run = reply.Run // Redis tells it since just now
 	}
+	if reply.Run != "" && reply.Run != l.silence.run { // no connection has outlived the process before
+		l.silence, l.tail.doubtful = silence{run: reply.Run}, false
+	}
 	if reply.Run == l.progress.Run {
 		l.tail.alive(began)
 	}
@@ -202,9 +205,9 @@ func (l *lane) accept(events []outbox.Entry, reply Reply) int {
 	return len(events)
 }
 
-// remember notes how many subscribers are to be waited for after an outage.
+// remember notes how many subscribers are to be waited for after an outage. One whose connection was dead will be back.
 func (l *lane) remember(reply Reply) {
-	if reply.Receivers >= 0 && !reply.Partial || reply.Receivers > l.progress.Receivers {
+	if reply.Receivers >= 0 && !reply.Partial && !l.silence.doubting() || reply.Receivers > l.progress.Receivers {
 		l.progress.Receivers = reply.Receivers
 	}
 }

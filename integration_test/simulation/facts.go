@@ -60,6 +60,8 @@ type facts struct {
 	lookedThru int
 	tells      []tell
 	looks      []look
+	blackouts  []blackout
+	timeOuts   []timeOut
 	loads      map[load]loaded
 }
 

@@ -42,9 +42,9 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		n := published[p.event+" "+entryID(p.sequence)]
 		if !p.again {
 			n.first++
-			n.firstDeaf = len(p.heard) == 0
+			n.firstDeaf = len(p.heard)+p.ghosts == 0
 		}
-		if len(p.heard) == 0 {
+		if len(p.heard)+p.ghosts == 0 {
 			n.deaf++
 		}
 		n.latest = p
@@ -58,7 +58,7 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		}
 		switch {
 		case info.State == outbox.Unheard && n.deaf == 0,
-			info.State == outbox.Delivered && (n.firstDeaf || len(n.latest.heard) == 0):
+			info.State == outbox.Delivered && (n.firstDeaf || len(n.latest.heard)+n.latest.ghosts == 0):
 			w.violate("unheard: %s #%d is %s, %d of its publications were heard by no one, and the latest by %d", info.Topic, info.Sequence,
 				info.State, n.deaf, len(n.latest.heard))
 		}

@@ -167,7 +167,8 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 		return reply, nil
 	}
 	var unheard []uint64
-	if m.redoRun == reply.Run {
+	round := reply.Run + b.Round
+	if m.redoRun == round {
 		for _, n := range m.redoUnheard {
 			if n >= b.Events[0].Sequence {
 				unheard = append(unheard, n)
@@ -183,7 +184,7 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 	if err := s.unwritable(); err != nil {
 		return relay.Reply{}, err
 	}
-	m.redoRun = reply.Run
+	m.redoRun = round
 	for _, e := range b.Events {
 		if e.Sequence <= m.redoSeq {
 			continue
