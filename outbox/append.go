@@ -17,7 +17,8 @@ type Event struct {
 	// Payload is published byte for byte: 1 byte to Options.MaxEventBytes.
 	Payload []byte `json:"payload"`
 	// Key is an optional idempotency key of at most 200 bytes: while an event with this key is in the log, appending it
-	// again returns the old sequence and changes nothing.
+	// again returns the old sequence and changes nothing, whatever has become of that event: KeyState tells whether it was
+	// parked or discarded.
 	Key string `json:"key"`
 	// Snapshot marks an event that holds the whole state as of now. The newest one of a topic is never pruned.
 	Snapshot bool `json:"snapshot"`
@@ -121,6 +122,24 @@ func (o *Outbox) Append(tx *bolt.Tx, events ...Event) (sequences []uint64, err e
 	}
 	o.signalOnCommit(l)
 	return sequences, nil
+}
+
+// KeyState says which event of the log has a Key, and what has become of it: after Append has returned an old sequence, whether
+// that was delivered, still waits, or was parked or discarded, so that the producer's retry sends nothing. It is 0 and "" when no
+// event has the key. tx is any transaction on the outbox's database. Errors: ErrDamaged.
+func (o *Outbox) KeyState(tx *bolt.Tx, key string) (sequence uint64, state State, err error) {
+	if tx == nil || tx.DB() != o.db {
+		return 0, "", fmt.Errorf("key state: %w", invalid("expected an open transaction on the outbox's own database"))
+	}
+	l := openLedger(tx)
+	old := keySequence(l.get(keysBucket, []byte(key)))
+	if topic, v := l.find(old); v != nil {
+		sequence, state = old, l.info(topic, old, v).State
+	}
+	if l.err != nil {
+		return 0, "", fmt.Errorf("key state: %w", l.err)
+	}
+	return sequence, state, nil
 }
 
 // appendOne writes one event that was checked. The caller saves the ledger.

@@ -125,6 +125,46 @@ func TestAnIdempotencyKeyIsAppendedOnceWhileItsEventIsInTheLog(t *testing.T) {
 	require.Equal(t, []uint64{4}, add(t, o, keyed("seven")), "its event was pruned, and the key with it")
 }
 
+func TestKeyState_TellsThatARetrySendsNothing(t *testing.T) {
+	o := openTemp(t, Options{})
+	keyed := func(key string) Event { e := event("a", "m-"+key); e.Key = key; return e }
+	state := func(key string) (sequence uint64, state State) {
+		require.NoError(t, o.View(func(tx *bolt.Tx) (err error) {
+			sequence, state, err = o.KeyState(tx, key)
+			return err
+		}))
+		return sequence, state
+	}
+	want := func(key string, wantSequence uint64, wantState State) {
+		t.Helper()
+		sequence, got := state(key)
+		require.Equal(t, wantSequence, sequence)
+		require.Equal(t, wantState, got)
+	}
+	add(t, o, keyed("parked"), keyed("discarded"), keyed("pending"))
+	require.NoError(t, o.Park(ctx, "a", 1, Failure{Class: "poison", Text: "too large"}))
+	_, err := o.Discard(ctx, []uint64{2}, DiscardOptions{Reason: "a test", Actor: "me"})
+	require.NoError(t, err)
+	want("parked", 1, Parked)
+	want("discarded", 2, Discarded)
+	want("pending", 3, Pending)
+	want("another", 0, "")
+	require.NoError(t, o.Update(ctx, func(tx *bolt.Tx) error {
+		sequences, err := o.Append(tx, keyed("parked"), keyed("new"))
+		require.NoError(t, err)
+		require.Equal(t, []uint64{1, 4}, sequences)
+		sequence, state, err := o.KeyState(tx, "parked")
+		require.NoError(t, err)
+		require.Equal(t, []any{uint64(1), Parked}, []any{sequence, state})
+		sequence, state, err = o.KeyState(tx, "new")
+		require.NoError(t, err)
+		require.Equal(t, []any{uint64(4), Pending}, []any{sequence, state})
+		return nil
+	}))
+	_, _, err = o.KeyState(nil, "new")
+	require.ErrorIs(t, err, ErrInvalid)
+}
+
 func TestAKeyWhoseEventIsGoneIsNotTrusted(t *testing.T) {
 	o := openTemp(t, Options{})
 	require.NoError(t, o.db.Update(func(tx *bolt.Tx) error {

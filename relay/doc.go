@@ -42,7 +42,8 @@
 // nothing to send, or is paused, asks once a moment after its last event. Where Redis does not tell (no +client|list), and in a
 // Cluster, whose nodes pass events on to each other, 2 s take the place of 0.2 s, no one counts as slow where it does not tell,
 // and events up to 4 s old may come again. While calls hang, and while no relay runs, Redis is not heard of, and the tail stays
-// what it was: it does not grow, but its events become older. A Redis that dies once more, just after the tail was published
+// what it was: it does not grow, but its events become older. So a relay that is told to end (its context is cancelled) looks
+// once more before it does. A Redis that dies once more, just after the tail was published
 // again, makes it come again together with what was sent since. The outbox stores where each tail begins
 // (outbox.Progress.TailFrom), so that the next relay knows.
 //
@@ -126,13 +127,13 @@
 //
 // # Files
 //
-// relay.go: Relay, Options, Source. lane.go: the life of one topic. publish.go: what it sends. recover.go: after an outage.
-// judge.go: what Redis's mark means. repair.go: what Redis has forgotten. failure.go: what a failure costs. classify.go: whose
-// fault it is. flow.go: slow subscribers. tail.go: what a death of Redis could take. origins.go: too many fresh origins.
-// stray.go: marks of other topics. target.go: what Redis is to the relay. redis.go, reply.go and *.lua: how that is done.
-// deadline.go: how long a call may take. nodes.go: the nodes of a Cluster. client.go: connections. guard.go, guard_form.go:
-// what a reply may be. discreet.go: errors that repeat secrets. sentinel.go: where the master is. status.go, alert.go: what
-// operators get to know. examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go, streamevent.go:
-// reading the stream. position.go, positionfile.go: where a reader stands. misfits.go: events that cannot be given to Redis
-// again. pause.go: Pause. lasting.go: what outlives the end.
+// relay.go: Relay, Options, Source. lane.go: the life of one topic. look.go: its looks at output buffers. publish.go: what it
+// sends. recover.go: after an outage. judge.go: what Redis's mark means. repair.go: what Redis has forgotten. failure.go: what a
+// failure costs. classify.go: whose fault it is. flow.go: slow subscribers. tail.go: what a death of Redis could take.
+// origins.go: too many fresh origins. stray.go: marks of other topics. target.go: what Redis is to the relay. redis.go, reply.go
+// and *.lua: how that is done. deadline.go: how long a call may take. nodes.go: the nodes of a Cluster. client.go: connections.
+// guard.go, guard_form.go: what a reply may be. discreet.go: errors that repeat secrets. sentinel.go: where the master is.
+// status.go, alert.go: what operators get to know. examine.go, examine_node.go: what Redis is and permits. consume.go,
+// consumer.go, streamevent.go: reading the stream. position.go, positionfile.go: where a reader stands. misfits.go: events that
+// cannot be given to Redis again. pause.go: Pause. lasting.go: what outlives the end.
 package relay

@@ -92,6 +92,11 @@ var errDone = errors.New("nothing is pending") // ends run with UntilEmpty
 // those of the source; whatever Redis does is handled within.
 func (l *lane) run(ctx context.Context) (carried int, err error) {
 	l.status.set(Waiting, "", "")
+	defer func() {
+		if err == nil {
+			l.lastLook(ctx)
+		}
+	}()
 	for ctx.Err() == nil {
 		n, err := l.step(ctx)
 		carried += n
@@ -259,29 +264,6 @@ func (l *lane) idle(ctx context.Context) error {
 		return nil
 	}
 	return l.settle(ctx)
-}
-
-// lookWhenDue looks when the tail wants to know.
-func (l *lane) lookWhenDue(ctx context.Context) error {
-	if !l.tail.due(time.Now()) {
-		return nil
-	}
-	return l.look(ctx)
-}
-
-// look finds out how far behind the slowest subscriber is, and who is there, when that is in doubt.
-func (l *lane) look(ctx context.Context) error {
-	now := time.Now()
-	v, err := l.r.flow.view(ctx, l.progress.Receivers)
-	if err != nil {
-		return classify(err)
-	}
-	l.tail.see(now, v.behind, v.all, time.Since(now))
-	l.silence.see(now, v.clients, l.sent)
-	if l.tail.doubtful = l.silence.doubting(); l.silence.due {
-		l.ready = false
-	}
-	return nil
 }
 
 // guard asks Redis for the mark, its run and the subscribers; anything but agreement is dealt with.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -176,8 +177,11 @@ func (l *lane) heard(reply Reply, began time.Time) {
 	if l.progress.Run == "" {
 		l.progress.Run = reply.Run // Redis tells it since just now
 	}
-	if reply.Run != "" && reply.Run != l.silence.run { // no connection has outlived the process before
-		l.silence, l.tail.doubtful = silence{run: reply.Run}, false
+	if before := cmp.Or(l.silence.run, l.progress.Run); reply.Run != "" && reply.Run != l.silence.run {
+		if before != "" && reply.Run != before { // no connection has outlived the process before
+			l.silence, l.tail.doubtful = silence{}, false
+		}
+		l.silence.run = reply.Run
 	}
 	if reply.Run == l.progress.Run {
 		l.tail.alive(began)

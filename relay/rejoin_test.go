@@ -329,3 +329,42 @@ func TestTail_LastsLongerWhereRedisDoesNotTellWhatIsOnItsWay(t *testing.T) {
 		})
 	}
 }
+
+// Otherwise its last event would come again when Redis is started anew, perhaps weeks later.
+func TestTail_HasLeftWhenARelayHasEnded(t *testing.T) {
+	for name, blind := range map[string]bool{"Redis tells what is on its way": false, "it does not": true} {
+		t.Run(name, func(t *testing.T) {
+			virtually(t, func(v virtual) {
+				v.redis.blind = blind
+				v.run(quick())
+				v.add("news", 3)
+				v.after(0)
+				began := time.Now()
+				v.halt()
+				require.LessOrEqual(t, time.Since(began), 3*time.Second)
+				require.Zero(t, v.topic("news").Progress.TailFrom)
+				v.redis.kill()
+				v.after(14 * 24 * time.Hour)
+				v.redis.start()
+				v.run(quick())
+				v.after(time.Minute)
+				v.requireGot(nil)
+			})
+		})
+	}
+}
+
+func TestTail_StaysWhenRedisDoesNotAnswerWhileARelayEnds(t *testing.T) {
+	virtually(t, func(v virtual) {
+		v.run(quick())
+		v.add("news", 3)
+		v.after(0)
+		v.redis.kill()
+		v.halt()
+		require.EqualValues(t, 1, v.topic("news").Progress.TailFrom)
+		v.redis.start()
+		v.run(quick())
+		v.after(time.Minute)
+		require.Len(t, v.redis.got("news"), 6)
+	})
+}

@@ -99,7 +99,8 @@ const (
 	pipelineDepth = 4       // calls in one round trip
 	keptUnheard   = 1000    // how many events that no one heard publish.lua keeps beside the mark
 	receiverPoll  = 250 * time.Millisecond
-	lookEvery     = 250 * time.Millisecond // the least time between two looks at the output buffers for the tail's sake
+	lastLooks     = tailWindow + time.Second // how long a relay that is told to end may look whether its tail has left
+	lookEvery     = 250 * time.Millisecond   // the least time between two looks at the output buffers for the tail's sake
 	// sentWithin is how old an event is at least that leaves the tail because the output buffers were seen to be without it.
 	sentWithin = 200 * time.Millisecond
 	// tailWindow is that where Redis does not tell what is in its buffers, or, in a Cluster, on its way between nodes.

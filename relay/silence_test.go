@@ -74,6 +74,29 @@ func TestSilence_IsNoticedByATopicThatWasIdle(t *testing.T) {
 	})
 }
 
+func TestSilence_IsNoticedByARelayThatBeginsInIt(t *testing.T) {
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.RejoinWait = relay.DefaultRejoinWait
+		v.connections("before")
+		v.run(opts)
+		v.add("news", 1)
+		v.after(10 * time.Second)
+		v.redis.silence()
+		v.halt()
+		v.run(opts)
+		v.after(time.Minute)
+		v.redis.heal()
+		v.after(10 * time.Second)
+		v.add("news", 2)
+		v.after(soon)
+		v.connections("after")
+		v.after(2 * soon)
+		require.Len(t, v.redis.got("news"), 5, "the two that were sent since came again")
+		v.requireGot(v.appended[1:])
+	})
+}
+
 func TestSilence_ASubscriberThatComesAndGoesDoesNotGetItForEver(t *testing.T) {
 	virtually(t, func(v virtual) {
 		goesSilent(v)

@@ -74,7 +74,7 @@
 // A header of 1 to 255 printable ASCII characters, required for /v1/events and advised for /v1/matches. The key, a SHA-256 of
 // the request (path, parameters in any order, body) and the answer are stored in the transaction of what the request does. The
 // same request under the same key is answered byte for byte as before, with the header Idempotency-Replayed: true, and does
-// nothing: also when it came twice at once, after a crash, when the list is stale by now or the disk full. Another request
+// nothing (with Event-State: parked, or discarded, when the event of the first answer is: it is not sent, see events replay): also when it came twice at once, after a crash, when the list is stale by now or the disk full. Another request
 // under the same key is refused (422 key_reused). A request that failed leaves no key: it may be repeated, or mended. The
 // socket and the port know the same keys.
 //

@@ -37,6 +37,22 @@ func TestTheSameKeyGivesTheSameAnswer(t *testing.T) {
 	require.Len(t, g.events(), 3)
 }
 
+func TestARepeatedRequestTellsThatItsEventIsNotSent(t *testing.T) {
+	g := startPlain(t)
+	post := func(key string) http.Header {
+		return g.ok(g.post("/v1/events", status, "Idempotency-Key: "+key)).header
+	}
+	for _, key := range []string{"parked", "discarded", "pending"} {
+		require.Empty(t, post(key).Get("Event-State"))
+	}
+	require.NoError(t, g.box.Park(ctx, "processing_status", 1, outbox.Failure{Class: "poison", Text: "too large"}))
+	_, err := g.box.Discard(ctx, []uint64{2}, outbox.DiscardOptions{Reason: "a test", Actor: "me"})
+	require.NoError(t, err)
+	require.Equal(t, "parked", post("parked").Get("Event-State"))
+	require.Equal(t, "discarded", post("discarded").Get("Event-State"))
+	require.Empty(t, post("pending").Get("Event-State"))
+}
+
 func TestTheSameKeyWithAnotherRequestIsRefused(t *testing.T) {
 	g := startPlain(t)
 	g.ok(g.post("/v1/matches", one, "Idempotency-Key: k"))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -120,12 +121,30 @@ func (a *API) answerOnce(w http.ResponseWriter, key string, sum hash, act func(o
 	}
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
+		if state := a.givenUp(answer); state != "" {
+			w.Header().Set("Event-State", string(state))
+		}
 	} else {
 		done()
 	}
 	giveTime(w)
 	reply(w, answer)
 	return nil
+}
+
+// givenUp is parked or discarded when an event that was appended with an answer is: a request that is repeated sends nothing then.
+func (a *API) givenUp(answer []byte) outbox.State {
+	var appended struct {
+		Sequences []uint64 `json:"sequences"`
+	}
+	_ = json.Unmarshal(answer, &appended) // it is our own
+	for _, sequence := range appended.Sequences {
+		_, info, err := a.recorder.Outbox().Get(context.Background(), sequence)
+		if err == nil && (info.State == outbox.Parked || info.State == outbox.Discarded) {
+			return info.State
+		}
+	}
+	return ""
 }
 
 // resyncRequest is the body of a resync; it may be left out.

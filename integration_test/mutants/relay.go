@@ -117,6 +117,12 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestSilence_IsNoticedByATopicThatWasIdle"},
 	},
 	{
+		Name: "a relay that is told to end leaves its tail behind",
+		File: "relay/look.go",
+		Old:  "for !l.tail.lookedAt() {", New: "for l.tail.lookedAt() {",
+		In: "relay", Tests: []string{"TestTail_HasLeftWhenARelayHasEnded"},
+	},
+	{
 		Name: "what was accepted with a lost answer is not published again when Redis dies",
 		File: "relay/judge.go",
 		Old:  "\t\tl.tail.add(l.sent+1, 0, time.Now())\n", New: "",

@@ -93,13 +93,15 @@ func (w *world) inDoubt(relay int, topic string, at time.Time) bool {
 	if w.schedule.Settings.number("min."+topic) > 0 {
 		return true // what is to be published again may have been held since
 	}
-	end, ready := at, false
+	end, ready, told := at, false, last
 	for _, t := range w.tells {
-		switch {
-		case t.relay != relay || t.channel != channelOf(topic) || t.asked.Before(last):
-		case !ready && t.insisted, ready && !t.insisted && !t.asked.After(end): // an outage meanwhile makes it longer
+		if t.relay != relay || t.channel != channelOf(topic) || t.asked.Before(last) {
+			continue
+		}
+		if !ready && t.insisted || ready && !t.insisted && !told.After(end) { // an outage meanwhile makes it longer, however long it is
 			ready, end = true, t.told.Add(w.schedule.Settings.duration("rejoin")+5*time.Second)
 		}
+		told = t.told
 	}
 	return !ready || !at.After(end)
 }

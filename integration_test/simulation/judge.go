@@ -216,13 +216,15 @@ func (w *world) checkStale(replayed outbox.Entry) {
 	}
 }
 
-func (w *world) heard(id string) bool {
+// heard says whether somebody heard an event when it was published last: a tail that comes again to no one is unheard, whoever had
+// heard it before.
+func (w *world) heard(id string) (heard bool) {
 	for _, p := range w.server.log {
-		if p.event == id && len(p.heard) > 0 {
-			return true
+		if p.event == id {
+			heard = len(p.heard) > 0
 		}
 	}
-	return false
+	return heard
 }
 
 // judgeMarks: in the end Redis and the file agree on what was accepted last.
