@@ -113,7 +113,11 @@ for i = from, count do
   if add then
     local n, name, time = event(i)
     if tonumber(n) > upto then
-      err = add(n, name, time, bodies[body + i])
+      local predecessor = i > 1 and event(i - 1) or ARGV[3]
+      if seq ~= '0' and tonumber(sseq) > tonumber(predecessor) then
+        predecessor = sseq -- its PUBLISH failed, and it was discarded then; under a fresh origin it is the former one's
+      end
+      err = add(n, predecessor, name, time, bodies[body + i])
       if err then
         break
       end

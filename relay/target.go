@@ -70,6 +70,7 @@ type Repair struct {
 	Set             Marks   // after the events have been added
 	Stream          *Stream // nil: no stream
 	Events          []outbox.Entry
+	Predecessors    []uint64 // of each of the events: the sequence of the one before it that Redis was given, 0 if there is none
 }
 
 // Entry is an entry of a stream, without what it says.

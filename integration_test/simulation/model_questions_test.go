@@ -135,6 +135,9 @@ func (p *pair) restore(t *rapid.T) {
 		Reported: relay.Marks{Published: b.Predecessor, Added: added}, Set: set}
 	if p.stream != nil && rapid.Bool().Draw(t, "with events") {
 		r.Events = p.events(t, added.Sequence)
+		for range r.Events {
+			r.Predecessors = append(r.Predecessors, rapid.Uint64Max(9).Draw(t, "predecessor of an event"))
+		}
 		last := eventMark(r.Events[len(r.Events)-1])
 		r.Set = relay.Marks{Published: last, Added: last}
 	}

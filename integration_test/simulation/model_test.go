@@ -280,17 +280,21 @@ func (p *pair) compare(t *rapid.T) {
 	require.Equal(t, words(m.unheard), hash["unheard"])
 	require.Equal(t, words(m.redoUnheard), hash["redo_unheard"])
 
-	var entries []outbox.Mark
+	type entry struct {
+		outbox.Mark
+		predecessor string
+	}
+	var entries []entry
 	for _, e := range p.model.store.streams[pairChannel].entries {
-		entries = append(entries, e.event)
+		entries = append(entries, entry{e.event, number(e.predecessor)})
 	}
 	stored, err := p.admin.XRange(ctx, relay.StreamKey(pairChannel), "-", "+").Result()
 	require.NoError(t, err)
-	var real []outbox.Mark
+	var real []entry
 	for _, e := range stored {
 		n, err := strconv.ParseUint(e.Values["sequence"].(string), 10, 64)
 		require.NoError(t, err)
-		real = append(real, outbox.Mark{Sequence: n, MessageID: e.Values["id"].(string)})
+		real = append(real, entry{outbox.Mark{Sequence: n, MessageID: e.Values["id"].(string)}, e.Values["predecessor"].(string)})
 	}
 	require.Equal(t, entries, real)
 	for i := range p.subs {

@@ -19,9 +19,10 @@ type stream struct {
 
 // streamEntry is an entry of a stream, without its payload.
 type streamEntry struct {
-	id     uint64 // for the model entries are simply numbered
-	origin string
-	event  outbox.Mark
+	id          uint64 // for the model entries are simply numbered
+	origin      string
+	event       outbox.Mark
+	predecessor uint64
 }
 
 // streamID is what Redis names an entry by: milliseconds, and a number among those of the same one.
@@ -54,11 +55,11 @@ func (st stream) nextID(now time.Time) streamID {
 }
 
 // add is XADD with MAXLEN ~, of what entry.lua adds.
-func (s store) add(id streamID, key markKey, e outbox.Entry, to *relay.Stream) {
+func (s store) add(id streamID, key markKey, e outbox.Entry, predecessor uint64, to *relay.Stream) {
 	st := s.streams[key.channel]
 	st.last, st.lastID = st.last+1, id
-	st.entries = append(st.entries, streamEntry{st.last, key.origin, eventMark(e)})
-	fields, values := fieldsOf(key, e, to)
+	st.entries = append(st.entries, streamEntry{st.last, key.origin, eventMark(e), predecessor})
+	fields, values := fieldsOf(key, e, predecessor, to)
 	raw := len(e.Payload)
 	for i := range fields {
 		raw += len(fields[i]) + len(values[i])
@@ -78,14 +79,14 @@ func (s store) add(id streamID, key markKey, e outbox.Entry, to *relay.Stream) {
 }
 
 // fieldsOf are the names and values of an entry, but for the value of the last one, the payload: see entry.lua.
-func fieldsOf(key markKey, e outbox.Entry, to *relay.Stream) (fields, values []string) {
+func fieldsOf(key markKey, e outbox.Entry, predecessor uint64, to *relay.Stream) (fields, values []string) {
 	fields = []string{"specversion", "id", "source", "type", "time", "subject"}
 	values = []string{"1.0", e.MessageID, to.Source, to.Topic, e.AppendedAt.Format(time.RFC3339Nano), key.channel}
 	if to.Schema != "" {
 		fields, values = append(fields, "dataschema"), append(values, to.Schema)
 	}
-	return append(fields, "sequence", "origin", "data"),
-		append(values, strconv.FormatUint(e.Sequence, 10), key.origin, "")
+	return append(fields, "sequence", "predecessor", "origin", "data"),
+		append(values, strconv.FormatUint(e.Sequence, 10), strconv.FormatUint(predecessor, 10), key.origin, "")
 }
 
 // headBytes is what a node has before its entries: the listpack's header and end, and the master entry, which names the fields.
