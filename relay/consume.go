@@ -27,6 +27,12 @@ type ConsumeOptions struct {
 	// the first that is not saved yet, but never while Handle is at work; 0 or less means 256 and 100 ms. See Once.
 	SaveEvery  int
 	SaveWithin time.Duration
+	// Name makes the reader known to the relay, which does not trim what it has still to read, up to Options.StreamMaxUnread. No
+	// other reader, and no consumer group of workers, may have the name. It takes the rights +xgroup|create +xgroup|setid: a
+	// consumer group of that name is moved on whenever the position is saved. Once the name is given up, remove the group, or it
+	// keeps StreamMaxUnread entries for ever: XGROUP DESTROY {<channel>}:stream <name>. Without a name, a reader that is away for
+	// longer than the stream keeps its events has a gap.
+	Name string
 	// OnlyNew begins with the events that are added from now on, when the store has no position yet; otherwise Consume begins
 	// with the oldest that the stream holds.
 	OnlyNew bool

@@ -13,20 +13,22 @@ import (
 
 // consumer reads one stream.
 type consumer struct {
-	client   redis.UniversalClient
-	opts     ConsumeOptions
-	log      *slog.Logger
-	backoff  *backoff.ExponentialBackOff
-	at       Position
-	unsaved  int       // entries by which it has moved since it was saved
-	since    time.Time // when it came to the first of them
-	broken   error     // of the store
-	passOver bool      // hand nothing over until the end of the stream is reached
-	pace     pace
-	lost     bool      // the last entry that was read was not found at the last look
-	idleLook time.Time // an idle reader does not look before, unless a call has failed
-	fails    int       // calls that failed in a row
-	class    Class     // of the outage that was logged last
+	client    redis.UniversalClient
+	opts      ConsumeOptions
+	log       *slog.Logger
+	backoff   *backoff.ExponentialBackOff
+	at        Position
+	unsaved   int       // entries by which it has moved since it was saved
+	since     time.Time // when it came to the first of them
+	broken    error     // of the store
+	announced string    // the entry at which the group of a named reader stands
+	unknown   bool      // the relay cannot be told of it
+	passOver  bool      // hand nothing over until the end of the stream is reached
+	pace      pace
+	lost      bool      // the last entry that was read was not found at the last look
+	idleLook  time.Time // an idle reader does not look before, unless a call has failed
+	fails     int       // calls that failed in a row
+	class     Class     // of the outage that was logged last
 }
 
 func newConsumer(client redis.UniversalClient, opts ConsumeOptions) *consumer {
@@ -62,6 +64,7 @@ func (c *consumer) load(ctx context.Context) error {
 			return err
 		}
 		c.at = p
+		c.announce(ctx)
 		return nil
 	case c.opts.OnlyNew:
 		c.passOver = true
@@ -75,8 +78,10 @@ func (c *consumer) save(ctx context.Context) error {
 	c.unsaved = 0
 	if err := c.opts.Store.Save(context.WithoutCancel(ctx), c.at); err != nil {
 		c.broken = fmt.Errorf("save the position: %w", err)
+		return c.broken
 	}
-	return c.broken
+	c.announce(ctx)
+	return nil
 }
 
 // flush saves what waits for it.

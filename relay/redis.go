@@ -83,7 +83,7 @@ func streamArgs(origin string, s *Stream) []any {
 	if s == nil {
 		return []any{"", "", "", "", ""}
 	}
-	return []any{s.MaxLen, s.Source, s.Topic, s.Schema, origin}
+	return []any{fmt.Sprint(s.MaxLen, " ", max(s.MaxLen, s.MaxUnread)), s.Source, s.Topic, s.Schema, origin}
 }
 
 // packed is sequence, message ID and, with a stream, time of each event in one argument. None of them has spaces.

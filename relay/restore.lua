@@ -2,7 +2,7 @@
 -- stream, first adds events that it has lost, without publishing them.
 -- KEYS[1]  high-water mark of (origin, channel); KEYS[2] the stream, if there is one
 -- ARGV     1 and 2 sequence and message ID reported, 3 and 4 those of the stream, 5 to 8 those to set, 9 channel,
---          10 entries that the stream keeps, 11 source, 12 topic, 13 schema, 14 origin, 15 seconds to keep the mark,
+--          10 limits of the stream, see entry.lua, 11 source, 12 topic, 13 schema, 14 origin, 15 seconds to keep the mark,
 --          then sequence, predecessor, message ID, body, time of each event
 -- Answers  {status, seq, id, '', -1, 0, error, stream_seq, stream_id}: OK, LOST with the mark that was found instead, or ERR
 local mark = redis.call('HMGET', KEYS[1], 'seq', 'id', 'stream_seq', 'stream_id')

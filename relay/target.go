@@ -49,7 +49,8 @@ type Batch struct {
 
 // Stream says how events are added to the stream of a channel.
 type Stream struct {
-	MaxLen int // about how many entries it keeps
+	MaxLen    int // about how many entries it keeps
+	MaxUnread int // about how many, while consumer groups have still to read them; at least MaxLen
 	// Source, Topic and Schema are the CloudEvents attributes source, type and dataschema.
 	Source, Topic, Schema string
 }

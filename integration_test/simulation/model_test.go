@@ -33,6 +33,8 @@ func TestModel_AgreesWithARealServer(t *testing.T) {
 			"republish":  p.republish,
 			"restore":    p.restore,
 			"newest":     p.newest,
+			"group":      p.group,
+			"read":       p.read,
 			"forget":     p.forget,
 			"fault":      p.fault,
 			"subscribe":  p.subscribe,
@@ -80,7 +82,8 @@ func newPair(t *rapid.T, real *redistest.Server, admin *redis.Client) *pair {
 	p.load()
 	p.model.run = p.runID()
 	if rapid.Bool().Draw(t, "streams") {
-		p.stream = &relay.Stream{MaxLen: rapid.SampledFrom([]int{5, 100, 10_000}).Draw(t, "keep"), Source: "test", Topic: "pair"}
+		keep := rapid.SampledFrom([]int{5, 100, 10_000}).Draw(t, "keep")
+		p.stream = &relay.Stream{MaxLen: keep, MaxUnread: keep + rapid.SampledFrom([]int{0, 50, 10_000}).Draw(t, "unread"), Source: "test", Topic: "pair"}
 	}
 	return p
 }
