@@ -221,6 +221,7 @@ func (r *Relay) pass(ctx context.Context) (worked bool, err error) {
 		})
 	}
 	group.Go(func() error { return r.prune(ctx) })
+	group.Go(func() error { return r.watchStreams(ctx) })
 	err = group.Wait()
 	return did.Load() || r.alerts.raised.Swap(false), err
 }

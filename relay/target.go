@@ -25,6 +25,8 @@ type Target interface {
 	// Newest lists some of the newest entries of the channel's stream, of all outboxes, the latest first: from the end, or from
 	// before the entry with an ID on. None means that there are no more.
 	Newest(ctx context.Context, channel string, before string) ([]Entry, error)
+	// Stream tells how full the channel's stream is, and who is behind in reading it.
+	Stream(ctx context.Context, channel string) (StreamHealth, error)
 	// Lives says whether the Redis process of a run is alive as a master of the Cluster: then its slots have moved to another
 	// one, and nothing has died with it.
 	Lives(ctx context.Context, run string) bool
