@@ -14,7 +14,8 @@ type StreamHealth struct {
 	// Slowest is the consumer group, or the reader with a name, that is furthest behind; "" when there is none.
 	Slowest string `json:"slowest"`
 	// Lag is how many entries it has still to be given or to acknowledge, -1 where Redis does not tell: before 7.0, and mostly for
-	// readers with a name. Behind is how much older what it needs next is than the newest entry, in seconds.
+	// readers with a name. Behind is how much older than the newest entry what it was given last, or has not acknowledged, is, in
+	// seconds; -1 when it was given nothing yet.
 	Lag    int     `json:"lag"`
 	Behind float64 `json:"behind_seconds"`
 }
@@ -71,7 +72,10 @@ func (r *Redis) Stream(ctx context.Context, channel string) (h StreamHealth, err
 			}
 		}
 		behind := max(0, float64(entryTime(newest[0])-entryTime(id))/1000)
-		if h.Slowest != "" && behind <= h.Behind {
+		if entryTime(id) == 0 {
+			behind = -1
+		}
+		if h.Slowest != "" && (h.Behind < 0 || behind >= 0 && behind <= h.Behind) {
 			continue
 		}
 		h.Slowest, h.Behind, h.Lag = brief(g.Name, maxOrigin), behind, -1

@@ -175,8 +175,7 @@ func writeStatus(w io.Writer, s status, cfg *config.Config) {
 	render(w, t)
 	for _, row := range s.Topics {
 		if row.Stream != nil && row.Stream.Slowest != "" {
-			fmt.Fprintf(w, "stream of %s: %d entries; %s is %v behind%s (about %d are kept for it)\n", row.Topic, row.Stream.Entries,
-				harmless(row.Stream.Slowest), time.Duration(row.Stream.Behind*float64(time.Second)).Round(time.Second), lagText(row.Stream.Lag), row.Stream.MaxUnread)
+			fmt.Fprintf(w, "stream of %s: %d entries; %s (about %d are kept for it)\n", row.Topic, row.Stream.Entries, behindText(*row.Stream), row.Stream.MaxUnread)
 		}
 	}
 	switch pending, parked, unheard := s.totals(); {
@@ -192,12 +191,16 @@ func writeStatus(w io.Writer, s status, cfg *config.Config) {
 	}
 }
 
-// lagText is how many entries a reader has still to read, where that is known.
-func lagText(lag int) string {
-	if lag < 0 {
-		return ""
+// behindText says how far the slowest reader is behind.
+func behindText(h relay.StreamHealth) string {
+	text := harmless(h.Slowest) + " has read nothing yet"
+	if h.Behind >= 0 {
+		text = fmt.Sprintf("%s is %v behind", harmless(h.Slowest), time.Duration(h.Behind*float64(time.Second)).Round(time.Second))
 	}
-	return fmt.Sprintf(", with %d to read", lag)
+	if h.Lag >= 0 {
+		text += fmt.Sprintf(", with %d to read", h.Lag)
+	}
+	return text
 }
 
 func (s status) totals() (pending, parked, unheard int) {
