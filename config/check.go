@@ -142,8 +142,12 @@ func (c *Config) resolveServer(found problems) {
 }
 
 func (c *Config) checkRelay(require func(bool, string, string)) {
-	r := c.Relay
+	r := &c.Relay
+	if c.origin("RELAY_STREAM_MAX_UNREAD") == FromDefault {
+		r.StreamMaxUnread = max(r.StreamMaxUnread, r.StreamMaxLen)
+	}
 	require(r.StreamMaxLen >= 1, "RELAY_STREAM_MAXLEN", "a whole number, 1 or more")
+	require(r.StreamMaxUnread >= r.StreamMaxLen, "RELAY_STREAM_MAX_UNREAD", "a whole number, RELAY_STREAM_MAXLEN or more")
 	require(r.WaitTimeout > 0, "RELAY_WAIT_TIMEOUT", "more than 0 seconds")
 	require(r.MaxBytesPerSecond > 0, "RELAY_MAX_BYTES_PER_SECOND", "more than 0 bytes")
 }

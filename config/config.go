@@ -64,6 +64,7 @@ type Relay struct {
 	HoldMax           time.Duration `env:"RELAY_HOLD_MAX" envDefault:"0" meaning:"how long the minimum above is waited for on a reachable Redis before publishing anyway, as unheard; 0 = for ever"`
 	Streams           bool          `env:"RELAY_STREAMS" envDefault:"off" meaning:"on: add each event to a Redis Stream beside the channel, {<channel>}:stream"`
 	StreamMaxLen      int           `env:"RELAY_STREAM_MAXLEN" envDefault:"1000" meaning:"about how many entries a stream keeps; match lists are large: mind the memory of Redis"`
+	StreamMaxUnread   int           `env:"RELAY_STREAM_MAX_UNREAD" envDefault:"10000" meaning:"about how many entries a stream keeps while consumer groups or named readers have still to read them; at least RELAY_STREAM_MAXLEN"`
 	OnPoison          PoisonPolicy  `env:"RELAY_ON_POISON" envDefault:"park" meaning:"park sets aside an event that cannot be published and goes on; block stops its topic instead"`
 	WaitReplicas      int           `env:"RELAY_WAIT_REPLICAS" envDefault:"0" meaning:"settle an event only after this many replicas have it"`
 	WaitTimeout       time.Duration `env:"RELAY_WAIT_TIMEOUT" envDefault:"1s" meaning:"how long to wait for them before that is an outage"`

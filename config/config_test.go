@@ -142,6 +142,7 @@ func TestAWrongValueIsReportedWithItsNameAndWhatIsExpected(t *testing.T) {
 		{"RELAY_MIN_RECEIVERS=match_updates=-1", "RELAY_MIN_RECEIVERS", "topic=count"},
 		{"RELAY_ON_POISON=drop", "RELAY_ON_POISON", "park or block"},
 		{"RELAY_STREAM_MAXLEN=0", "RELAY_STREAM_MAXLEN", "1 or more"},
+		{"RELAY_STREAM_MAX_UNREAD=999", "RELAY_STREAM_MAX_UNREAD", "RELAY_STREAM_MAXLEN or more"},
 		{"RELAY_WAIT_TIMEOUT=0", "RELAY_WAIT_TIMEOUT", "more than 0"},
 		{"RELAY_MAX_BYTES_PER_SECOND=0", "RELAY_MAX_BYTES_PER_SECOND", "more than 0"},
 		{"OUTBOX_RETENTION=0", "OUTBOX_RETENTION", "more than 0"},

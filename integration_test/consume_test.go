@@ -30,6 +30,7 @@ const (
 	consumerDies = "MATCHRELAY_TEST_DIES"     // at which of its saves it dies, 0 for none
 	inDatabase   = "database"
 	inFiles      = "files"
+	nowAndThen   = "files, saved now and then"
 )
 
 func init() {
@@ -50,8 +51,11 @@ func consumeTo(mode, path, addr string, dies int, last uint64) error {
 	defer stop()
 	opts := relay.ConsumeOptions{Channel: channels[updates], RetryDelay: 10 * time.Millisecond}
 	var handle func(e relay.StreamEvent) error
-	if mode == inFiles {
+	if mode != inDatabase {
 		opts.Store = relay.PositionFile(path + ".position")
+		if mode == inFiles {
+			opts.SaveEvery = 1
+		}
 		handle = func(e relay.StreamEvent) error { return appendLine(path, e) }
 	} else {
 		db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: redistest.Patience})
@@ -142,7 +146,7 @@ func appendLine(path string, e relay.StreamEvent) error {
 // handled reads the message IDs, in the order in which they were handled.
 func handled(t *testing.T, mode, path string) (ids []string) {
 	t.Helper()
-	if mode == inFiles {
+	if mode != inDatabase {
 		b, err := os.ReadFile(path)
 		require.NoError(t, err)
 		return strings.Fields(string(b))
@@ -180,7 +184,7 @@ const kills = 16 // half of them at random, half between what the handler does a
 
 func TestConsume_ByAProcessThatIsKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{inDatabase, inFiles} {
+	for _, mode := range []string{inDatabase, inFiles, nowAndThen} {
 		t.Run("state and position "+mode, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Start(t, redistest.Options{})
@@ -221,6 +225,10 @@ func TestConsume_ByAProcessThatIsKilledAgainAndAgain(t *testing.T) {
 				require.Equal(t, want, got, "each event took effect once, in order")
 				return
 			}
+			if mode == nowAndThen {
+				requireRepeats(t, want, got)
+				return
+			}
 			once, repeats := got[:1:1], 0
 			for _, id := range got[1:] {
 				if id == once[len(once)-1] { // the one at which it was killed
@@ -234,6 +242,30 @@ func TestConsume_ByAProcessThatIsKilledAgainAndAgain(t *testing.T) {
 			require.LessOrEqual(t, repeats, kills)
 		})
 	}
+}
+
+// requireRepeats wants everything in order, but that after a kill some comes again, from at most so many events before on as are
+// not saved one by one.
+func requireRepeats(t *testing.T, want, got []string) {
+	t.Helper()
+	place := map[string]int{}
+	for i, id := range want {
+		place[id] = i
+	}
+	next, back := 0, 0
+	for _, id := range got {
+		at, known := place[id]
+		require.True(t, known)
+		if at < next {
+			back++
+			require.LessOrEqual(t, next-at, relay.DefaultSaveEvery)
+		} else {
+			require.Equal(t, next, at, "nothing is left out")
+		}
+		next = at + 1
+	}
+	require.Equal(t, len(want), next)
+	require.LessOrEqual(t, back, kills)
 }
 
 // startConsumer runs the test binary as a consumer.

@@ -15,7 +15,7 @@ import (
 // Buckets, all at the top level of the file and under one prefix, so that a processor can keep its own beside them.
 const (
 	bucketPrefix  = "matchrelay/"
-	metaBucket    = bucketPrefix + "meta"     // format, origin, previous, epoch, last, bytes, topic/<name>, shown/<name>
+	metaBucket    = bucketPrefix + "meta"     // format, origin, previous, epoch, last, bytes, topic/<name>, shown/<name>, given/<name>
 	logPrefix     = bucketPrefix + "log/"     // <topic>: sequence -> record
 	parkedPrefix  = bucketPrefix + "parked/"  // <topic>: sequence -> Failure as JSON
 	unheardPrefix = bucketPrefix + "unheard/" // <topic>: sequence -> nothing
@@ -33,6 +33,7 @@ const (
 	keyBytes    = "bytes"
 	topicPrefix = "topic/"
 	shownPrefix = "shown/" // <topic>: the newest snapshot, by its first sequence, that subscribers got and that was pruned
+	givenPrefix = "given/" // <topic>: the newest event that was delivered and pruned; missing in a file that an older version pruned last
 
 	// Format is the version of the file format that this package writes and the newest that it opens.
 	Format = 1

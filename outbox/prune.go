@@ -121,6 +121,9 @@ func (l *ledger) removeEvent(c candidate) {
 	if l.shown(c.topic, c.sequence, c.record) {
 		l.setNumber(shownPrefix+c.topic, max(l.number(shownPrefix+c.topic), c.record.first(c.sequence)))
 	}
+	if !l.has(closedPrefix, c.topic, c.sequence) {
+		l.setNumber(givenPrefix+c.topic, max(l.number(givenPrefix+c.topic), c.sequence))
+	}
 	if l.has(unheardPrefix, c.topic, c.sequence) {
 		l.remove(unheardPrefix+c.topic, key)
 		s.unheard--

@@ -38,6 +38,7 @@ func TestPruneRemovesDeliveredEventsAfterTheRetentionPeriod(t *testing.T) {
 	p, err := o.Position(ctx, "a")
 	require.NoError(t, err)
 	require.EqualValues(t, 6, p.PrunedTo)
+	require.EqualValues(t, 6, p.PrunedDelivered)
 	require.Zero(t, topicStats(t, o, "a").Unheard)
 
 	_, err = o.Replay(ctx, []uint64{4}, ReplayOptions{})

@@ -29,7 +29,10 @@ type Position struct {
 	Cursor   uint64   `json:"cursor"`    // highest settled sequence
 	Last     uint64   `json:"last"`      // highest sequence of the topic
 	PrunedTo uint64   `json:"pruned_to"` // highest sequence of the topic that retention has removed
-	Progress Progress `json:"progress"`
+	// PrunedDelivered is the highest of them that was delivered, not discarded or replayed; 0 when none was, or that is not known:
+	// files of older versions do not tell.
+	PrunedDelivered uint64   `json:"pruned_delivered"`
+	Progress        Progress `json:"progress"`
 }
 
 // Position reads where a topic stands in the file; receipts that are not flushed yet do not show.
@@ -37,7 +40,8 @@ func (o *Outbox) Position(_ context.Context, topic string) (Position, error) {
 	var p Position
 	err := o.read(func(l *ledger) error {
 		s := l.topic(topic)
-		p = Position{Origin: l.origin(), Previous: l.previous(), Cursor: s.cursor, Last: s.last, PrunedTo: s.prunedTo, Progress: s.Progress}
+		p = Position{Origin: l.origin(), Previous: l.previous(), Cursor: s.cursor, Last: s.last, PrunedTo: s.prunedTo,
+			PrunedDelivered: l.number(givenPrefix + topic), Progress: s.Progress}
 		return nil
 	})
 	if err != nil {

@@ -115,6 +115,9 @@ func (v *verifier) topic(ctx context.Context, topic string) error {
 	if shown := v.l.number(shownPrefix + topic); shown > s.prunedTo {
 		v.problem("%s: snapshot #%d is said to be pruned, and that has come to #%d", topic, shown, s.prunedTo)
 	}
+	if given := v.l.number(givenPrefix + topic); given > s.prunedTo {
+		v.problem("%s: delivered #%d is said to be pruned, and that has come to #%d", topic, given, s.prunedTo)
+	}
 	return nil
 }
 

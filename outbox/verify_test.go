@@ -60,6 +60,7 @@ func TestVerifyFindsEveryKindOfDamage(t *testing.T) {
 		"a missing newest event":      {func(l *ledger) { l.remove(logPrefix+"a", sequenceKey(5)) }, "events #5 to #5 are missing"},
 		"a log that ends too early":   {func(l *ledger) { l.remove(logPrefix+"a", sequenceKey(5)) }, "the newest event should be #5, the log ends at #3"},
 		"a pruned snapshot":           {func(l *ledger) { l.setNumber(shownPrefix+"a", 9) }, "snapshot #9 is said to be pruned, and that has come to #0"},
+		"a pruned delivered event":    {func(l *ledger) { l.setNumber(givenPrefix+"a", 9) }, "delivered #9 is said to be pruned, and that has come to #0"},
 		"a missing snapshot":          {counters(func(s *topicState) { s.snapshot = 9 }), "snapshot #9 is missing"},
 		"a wrong number of events":    {counters(func(s *topicState) { s.appended++ }), "the counter says 5 events, the log has 4"},
 		"a wrong sum of events":       {counters(func(s *topicState) { s.appended++; s.pruned++ }), "count 6 events, the last sequence is #5"},

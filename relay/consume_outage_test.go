@@ -142,11 +142,14 @@ func TestATrimmedStreamIsReadFromWhatIsLeft(t *testing.T) {
 	r.halt()
 	r.add(originA, 2, 3, 4, 5)
 	r.do("XTRIM", newsStream, "MAXLEN", 2)
+	r.opts.OnGap = r.bridge
 	r.start()
 	r.wait(1, 4, 5)
+	require.Equal(t, []relay.Gap{{Topic: "match_updates", Origin: originA, After: 1, Last: 3, Before: 4}}, r.gaps)
 	r.do("XTRIM", newsStream, "MAXLEN", 0)
 	r.add(originA, 6)
 	r.wait(1, 4, 5, 6)
+	require.Len(t, r.gaps, 1)
 	require.NotZero(t, r.log.count("events that left the stream unread are missing"))
 }
 

@@ -5,31 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/redis/go-redis/v9"
 )
 
-const (
-	readCount = 4           // entries in one read: one may have 5 MB, or 24 at the very most
-	readBlock = time.Second // bounds a shutdown: go-redis does not notice a ctx that ends while it reads
-	checkRate = 1 << 20     // bytes per second that an idle reader spends on looking whether its last entry still stands
-)
-
 // consumer reads one stream.
 type consumer struct {
-	client   redis.UniversalClient
-	opts     ConsumeOptions
-	log      *slog.Logger
-	backoff  *backoff.ExponentialBackOff
-	at       Position
-	passOver bool      // hand nothing over until the end of the stream is reached
-	lost     bool      // the last entry that was read was not found at the last look
-	idleLook time.Time // an idle reader does not look before, unless a call has failed
-	fails    int       // calls that failed in a row
-	class    Class     // of the outage that was logged last
+	client    redis.UniversalClient
+	opts      ConsumeOptions
+	log       *slog.Logger
+	backoff   *backoff.ExponentialBackOff
+	at        Position
+	unsaved   int       // entries by which it has moved since it was saved
+	since     time.Time // when it came to the first of them
+	broken    error     // of the store
+	announced string    // the entry at which the group of a named reader stands
+	unknown   bool      // the relay cannot be told of it
+	passOver  bool      // hand nothing over until the end of the stream is reached
+	pace      pace
+	lost      bool      // the last entry that was read was not found at the last look
+	idleLook  time.Time // an idle reader does not look before, unless a call has failed
+	fails     int       // calls that failed in a row
+	class     Class     // of the outage that was logged last
 }
 
 func newConsumer(client redis.UniversalClient, opts ConsumeOptions) *consumer {
@@ -38,9 +37,15 @@ func newConsumer(client redis.UniversalClient, opts ConsumeOptions) *consumer {
 	if opts.Timeout <= 0 {
 		opts.Timeout = defaultTimeout
 	}
+	if opts.SaveEvery <= 0 {
+		opts.SaveEvery = DefaultSaveEvery
+	}
+	if opts.SaveWithin <= 0 {
+		opts.SaveWithin = DefaultSaveWithin
+	}
 	stream := StreamKey(opts.Channel)
 	return &consumer{
-		client: client, opts: opts, log: defaults.Logger.With("stream", stream), at: Position{Stream: stream},
+		client: client, opts: opts, log: defaults.Logger.With("stream", stream), at: Position{Stream: stream}, pace: newPace(),
 		backoff: backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(opts.RetryDelay), backoff.WithMaxInterval(opts.RetryMaxDelay),
 			backoff.WithMaxElapsedTime(0), backoff.WithRandomizationFactor(0.3)),
@@ -59,128 +64,77 @@ func (c *consumer) load(ctx context.Context) error {
 			return err
 		}
 		c.at = p
+		c.announce(ctx)
 		return nil
 	case c.opts.OnlyNew:
 		c.passOver = true
 		return nil
 	}
-	return c.save(ctx, c.at)
+	return c.save(ctx)
 }
 
 // save outlives ctx: what was handled is noted, or it would be handled again.
-func (c *consumer) save(ctx context.Context, p Position) error {
-	if err := c.opts.Store.Save(context.WithoutCancel(ctx), p); err != nil {
-		return fmt.Errorf("save the position: %w", err)
+func (c *consumer) save(ctx context.Context) error {
+	c.unsaved = 0
+	if err := c.opts.Store.Save(context.WithoutCancel(ctx), c.at); err != nil {
+		c.broken = fmt.Errorf("save the position: %w", err)
+		return c.broken
 	}
+	c.announce(ctx)
 	return nil
 }
 
-// run ends with an error of the store or the handler only.
+// flush saves what waits for it.
+func (c *consumer) flush(ctx context.Context) error {
+	if c.unsaved == 0 || c.broken != nil {
+		return c.broken
+	}
+	return c.save(ctx)
+}
+
+// run ends with an error of the store, the handler or a gap only, and saves what was handled before.
 func (c *consumer) run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		entries, err := c.read(ctx)
-		if err != nil {
-			c.retry(ctx, err)
+	var err error
+	for err == nil && c.broken == nil && ctx.Err() == nil {
+		entries, readErr := c.read(ctx)
+		if readErr != nil {
+			c.retry(ctx, readErr)
 			continue
-		}
-		if len(entries) == 0 && c.passOver { // the end of the stream
-			c.passOver = false
-			err = c.save(ctx, c.at)
 		}
 		for i := 0; i < len(entries) && err == nil && ctx.Err() == nil; i++ {
 			err = c.take(ctx, entries[i])
 		}
-		if err != nil {
-			return err
+		if err == nil && c.pace.atEnd && ctx.Err() == nil {
+			err = c.rest(ctx)
 		}
 	}
-	return nil
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) && c.broken == nil {
+		err = nil
+	}
+	if failed := c.flush(ctx); failed != nil && !errors.Is(err, failed) {
+		return errors.Join(err, failed)
+	}
+	return err
 }
 
-// read returns what follows the last entry, none when there is nothing for a second. Only when that entry still stands
-// after the read were these the next ones: if it does not, it was trimmed, or Redis has forgotten it, and what follows may
-// have lower IDs. Then it reads from the start, and take passes over what was handled.
-func (c *consumer) read(ctx context.Context) ([]redis.XMessage, error) {
-	entries, err := c.next(ctx)
-	if err != nil {
-		return nil, err
-	}
-	stands := true
-	if len(entries) > 0 || !time.Now().Before(c.idleLook) {
-		if stands, err = c.stands(ctx); err != nil {
-			return nil, err
-		}
-	}
-	if c.fails > 0 {
-		c.log.Info("reading the stream again")
-		c.fails, c.class = 0, ""
-		c.backoff.Reset()
-	}
-	if stands {
-		return entries, nil
-	}
-	if !c.lost { // a reader that is slower than the trimming would say so at each read
-		c.log.Warn("the stream does not hold the last entry that was read any more: it was trimmed, or Redis has forgotten it; reading from the start, without what was handled; events that left the stream unread are missing",
-			"entry", c.at.EntryID, "origin", c.at.Origin, "sequence", c.at.Sequence)
-	}
-	c.lost, c.at = true, c.at.fromStart()
-	return c.read(ctx)
-}
-
-// next reads the entries after the position.
-func (c *consumer) next(ctx context.Context) ([]redis.XMessage, error) {
-	args := redis.XReadArgs{Streams: []string{c.at.Stream, "0-0"}, Count: readCount, Block: readBlock}
-	if c.at.EntryID != "" {
-		args.Streams[1] = c.at.EntryID
+// rest notes that there is no more to read just now.
+func (c *consumer) rest(ctx context.Context) error {
+	if c.at.Overtaken {
+		c.at.Overtaken = false
+		c.unsaved++
 	}
 	if c.passOver {
-		args.Block = -1 // what comes while it waits is new
+		c.passOver = false
+		return c.save(ctx)
 	}
-	if c.fails > 0 {
-		args.Count = 1 // four large ones may have been too much for the time limit
-	}
-	ctx, cancel := c.deadline(ctx, readBlock)
-	defer cancel()
-	streams, err := c.client.XRead(ctx, &args).Result()
-	if errors.Is(err, redis.Nil) || err == nil && len(streams) == 0 {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if len(streams) != 1 || streams[0].Stream != c.at.Stream {
-		return nil, strange("XREAD answered another stream than was asked for")
-	}
-	for _, m := range streams[0].Messages {
-		if !entryIDForm.MatchString(m.ID) {
-			return nil, strange("XREAD answered an entry ID that is none")
-		}
-	}
-	return streams[0].Messages, nil
-}
-
-// stands looks whether the stream holds the last entry that was read.
-func (c *consumer) stands(ctx context.Context) (bool, error) {
-	if c.at.EntryID == "" {
-		return true, nil
-	}
-	ctx, cancel := c.deadline(ctx, 0)
-	defer cancel()
-	found, err := c.client.XRange(ctx, c.at.Stream, c.at.EntryID, c.at.EntryID).Result()
-	if err != nil || len(found) == 0 || !c.at.isAt(found[0]) {
-		return false, err
-	}
-	data, _ := found[0].Values["data"].(string)
-	c.lost, c.idleLook = false, time.Now().Add(time.Duration(len(data))*time.Second/checkRate)
-	return true, nil
-}
-
-func (c *consumer) deadline(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, wait+longer(c.opts.Timeout, c.fails))
+	return c.flush(ctx)
 }
 
 // take handles an entry, unless it was handled before, and moves the position.
 func (c *consumer) take(ctx context.Context, m redis.XMessage) error {
+	if c.unsaved == 0 {
+		c.since = time.Now()
+	}
 	next := c.at.after(m)
 	e, err := ParseEntry(m)
 	switch {
@@ -188,59 +142,34 @@ func (c *consumer) take(ctx context.Context, m redis.XMessage) error {
 		c.log.Warn("skipped what is in the stream but is no event", "entry", m.ID, "error", err)
 	case c.passOver || e.Sequence <= c.at.handled(e.Origin):
 	default:
+		if gap, missing := c.at.gap(e); missing {
+			if err := c.miss(ctx, gap); err != nil {
+				return err
+			}
+		}
 		e.Position = next
 		if err := c.opts.Handle(ctx, e); err != nil {
 			return fmt.Errorf("handle event %s, #%d of %s: %w", e.MessageID, e.Sequence, e.Origin, err)
 		}
-		if err := c.save(ctx, next); err != nil {
-			return err
-		}
 	}
-	c.at = next
+	if c.at = next; c.passOver {
+		return nil
+	}
+	c.unsaved++
+	if c.unsaved >= c.opts.SaveEvery || time.Since(c.since) >= c.opts.SaveWithin {
+		return c.save(ctx)
+	}
 	return nil
 }
 
-// retry says once for each outage that Redis cannot be read, and waits.
-func (c *consumer) retry(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return
+// miss has the caller say whether to go on behind a gap.
+func (c *consumer) miss(ctx context.Context, gap Gap) error {
+	if c.opts.OnGap == nil {
+		return &gap
 	}
-	lookAgain(c.client)
-	f := c.classify(err)
-	delay := min(c.backoff.NextBackOff(), c.opts.RetryMaxDelay)
-	switch {
-	case f.class == Denied:
-		delay = c.opts.RetryMaxDelay
-	case c.fails == 0:
-		delay = 0 // a stale connection: Redis itself may be well
+	c.log.Warn("events have left the stream unread", "topic", gap.Topic, "origin", gap.Origin, "after", gap.After, "before", gap.Before)
+	if err := c.opts.OnGap(ctx, gap); err != nil {
+		return fmt.Errorf("%w: %w", &gap, err)
 	}
-	c.fails, c.idleLook = c.fails+1, time.Time{}
-	if c.class != f.class {
-		c.class = f.class
-		c.log.Warn("cannot read the stream; trying again", "error", f)
-	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}
-
-// classify gives the mends of a reader where they differ from those of the relay.
-func (c *consumer) classify(err error) failure {
-	f := classify(err)
-	if f.mend == mendTimeout {
-		f.mend = "if this lasts, see whether Redis hangs; if it does not, raise ConsumeOptions.Timeout"
-	}
-	for text, mend := range map[string]string{
-		"WRONGTYPE":       "the key of the stream is something else: rename or delete it in Redis",
-		"NOPERM":          "give the Redis user these rights: ~" + c.at.Stream + " +hello +xread +xrange",
-		"unknown command": "this Redis lacks or renames a command: a reader needs XREAD and XRANGE (Redis 5)",
-	} {
-		if f.class == Denied && strings.Contains(err.Error(), text) {
-			f.mend = mend
-		}
-	}
-	return f
+	return nil
 }

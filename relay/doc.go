@@ -94,10 +94,13 @@
 //
 // Consume reads a stream for programs that must not miss what happened while they were away: what is there, then each event
 // as it is added, from a position that it stores where the caller says. Each event is handed over once by (origin, sequence),
-// over restarts of the reader and of Redis; a replay is a new sequence and arrives. A reader that dies between its
-// handler's work and the saved position gets that one event again, with the same message ID; one that writes
-// StreamEvent.Position in the transaction of its own state gets exactly-once effects. What was trimmed before it was read is
-// missing. Several workers share a stream as a consumer group: see the example.
+// over restarts of the reader and of Redis; a replay is a new sequence and arrives. The position is saved every 256 events or
+// 100 ms, and when there is no more: a reader that dies gets what it handled since then again, with the same message IDs; one that
+// writes StreamEvent.Position in the transaction of its own state gets exactly-once effects. Each entry names its predecessor,
+// the event before it of its topic: so a reader notices what was trimmed before it was read, and Consume ends with ErrGap or
+// calls ConsumeOptions.OnGap. The stream is not trimmed past what its consumer groups, and readers with a name, have still to
+// read, until it has Options.StreamMaxUnread entries; where Redis does not tell what that is, and for readers without a name,
+// about StreamMaxLen are kept. Several workers share a stream as a consumer group: see the example.
 //
 // # Where it runs
 //
@@ -118,22 +121,25 @@
 //
 // A user with these rights is enough: ~matchrelay:* &<channels> +hello +evalsha +script|load +hmget +hset +expire +publish.
 // Streams take ~{<channel>}:stream +xadd +exists +xrevrange, WaitReplicas +wait, a Cluster +cluster|slots and,
-// to follow a slot that is being moved, +asking, and a reader of streams ~{<channel>}:stream +hello +xread +xrange.
+// to follow a slot that is being moved, +asking, and a reader of streams ~{<channel>}:stream +hello +xread +xrange, with a name also
+// +xgroup|create +xgroup|setid.
 // Some are optional, and events are delivered without them: +info, without which a death of Redis is not told from a
 // broken connection and nothing is published again; +pubsub|numsub, without which subscribers cannot be counted and
-// none are waited for (in a Cluster, what no one at the channel's own node hears then counts as unheard); and +client|list,
-// for slow subscribers. Examine finds out which are there. Two topics must not share
+// none are waited for (in a Cluster, what no one at the channel's own node hears then counts as unheard); +client|list,
+// for slow subscribers; and +xlen +xinfo|groups +xpending +xtrim, for slow readers of streams. Examine finds out which are there. Two topics must not share
 // a channel. Redis should not evict keys (maxmemory-policy noeviction).
 //
 // # Files
 //
-// relay.go: Relay, Options, Source. lane.go: the life of one topic. look.go: its looks at output buffers. publish.go: what it
-// sends. recover.go: after an outage. judge.go: what Redis's mark means. repair.go: what Redis has forgotten. failure.go: what a
-// failure costs. classify.go: whose fault it is. flow.go: slow subscribers. tail.go: what a death of Redis could take.
-// origins.go: too many fresh origins. stray.go: marks of other topics. target.go: what Redis is to the relay. redis.go, reply.go
-// and *.lua: how that is done. deadline.go: how long a call may take. nodes.go: the nodes of a Cluster. client.go: connections.
-// guard.go, guard_form.go: what a reply may be. discreet.go: errors that repeat secrets. sentinel.go: where the master is.
-// status.go, alert.go: what operators get to know. examine.go, examine_node.go: what Redis is and permits. consume.go,
-// consumer.go, streamevent.go: reading the stream. position.go, positionfile.go: where a reader stands. misfits.go: events that
-// cannot be given to Redis again. pause.go: Pause. lasting.go: what outlives the end.
+// relay.go: Relay, Options, Source. lane.go: the life of one topic. look.go: its looks at output buffers. silence.go:
+// subscribers that may be dead. publish.go: what it sends. recover.go: after an outage. judge.go: what Redis's mark means.
+// repair.go: what Redis has forgotten. failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow
+// subscribers. tail.go: what a death of Redis could take. origins.go: too many fresh origins. stray.go: marks of other topics.
+// target.go: what Redis is to the relay. redis.go, reply.go and *.lua: how that is done. deadline.go: how long a call may take.
+// nodes.go: the nodes of a Cluster. client.go: connections. guard.go, guard_form.go: what a reply may be. discreet.go: errors
+// that repeat secrets. sentinel.go: where the master is. status.go, streamhealth.go, alert.go: what operators get to know.
+// examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go, consumer_read.go, streamevent.go: reading the
+// stream. pace.go: how much at once. gap.go: what is missing. reader_name.go: what the relay knows of a reader. position.go,
+// positionfile.go: where it stands. misfits.go: events that cannot be given to Redis again. pause.go: Pause. lasting.go: what
+// outlives the end.
 package relay

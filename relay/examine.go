@@ -63,6 +63,10 @@ var needs = []Need{
 	{"+xadd", onStream, "to add to the stream", false, Streams, "XADD " + streamWord + " * f v"},
 	{"+exists", onStream, "to see whether the stream is there", false, Streams, "EXISTS " + streamWord},
 	{"+xrevrange", onStream, "to see what the stream holds", false, Streams, "XREVRANGE " + streamWord + " + -"},
+	{"+xlen", onStream, keepUnread, true, Streams, "XLEN " + streamWord},
+	{"+xinfo|groups", onStream, keepUnread, true, Streams, "XINFO GROUPS " + streamWord},
+	{"+xpending", onStream, keepUnread, true, Streams, "XPENDING " + streamWord + " x"},
+	{"+xtrim", onStream, keepUnread, true, Streams, "XTRIM " + streamWord + " MAXLEN 1"},
 	{"+wait", "", "to wait for replicas", false, Replicas, "WAIT 0 0"},
 	{"+cluster|slots", "", "to find the nodes", false, Cluster, "CLUSTER SLOTS"},
 	{"+asking", "", "to follow a slot that is being moved", true, Cluster, "ASKING"},
@@ -74,6 +78,9 @@ var needs = []Need{
 	{"+config|get", "", checkUp, true, Always, "CONFIG GET x"},
 	{"+type", onStream, checkUp, true, Streams, "TYPE " + streamWord},
 }
+
+// keepUnread is what the needs are for by which a stream keeps what its consumer groups have still to read.
+const keepUnread = "to keep what consumer groups have not read"
 
 // checkUp is what a need is for that Examine has, not the relay.
 const checkUp = "for this check-up only"

@@ -100,7 +100,7 @@ func TestExactlyTheRightsThatAreMissingAreFound(t *testing.T) {
 	require.Empty(t, missing(rightsOf(t, server, all("")...)))
 	for right, want := range map[string][]string{
 		"~matchrelay:*":       {"+evalsha", "+evalsha", "+hmget", "+hmget", "+hset", "+hset", "+expire", "+expire"},
-		"~{test:news}:stream": {"+xadd", "+exists", "+xrevrange", "+type"},
+		"~{test:news}:stream": {"+xadd", "+exists", "+xrevrange", "+xlen", "+xinfo|groups", "+xpending", "+xtrim", "+type"},
 		"&test:alerts":        {"+publish"},
 		"+publish":            {"+publish", "+publish"},
 		"+wait":               {"+wait"},

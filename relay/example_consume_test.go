@@ -21,7 +21,7 @@ func entryOf(channel, origin string, sequence int, messageID, payload string) *r
 }
 
 // A reader takes the events that are in the stream, and each that is added. Its position is a file: when it starts again, it
-// goes on after the last event that it handled.
+// goes on after the last event that it handled; after a crash, it may get up to 256 again. Where events are missing, OnGap is called.
 func ExampleConsume() {
 	check := func(err error) {
 		if err != nil {
@@ -37,7 +37,9 @@ func ExampleConsume() {
 	client := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}})
 	defer client.Close()
 	add := func(sequence int, messageID string) { // the relay does this
-		check(client.XAdd(context.Background(), entryOf("fogis:matches:updates", "outbox-1", sequence, messageID, "{}")).Err())
+		entry := entryOf("fogis:matches:updates", "outbox-1", sequence, messageID, "{}")
+		entry.Values = append(entry.Values.([]any), "predecessor", sequence-1)
+		check(client.XAdd(context.Background(), entry).Err())
 	}
 
 	consume := func(events int) {
@@ -53,6 +55,10 @@ func ExampleConsume() {
 				}
 				return nil
 			},
+			OnGap: func(_ context.Context, g relay.Gap) error { // without it, Consume ends with ErrGap
+				fmt.Printf("%s: #%d to #%d are missing\n", g.Topic, g.After+1, g.Last)
+				return nil // the program has got them elsewhere: from the outbox, or by fetching the current state
+			},
 		}))
 	}
 	add(1, "m-1")
@@ -61,16 +67,25 @@ func ExampleConsume() {
 	fmt.Println("restarted")
 	add(3, "m-3")
 	consume(1)
+	fmt.Println("away for too long")
+	add(4, "m-4")
+	add(5, "m-5")
+	check(client.XTrimMaxLen(context.Background(), relay.StreamKey("fogis:matches:updates"), 1).Err())
+	consume(1)
 	// Output:
 	// m-1, #1, {}
 	// m-2, #2, {}
 	// restarted
 	// m-3, #3, {}
+	// away for too long
+	// match_updates: #4 to #4 are missing
+	// m-5, #5, {}
 }
 
 // Several workers share the events of a stream: Redis gives each event to one of them, and remembers who has it until it is
 // acknowledged. What a worker had when it died goes to another one, so an event may be handled twice: handlers keep the
-// message IDs that they have seen. Redis forgets a group together with the stream; then create it again, at 0. Workers
+// message IDs that they have seen. The relay does not trim what the group has still to read or to acknowledge, up to
+// RELAY_STREAM_MAX_UNREAD entries. Redis forgets a group together with the stream; then create it again, at 0. Workers
 // need more rights than Consume does: +xgroup|create +xreadgroup +xack +xautoclaim.
 func Example_consumerGroup() {
 	check := func(err error) {

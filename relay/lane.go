@@ -73,7 +73,7 @@ func newLane(r *Relay, topic, channel string) *lane {
 			backoff.WithMaxElapsedTime(0), backoff.WithRandomizationFactor(0.3)),
 	}
 	if r.opts.Streams {
-		l.stream = &Stream{MaxLen: r.opts.StreamMaxLen, Source: r.opts.Source, Topic: topic, Schema: r.opts.Schemas[topic]}
+		l.stream = &Stream{MaxLen: r.opts.StreamMaxLen, MaxUnread: r.opts.StreamMaxUnread, Source: r.opts.Source, Topic: topic, Schema: r.opts.Schemas[topic]}
 	}
 	l.status.health = TopicHealth{State: NotRunning, Since: time.Now(), Receivers: -1}
 	return l

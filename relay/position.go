@@ -22,6 +22,9 @@ type Position struct {
 	// Handled is the highest sequence that was handled of each origin, the origin that was seen last at the end. Only the
 	// last 256 are kept.
 	Handled []HandledOrigin `json:"handled,omitempty"`
+	// Overtaken means that the last entry had left the stream when the reader went on, and that it has not come to the end since:
+	// of an origin that it has not met before it may have missed events.
+	Overtaken bool `json:"overtaken,omitempty"`
 }
 
 // HandledOrigin says that every event of an outbox file up to a sequence is handled.
@@ -46,16 +49,21 @@ const maxOrigins = 256
 // after is the position once an entry is read. It shares nothing with p.
 func (p Position) after(m redis.XMessage) Position {
 	p.EntryID, p.Origin, p.Sequence = m.ID, "", 0
-	p.Handled = slices.Clone(p.Handled)
 	sequence, err := entrySequence(m)
 	if err != nil {
+		p.Handled = slices.Clone(p.Handled)
 		return p
 	}
 	p.Origin, p.Sequence = m.Values["origin"].(string), sequence
 	seen := HandledOrigin{p.Origin, max(sequence, p.handled(p.Origin))}
-	p.Handled = slices.DeleteFunc(p.Handled, func(h HandledOrigin) bool { return h.Origin == seen.Origin })
-	p.Handled = append(p.Handled, seen)
-	p.Handled = p.Handled[max(0, len(p.Handled)-maxOrigins):]
+	handled := make([]HandledOrigin, 0, len(p.Handled)+1)
+	for _, h := range p.Handled {
+		if h.Origin != seen.Origin {
+			handled = append(handled, h)
+		}
+	}
+	handled = append(handled, seen)
+	p.Handled = handled[max(0, len(handled)-maxOrigins):]
 	return p
 }
 
@@ -80,7 +88,7 @@ func (p Position) isAt(m redis.XMessage) bool {
 
 // fromStart reads the stream again; what was handled stays known.
 func (p Position) fromStart() Position {
-	return Position{Stream: p.Stream, Handled: p.Handled}
+	return Position{Stream: p.Stream, Handled: p.Handled, Overtaken: len(p.Handled) > 0}
 }
 
 // check refuses a position that cannot be one of the stream.

@@ -14,7 +14,7 @@ import (
 )
 
 // PositionFile is a Store: the path of a file that holds the position as JSON, readable by its owner alone. Its folder must
-// exist. Saving writes and syncs a new file <path>.tmp<number>, renames it, and syncs the folder: two syncs for each event. Loading
+// exist. Saving writes and syncs a new file <path>.tmp<number>, renames it, and syncs the folder: two syncs. Loading
 // removes those that processes have left behind that were killed meanwhile.
 type PositionFile string
 

@@ -6,7 +6,7 @@
 -- ARGV     1 channel, 2 run_id to insist on ('' = any), 3 and 4 sequence and message ID of the predecessor,
 --          5 receivers required, 6 receivers known to the caller (-1 = ask this node, -2 = not known),
 --          7 seconds to keep the mark, 8 and 9 stream_seq and stream_id that may be ahead of seq and id,
---          10 entries that the stream keeps, 11 source, 12 topic, 13 schema of the data, 14 origin (10 to 14 for the stream),
+--          10 limits of the stream, see entry.lua, 11 source, 12 topic, 13 schema of the data, 14 origin (10 to 14 for the stream),
 --          15 sequence, message ID and, with a stream, time of each event, separated by spaces: a string for each of them would
 --          cost more than to publish it, and without a stream they are seldom needed; 16 and 17 sequence and message ID of
 --          the last event, then the body of each; without events, 16 is the sequence up to which the caller has stored what no
@@ -113,7 +113,11 @@ for i = from, count do
   if add then
     local n, name, time = event(i)
     if tonumber(n) > upto then
-      err = add(n, name, time, bodies[body + i])
+      local predecessor = i > 1 and event(i - 1) or ARGV[3]
+      if seq ~= '0' and tonumber(sseq) > tonumber(predecessor) then
+        predecessor = sseq -- its PUBLISH failed, and it was discarded then; under a fresh origin it is the former one's
+      end
+      err = add(n, predecessor, name, time, bodies[body + i])
       if err then
         break
       end

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,15 +58,17 @@ type reader struct {
 	opts   relay.ConsumeOptions
 	store  *memory
 	log    *logged
+	logs   map[string][]int   // what was added of each origin, in the order of sequences
 	cancel context.CancelFunc // what stop does first
 	stop   func() error
 
-	mu  sync.Mutex
-	got []relay.StreamEvent // guarded by mu
+	mu   sync.Mutex
+	got  []relay.StreamEvent // guarded by mu
+	gaps []relay.Gap         // guarded by mu; see bridge
 }
 
 func newReader(t *testing.T, opts redistest.Options) *reader {
-	r := &reader{t: t, server: redistest.New(t, opts), store: &memory{}, log: &logged{}}
+	r := &reader{t: t, server: redistest.New(t, opts), store: &memory{}, log: &logged{}, logs: map[string][]int{}}
 	r.opts = relay.ConsumeOptions{Channel: "test:news", Store: r.store, Handle: r.handle, Logger: r.log.logger(), Timeout: socketTimeout,
 		RetryDelay: 10 * time.Millisecond, RetryMaxDelay: 50 * time.Millisecond}
 	t.Cleanup(r.halt)
@@ -82,6 +85,14 @@ func (r *reader) handle(_ context.Context, e relay.StreamEvent) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.got = append(r.got, e)
+	return nil
+}
+
+// bridge is an OnGap that takes note of a gap and goes on.
+func (r *reader) bridge(_ context.Context, g relay.Gap) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gaps = append(r.gaps, g)
 	return nil
 }
 
@@ -125,7 +136,7 @@ func (r *reader) consume() error {
 	return relay.Consume(ctx, client, r.opts)
 }
 
-// add adds events as the relay does, sequence and message ID alike.
+// add adds events as the relay does, sequence and message ID alike. Without OnGap a gap fails the test.
 func (r *reader) add(origin string, sequences ...int) {
 	r.t.Helper()
 	for _, n := range sequences {
@@ -136,8 +147,20 @@ func (r *reader) add(origin string, sequences ...int) {
 func (r *reader) addAs(entry, origin string, sequence int, messageID string) {
 	r.t.Helper()
 	args := entryOf("test:news", origin, sequence, messageID, fmt.Sprint("payload ", sequence))
-	args.ID = entry
+	args.ID, args.Values = entry, append(args.Values.([]any), "predecessor", r.predecessor(origin, sequence))
 	require.NoError(r.t, r.server.Client().XAdd(context.Background(), args).Err())
+}
+
+// predecessor is the event before one in the log of an origin, to which it is added unless it is there.
+func (r *reader) predecessor(origin string, sequence int) int {
+	i, found := slices.BinarySearch(r.logs[origin], sequence)
+	if !found {
+		r.logs[origin] = slices.Insert(r.logs[origin], i, sequence)
+	}
+	if i == 0 {
+		return 0
+	}
+	return r.logs[origin][i-1]
 }
 
 func (r *reader) do(args ...any) {

@@ -83,15 +83,7 @@ func streamArgs(origin string, s *Stream) []any {
 	if s == nil {
 		return []any{"", "", "", "", ""}
 	}
-	return []any{s.MaxLen, s.Source, s.Topic, s.Schema, origin}
-}
-
-func eventArgs(args []any, e outbox.Entry, s *Stream) []any {
-	args = append(args, sequenceArg(e.Sequence), e.MessageID, e.Payload)
-	if s != nil {
-		args = append(args, e.AppendedAt.Format(time.RFC3339Nano))
-	}
-	return args
+	return []any{fmt.Sprint(s.MaxLen, " ", max(s.MaxLen, s.MaxUnread)), s.Source, s.Topic, s.Schema, origin}
 }
 
 // packed is sequence, message ID and, with a stream, time of each event in one argument. None of them has spaces.
@@ -276,8 +268,9 @@ func (r *Redis) Restore(ctx context.Context, p Repair) (Reply, error) {
 	args = append(args, p.Channel)
 	args = append(args, streamArgs(p.Origin, p.Stream)...)
 	args = append(args, ttlArg())
-	for _, e := range p.Events {
-		args = eventArgs(args, e, p.Stream)
+	for i, e := range p.Events {
+		args = append(args, sequenceArg(e.Sequence), sequenceArg(p.Predecessors[i]), e.MessageID, e.Payload,
+			e.AppendedAt.Format(time.RFC3339Nano))
 	}
 	reply, err := r.read(restoreScript.EvalSha(ctx, r.client, keys(p.Channel, p.Origin, p.Stream), args...))
 	end(err)

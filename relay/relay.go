@@ -55,9 +55,11 @@ type Options struct {
 	HealthInterval time.Duration
 	// Streams adds each event to a Redis Stream beside its channel, named by StreamKey, which keeps about StreamMaxLen entries
 	// (0 or less means 1000). The fields of an entry are the CloudEvents attributes specversion, id (the message ID), source,
-	// type (the topic), time (of the append), subject (the channel), dataschema, then sequence, origin and data (the payload).
-	Streams      bool
-	StreamMaxLen int
+	// type (the topic), time (of the append), subject (the channel), dataschema, then sequence, predecessor, origin and data (the
+	// payload). What a consumer group of the stream, or a reader with a name (ConsumeOptions.Name), has still to read is kept beyond
+	// that, until there are about StreamMaxUnread entries (0 or less means 10,000; at least StreamMaxLen).
+	Streams                       bool
+	StreamMaxLen, StreamMaxUnread int
 	// Source and Schemas (by topic) are the attributes source and dataschema of stream entries: URIs. An empty source means
 	// "matchrelay", a topic without a schema gets none.
 	Source  string
@@ -88,6 +90,7 @@ const (
 	DefaultMaxRetries     = 3
 	DefaultHealthInterval = 30 * time.Second
 	DefaultStreamMaxLen   = 1000
+	DefaultMaxUnread      = 10_000
 	DefaultWaitTimeout    = time.Second
 	DefaultMaxBuffer      = 4 << 20
 	DefaultBytesPerSecond = 8 << 20
@@ -120,11 +123,12 @@ func (o Options) withDefaults() Options {
 	positive(&o.RetryMaxDelay, DefaultRetryMaxDelay)
 	positive(&o.HealthInterval, DefaultHealthInterval)
 	positive(&o.WaitTimeout, DefaultWaitTimeout)
-	for n, fallback := range map[*int]int{&o.MaxRetries: DefaultMaxRetries, &o.StreamMaxLen: DefaultStreamMaxLen, &o.BytesPerSecond: DefaultBytesPerSecond} {
+	for n, fallback := range map[*int]int{&o.MaxRetries: DefaultMaxRetries, &o.StreamMaxLen: DefaultStreamMaxLen, &o.StreamMaxUnread: DefaultMaxUnread, &o.BytesPerSecond: DefaultBytesPerSecond} {
 		if *n <= 0 {
 			*n = fallback
 		}
 	}
+	o.StreamMaxUnread = max(o.StreamMaxUnread, o.StreamMaxLen)
 	if o.MaxBuffer == 0 {
 		o.MaxBuffer = DefaultMaxBuffer
 	}
@@ -219,6 +223,7 @@ func (r *Relay) pass(ctx context.Context) (worked bool, err error) {
 		})
 	}
 	group.Go(func() error { return r.prune(ctx) })
+	group.Go(func() error { return r.watchStreams(ctx) })
 	err = group.Wait()
 	return did.Load() || r.alerts.raised.Swap(false), err
 }

@@ -82,23 +82,28 @@ func (l *lane) inherit(ctx context.Context, reply Reply, p outbox.Position) erro
 func (l *lane) readd(ctx context.Context, reply Reply, held outbox.Mark) (readded int, done bool, err error) {
 	l.unadded.of(reply.Run)
 	goal := Marks{Published: l.progress.Accepted}
-	from := goal.Published.Sequence
+	from, before := goal.Published.Sequence, held.Sequence
 	if l.stream != nil {
 		oldest, err := l.r.source.Back(ctx, l.topic, from, l.stream.MaxLen)
 		if err != nil {
 			return 0, false, err
 		}
 		from, goal.Added = max(held.Sequence, oldest), held
+		if from > before {
+			if before, err = l.given(ctx, from); err != nil {
+				return 0, false, err
+			}
+		}
 	}
 	for at := (Marks{reply.Mark, reply.Added}); ctx.Err() == nil; {
-		events, err := l.missing(ctx, from)
+		events, predecessors, err := l.missing(ctx, from, before)
 		if err != nil {
 			return readded, false, err
 		}
-		step := Repair{Channel: l.channel, Origin: l.origin, Reported: at, Set: goal, Stream: l.stream, Events: events}
+		step := Repair{Channel: l.channel, Origin: l.origin, Reported: at, Set: goal, Stream: l.stream, Events: events, Predecessors: predecessors}
 		if n := len(events); n > 0 {
 			last := mark(events[n-1])
-			from, goal.Added, step.Set = last.Sequence, last, Marks{last, last}
+			from, before, goal.Added, step.Set = last.Sequence, last.Sequence, last, Marks{last, last}
 		}
 		answer, err := l.r.target.Restore(ctx, step)
 		switch {
@@ -182,18 +187,45 @@ func (l *lane) gave(ctx context.Context, e Entry, ours bool, p outbox.Position) 
 }
 
 // missing reads the next events up to the last accepted one, as many as one call takes, without damaged ones and those
-// that Redis does not take any more.
-func (l *lane) missing(ctx context.Context, after uint64) ([]outbox.Entry, error) {
+// that Redis does not take any more. These are predecessors all the same, and so is what retention has removed: a reader misses
+// them. before is the predecessor of the first one that is read.
+func (l *lane) missing(ctx context.Context, after, before uint64) (events []outbox.Entry, predecessors []uint64, err error) {
 	for through := l.progress.Accepted.Sequence; after < through; {
 		events, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
 		if err != nil || len(events) == 0 {
-			return nil, err
+			return nil, nil, err
 		}
-		after = events[len(events)-1].Sequence
-		events = l.unadded.sift(events)
-		if len(events) > 0 {
-			return events, nil
+		p, err := l.r.source.Position(ctx, l.topic)
+		if err != nil {
+			return nil, nil, err
+		}
+		of := map[uint64]uint64{}
+		for _, e := range events {
+			if e.Sequence > p.PrunedDelivered {
+				before = max(before, p.PrunedDelivered)
+			}
+			of[e.Sequence], before = before, e.Sequence
+		}
+		after = before
+		if events = l.unadded.sift(events); len(events) > 0 {
+			for _, e := range events {
+				predecessors = append(predecessors, of[e.Sequence])
+			}
+			return events, predecessors, nil
 		}
 	}
-	return nil, nil
+	return nil, nil, nil
+}
+
+// given is the last event up to one that Redis was given, as far as the file still has it; 0 if there is none.
+func (l *lane) given(ctx context.Context, through uint64) (uint64, error) {
+	after, err := l.r.source.Back(ctx, l.topic, through, 1)
+	if err != nil {
+		return 0, err
+	}
+	events, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: 1})
+	if err != nil || len(events) == 0 {
+		return 0, err
+	}
+	return events[0].Sequence, nil
 }

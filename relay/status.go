@@ -39,6 +39,8 @@ type TopicHealth struct {
 	// the stream again for that reason, since the relay was made.
 	Amnesias int `json:"amnesias"`
 	Readded  int `json:"readded"`
+	// Stream is nil without streams, and where Redis does not tell.
+	Stream *StreamHealth `json:"stream,omitempty"`
 }
 
 // laneStatus is what a lane tells the world.
@@ -76,6 +78,12 @@ func (s *laneStatus) readd(events int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.health.Readded += events
+}
+
+func (s *laneStatus) setStream(h *StreamHealth) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.health.Stream = h
 }
 
 func (s *laneStatus) get() TopicHealth {

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,38 @@ func (r *rig) requireStream(want []string, what ...any) {
 	}
 	findings := redistest.Check(asEvents(want), asEvents(r.stream()), nil)
 	require.Empty(r.t, findings[:min(len(findings), 10)], what...)
+	r.requirePredecessors(what...)
+}
+
+// requirePredecessors wants each entry to name the one before it, but where the stream lacks events that were appended in between:
+// there it names one of those.
+func (r *rig) requirePredecessors(what ...any) {
+	r.t.Helper()
+	place := map[any]int{}
+	for i, id := range r.news() {
+		place[id] = i + 1
+	}
+	entries := r.entries()
+	for i := range entries[min(1, len(entries)):] {
+		before, e := entries[i].Values, entries[i+1].Values
+		if before["origin"] != e["origin"] || place[before["id"]] == 0 || place[e["id"]] == 0 {
+			continue // of another file
+		}
+		predecessor, last := number(r.t, e["predecessor"]), number(r.t, before["sequence"])
+		if place[e["id"]] == place[before["id"]]+1 {
+			require.Equal(r.t, last, predecessor, what...)
+		} else {
+			require.Greater(r.t, predecessor, last, what...)
+		}
+		require.Less(r.t, predecessor, number(r.t, e["sequence"]), what...)
+	}
+}
+
+func number(t *testing.T, field any) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(field.(string), 10, 64)
+	require.NoError(t, err)
+	return n
 }
 
 func (r *rig) markKey() string { return "matchrelay:{test:news}:hwm:" + r.origin() }
@@ -93,7 +126,7 @@ func TestAStreamHoldsEveryEventOnceBesideTheChannel(t *testing.T) {
 	require.WithinRange(t, at, before, time.Now())
 	delete(first, "time")
 	require.Equal(t, map[string]any{"specversion": "1.0", "id": "one", "source": "a processor", "type": "news", "subject": "test:news",
-		"dataschema": "https://example.org/news.json", "sequence": "1", "origin": r.origin(), "data": "{\"message_id\":\"one\" , \"a\":1.0}\r\n"}, first)
+		"dataschema": "https://example.org/news.json", "sequence": "1", "predecessor": "0", "origin": r.origin(), "data": "{\"message_id\":\"one\" , \"a\":1.0}\r\n"}, first)
 	alert := r.server.Client().XRange(context.Background(), relay.StreamKey("test:alerts"), "-", "+").Val()[0].Values
 	require.NotContains(t, alert, "dataschema")
 	require.Equal(t, "2", alert["sequence"], "one counter for the whole outbox")

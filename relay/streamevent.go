@@ -27,6 +27,9 @@ type StreamEvent struct {
 	// Sequence is the event's number in the outbox file that Origin stands for, from 1. A replay has a new one.
 	Sequence uint64
 	Origin   string
+	// Predecessor is the sequence of the event before it in the log of its topic, as Redis was given it: parked and discarded ones
+	// are none. It is 0 when there is none, or the entry does not say, as those of older versions.
+	Predecessor uint64
 	// Payload is what Pub/Sub subscribers get, byte for byte.
 	Payload []byte
 	// EntryID is Redis's ID of the entry. It changes when Redis forgets the entry and the relay adds it again.
@@ -50,10 +53,15 @@ func ParseEntry(m redis.XMessage) (StreamEvent, error) {
 	if _, ok := m.Values["data"].(string); !ok || !messageIDForm.MatchString(text("id")) {
 		return StreamEvent{}, fmt.Errorf("entry %s is not an event: it needs the fields data and id, of at most 64 bytes of printable ASCII; find out who else writes to the stream", m.ID)
 	}
-	at, _ := time.Parse(time.RFC3339Nano, text("time")) // no reason to withhold an event
+	// What follows is no reason to withhold an event.
+	at, _ := time.Parse(time.RFC3339Nano, text("time"))
+	predecessor, err := strconv.ParseUint(text("predecessor"), 10, 64)
+	if err != nil || predecessor >= sequence {
+		predecessor = 0
+	}
 	return StreamEvent{
 		MessageID: text("id"), Topic: text("type"), Channel: text("subject"), Source: text("source"), Time: at.UTC(),
-		DataSchema: text("dataschema"), Sequence: sequence, Origin: text("origin"), Payload: []byte(text("data")), EntryID: m.ID,
+		DataSchema: text("dataschema"), Sequence: sequence, Origin: text("origin"), Predecessor: predecessor, Payload: []byte(text("data")), EntryID: m.ID,
 	}, nil
 }
 

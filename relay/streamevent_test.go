@@ -35,6 +35,16 @@ func TestEntriesThatAreNoEvents(t *testing.T) {
 	}
 }
 
+func TestParseEntry_TakesAPredecessorThatIsNoneForUnknown(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]uint64{"4": 4, "0": 0, "": 0, "5": 0, "-1": 0, "1e0": 0, "18446744073709551616": 0} {
+		e, err := relay.ParseEntry(redis.XMessage{ID: "1-0", Values: map[string]any{
+			"id": "m-5", "sequence": "5", "origin": originA, "predecessor": value, "data": ""}})
+		require.NoError(t, err)
+		require.Equal(t, want, e.Predecessor, value)
+	}
+}
+
 func FuzzParseEntry(f *testing.F) {
 	f.Add("m-1", "1", originA, "2026-07-01T12:00:00.5Z", "{}")
 	f.Add("", "9007199254740992", "", "yesterday", "\x00\xff")

@@ -25,6 +25,8 @@ type Target interface {
 	// Newest lists some of the newest entries of the channel's stream, of all outboxes, the latest first: from the end, or from
 	// before the entry with an ID on. None means that there are no more.
 	Newest(ctx context.Context, channel string, before string) ([]Entry, error)
+	// Stream tells how full the channel's stream is, and who is behind in reading it.
+	Stream(ctx context.Context, channel string) (StreamHealth, error)
 	// Lives says whether the Redis process of a run is alive as a master of the Cluster: then its slots have moved to another
 	// one, and nothing has died with it.
 	Lives(ctx context.Context, run string) bool
@@ -50,7 +52,8 @@ type Batch struct {
 
 // Stream says how events are added to the stream of a channel.
 type Stream struct {
-	MaxLen int // about how many entries it keeps
+	MaxLen    int // about how many entries it keeps
+	MaxUnread int // about how many, while consumer groups have still to read them; at least MaxLen
 	// Source, Topic and Schema are the CloudEvents attributes source, type and dataschema.
 	Source, Topic, Schema string
 }
@@ -71,6 +74,7 @@ type Repair struct {
 	Set             Marks   // after the events have been added
 	Stream          *Stream // nil: no stream
 	Events          []outbox.Entry
+	Predecessors    []uint64 // of each of the events: the sequence of the one before it that Redis was given, 0 if there is none
 }
 
 // Entry is an entry of a stream, without what it says.

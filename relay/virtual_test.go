@@ -156,6 +156,10 @@ func (m *memoryRedis) Newest(context.Context, string, string) ([]relay.Entry, er
 	return nil, nil
 }
 
+func (m *memoryRedis) Stream(context.Context, string) (relay.StreamHealth, error) {
+	return relay.StreamHealth{}, io.EOF
+}
+
 func (m *memoryRedis) Lives(context.Context, string) bool { return false }
 
 func (m *memoryRedis) Buffers(context.Context) (list []relay.Buffer, all bool, err error) {

@@ -54,6 +54,7 @@ type markView struct {
 	added         outbox.Mark // says Redis of the topic's stream, with RELAY_STREAMS=on
 	gone          bool        // the stream is not there any more
 	err           error
+	stream        relay.StreamHealth // zero where Redis does not tell
 }
 
 // streamView is what the name of a topic's stream holds.
@@ -238,6 +239,7 @@ func (p *patient) compareMarks(ctx context.Context, r records, target *relay.Red
 			var there bool
 			view.added, there, view.err = target.StreamMark(ctx, p.cfg.Redis.Channels()[topic], p.stats.Origin)
 			view.gone = !there && view.added.Sequence > 0
+			view.stream, _ = target.Stream(ctx, p.cfg.Redis.Channels()[topic]) // where Redis does not tell, there is nothing to warn of
 		}
 		if p.marks = append(p.marks, view); view.err != nil {
 			return

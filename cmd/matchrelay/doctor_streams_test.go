@@ -37,3 +37,14 @@ func TestDoctorComparesTheMarksOfStreams(t *testing.T) {
 	c.redis("FLUSHALL")
 	c.expect("marks", checkWarn, "Redis has forgotten, the relay will restore it", "persistence", on)
 }
+
+func TestDoctorWarnsOfAGroupForWhichAStreamKeepsAllThatItMay(t *testing.T) {
+	const stream = "{fogis:matches:updates}:stream"
+	c := newClinic(t, redistest.Options{})
+	c.env = append(c.env, "RELAY_STREAMS=on", "RELAY_STREAM_MAXLEN=1", "RELAY_STREAM_MAX_UNREAD=2")
+	c.ingestAndDeliver(`[{"matchid":1}]`)
+	c.redis("XGROUP", "CREATE", stream, "calendar", "0")
+	c.expect("marks", checkOK, "match_updates #1", "")
+	c.ingestAndDeliver(`[{"matchid":1},{"matchid":2}]`)
+	c.expect("marks", checkWarn, "the consumer group or reader calendar has still to read them", "XGROUP DESTROY "+stream)
+}

@@ -132,6 +132,11 @@ func checkReceivers(p *patient, c *check) {
 func checkMarks(p *patient, c *check) {
 	for _, m := range p.marks {
 		accepted, found, added := m.accepted.Sequence, m.found.Sequence, m.added.Sequence
+		if m.stream.Slowest != "" && m.stream.Entries >= p.cfg.Relay.StreamMaxUnread {
+			c.warn("start its readers, or remove it with XGROUP DESTROY "+relay.StreamKey(p.cfg.Redis.Channels()[m.topic])+" NAME",
+				"%s: its stream has %d entries, for the consumer group or reader %s has still to read them; RELAY_STREAM_MAX_UNREAD allows no more, and what it does not read now is lost to it",
+				m.topic, m.stream.Entries, harmless(m.stream.Slowest))
+		}
 		agree := m.found == m.accepted || m.known && found > accepted // otherwise the stream is dealt with as well
 		switch {
 		case agree && m.err == nil && m.gone:

@@ -78,7 +78,7 @@ func relayOptions(cfg *config.Config, log *slog.Logger) relay.Options {
 		BlockOnPoison:  cfg.Relay.OnPoison == config.Block,
 		HealthInterval: cfg.Redis.HealthCheck,
 		Streams:        cfg.Relay.Streams,
-		StreamMaxLen:   cfg.Relay.StreamMaxLen,
+		StreamMaxLen:   cfg.Relay.StreamMaxLen, StreamMaxUnread: cfg.Relay.StreamMaxUnread,
 		Source:         schema.DefaultSource,
 		Schemas:        schemas,
 		WaitReplicas:   cfg.Relay.WaitReplicas,

@@ -132,9 +132,9 @@ func TestTheConfigurationReachesTheRelay(t *testing.T) {
 		return cfg
 	}
 	opts := relayOptions(load(map[string]string{"RELAY_REJOIN_WAIT": "0", "RELAY_ON_POISON": "block", "RELAY_HOLD_MAX": "3",
-		"RELAY_STREAMS": "on", "RELAY_STREAM_MAXLEN": "7", "RELAY_WAIT_REPLICAS": "2", "RELAY_WAIT_TIMEOUT": "4", "RELAY_MAX_BYTES_PER_SECOND": "1KiB"}), nil)
+		"RELAY_STREAMS": "on", "RELAY_STREAM_MAXLEN": "7", "RELAY_STREAM_MAX_UNREAD": "70", "RELAY_WAIT_REPLICAS": "2", "RELAY_WAIT_TIMEOUT": "4", "RELAY_MAX_BYTES_PER_SECOND": "1KiB"}), nil)
 	require.True(t, opts.Streams)
-	require.Equal(t, []int{7, 2, 1024}, []int{opts.StreamMaxLen, opts.WaitReplicas, opts.BytesPerSecond})
+	require.Equal(t, []int{7, 70, 2, 1024}, []int{opts.StreamMaxLen, opts.StreamMaxUnread, opts.WaitReplicas, opts.BytesPerSecond})
 	require.Equal(t, 4*time.Second, opts.WaitTimeout)
 	require.Equal(t, "https://github.com/PitchConnect/matchrelay/schema/system_alert.json", opts.Schemas["system_alert"])
 	require.Negative(t, opts.RejoinWait)

@@ -53,6 +53,8 @@ type topicStatus struct {
 	LastError string      `json:"last_error,omitempty"`
 	Amnesias  int         `json:"amnesias,omitempty"` // since it was started, as is Readded
 	Readded   int         `json:"readded,omitempty"`
+	// Stream is missing without streams, and where Redis does not tell.
+	Stream *relay.StreamHealth `json:"stream,omitempty"`
 }
 
 type databaseStatus struct {
@@ -171,6 +173,11 @@ func writeStatus(w io.Writer, s status, cfg *config.Config) {
 		t.AppendRow(cells)
 	}
 	render(w, t)
+	for _, row := range s.Topics {
+		if row.Stream != nil && row.Stream.Slowest != "" {
+			fmt.Fprintf(w, "stream of %s: %d entries; %s (about %d are kept for it)\n", row.Topic, row.Stream.Entries, behindText(*row.Stream), row.Stream.MaxUnread)
+		}
+	}
 	switch pending, parked, unheard := s.totals(); {
 	case parked > 0:
 		fmt.Fprintln(w, "\nlook at what is parked with: matchrelay events list --state parked")
@@ -182,6 +189,18 @@ func writeStatus(w io.Writer, s status, cfg *config.Config) {
 			fmt.Fprintln(w, "(instead of a match update that a newer one supersedes, send the current list with: matchrelay resync)")
 		}
 	}
+}
+
+// behindText says how far the slowest reader is behind.
+func behindText(h relay.StreamHealth) string {
+	text := harmless(h.Slowest) + " has read nothing yet"
+	if h.Behind >= 0 {
+		text = fmt.Sprintf("%s is %v behind", harmless(h.Slowest), time.Duration(h.Behind*float64(time.Second)).Round(time.Second))
+	}
+	if h.Lag >= 0 {
+		text += fmt.Sprintf(", with %d to read", h.Lag)
+	}
+	return text
 }
 
 func (s status) totals() (pending, parked, unheard int) {

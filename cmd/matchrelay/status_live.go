@@ -49,7 +49,7 @@ func (s *status) addHealth(h *relay.Health) {
 		if !relayed {
 			continue
 		}
-		row.State, row.LastError, row.Amnesias, row.Readded = t.State, t.LastError, t.Amnesias, t.Readded
+		row.State, row.LastError, row.Amnesias, row.Readded, row.Stream = t.State, t.LastError, t.Amnesias, t.Readded, t.Stream
 		if t.Receivers >= 0 {
 			row.Receivers = t.Receivers
 		}

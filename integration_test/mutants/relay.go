@@ -2,6 +2,18 @@ package mutants
 
 var ofRelay = []Mutant{
 	{
+		Name: "a reader does not notice that events are missing",
+		File: "relay/gap.go",
+		Old:  "e.Predecessor > handled && (", New: "e.Predecessor > e.Sequence && (",
+		In: "relay", Tests: []string{"TestGap_EndsConsumeBeforeThePositionMoves"},
+	},
+	{
+		Name: "what a reader handled before an error is not saved",
+		File: "relay/consumer.go",
+		Old:  "if failed := c.flush(ctx); failed != nil", New: "if failed := c.broken; failed != nil",
+		In: "relay", Tests: []string{"TestSaving_IsDoneHoweverConsumeEnds"},
+	},
+	{
 		Name: "the cursor moves before Redis has answered",
 		File: "relay/publish.go",
 		Old:  "\treplies, err := l.r.target.Publish(ctx, batches...)\n", New: "\tl.sent = entries[len(entries)-1].Sequence\n\treplies, err := l.r.target.Publish(ctx, batches...)\n",
@@ -276,12 +288,12 @@ var ofRelay = []Mutant{
 	{
 		Name: "a reader's position is saved before its handler has worked",
 		File: "relay/consumer.go",
-		Old:  "\t\te.Position = next\n", New: "\t\te.Position = next\n\t\tif err := c.save(ctx, next); err != nil {\n\t\t\treturn err\n\t\t}\n",
+		Old:  "\t\te.Position = next\n", New: "\t\te.Position, c.at = next, next\n\t\tif err := c.save(ctx); err != nil {\n\t\t\treturn err\n\t\t}\n",
 		In: "relay", Tests: []string{"TestTheErrorOfAHandlerEndsConsumeAtItsEvent"},
 	},
 	{
 		Name: "an entry with the ID of the last one is taken for it, whatever it holds",
-		File: "relay/consumer.go",
+		File: "relay/consumer_read.go",
 		Old:  "if err != nil || len(found) == 0 || !c.at.isAt(found[0]) {", New: "if err != nil || len(found) == 0 {",
 		In: "relay", Tests: []string{"TestConsume_KnowsItsLastEntryByMoreThanItsID"},
 	},

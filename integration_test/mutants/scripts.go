@@ -54,6 +54,24 @@ var ofScripts = []Mutant{
 		In: "relay", Tests: []string{"TestPublish_SkipsNothingInTheStreamThatItsCallerDoesNotKnow"},
 	},
 	{
+		Name: "every entry of a batch names what was before the batch as its predecessor",
+		File: "relay/publish.lua",
+		Old:  "i > 1 and event(i - 1) or ARGV[3]", New: "ARGV[3]",
+		In: "relay", Tests: []string{"TestPredecessor_IsTheEventBeforeOfTheSameTopic"},
+	},
+	{
+		Name: "a stream is trimmed past what a consumer group has still to read",
+		File: "relay/entry.lua",
+		Old:  "  return most\nend\n", New: "  return keep\nend\n",
+		In: "relay", Tests: []string{"TestTrimming_LeavesWhatAGroupHasStillToRead"},
+	},
+	{
+		Name: "a stream is trimmed past what a consumer group has not acknowledged",
+		File: "relay/entry.lua",
+		Old:  "if field.pending > 0 then", New: "if field.pending < 0 then",
+		In: "relay", Tests: []string{"TestTrimming_LeavesWhatAGroupHasStillToRead"},
+	},
+	{
 		Name: "the tail is published again twice when its answer is cut off",
 		File: "relay/republish.lua",
 		Old:  "if mark[3] == round then", New: "if false then",

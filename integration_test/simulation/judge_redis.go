@@ -111,6 +111,9 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 			if i > 0 && e.event.Sequence <= entries[i-1].event.Sequence && len(w.rolledBack) == 0 {
 				w.violate("stream of %s: #%d after #%d", topic, e.event.Sequence, entries[i-1].event.Sequence)
 			}
+			if i > 0 && len(w.rolledBack) == 0 {
+				w.judgePredecessor(topic, entries[i-1], e, len(entries)-i >= s.number("keep"), in)
+			}
 		}
 		first := uint64(0)
 		if keep := s.number("keep"); len(entries) >= keep { // it may hold some that are older: Redis removes many at once, or none
@@ -121,5 +124,19 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 				w.violate("stream of %s: #%d is missing (%d entries from #%d on)", topic, info.Sequence, len(entries), first)
 			}
 		}
+	}
+}
+
+// judgePredecessor: an entry names the one before it, so that readers miss nothing unnoticed, and are told of nothing that they do
+// not miss. An event that was discarded, or replayed as another one, while Redis took it is not added again; nor is more than the
+// stream keeps, so that a reader may miss what was before the first that was added again.
+func (w *world) judgePredecessor(topic string, before, e streamEntry, first bool, in map[uint64]outbox.Info) {
+	if e.predecessor == before.event.Sequence {
+		return
+	}
+	switch state := in[e.predecessor].State; {
+	case e.predecessor > before.event.Sequence && (first || state == outbox.Discarded || state == outbox.Replayed):
+	default:
+		w.violate("stream of %s: #%d names #%d as its predecessor, and follows #%d", topic, e.event.Sequence, e.predecessor, before.event.Sequence)
 	}
 }

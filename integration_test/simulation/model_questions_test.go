@@ -1,13 +1,17 @@
 package simulation
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
@@ -135,6 +139,9 @@ func (p *pair) restore(t *rapid.T) {
 		Reported: relay.Marks{Published: b.Predecessor, Added: added}, Set: set}
 	if p.stream != nil && rapid.Bool().Draw(t, "with events") {
 		r.Events = p.events(t, added.Sequence)
+		for range r.Events {
+			r.Predecessors = append(r.Predecessors, rapid.Uint64Max(9).Draw(t, "predecessor of an event"))
+		}
 		last := eventMark(r.Events[len(r.Events)-1])
 		r.Set = relay.Marks{Published: last, Added: last}
 	}
@@ -162,4 +169,66 @@ func (p *pair) newest(t *rapid.T) {
 		require.GreaterOrEqual(t, len(rest), len(found)-1)
 		require.Equal(t, found[1:], rest[:len(found)-1])
 	}
+}
+
+// group makes a consumer group of the stream, which begins with the oldest entry or with new ones, or has none any more.
+func (p *pair) group(t *rapid.T) {
+	st, exists := p.model.store.streams[pairChannel]
+	if !exists || p.model.has("readonly") || p.model.has("oom") {
+		return
+	}
+	name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "group")
+	groups := maps.Clone(st.groups)
+	if groups == nil {
+		groups = map[string]group{}
+	}
+	key := relay.StreamKey(pairChannel)
+	if _, there := groups[name]; there {
+		if rapid.IntRange(0, 3).Draw(t, "remove") > 0 {
+			return
+		}
+		delete(groups, name)
+		require.NoError(t, p.admin.XGroupDestroy(ctx, key, name).Err())
+	} else if rapid.Bool().Draw(t, "all") {
+		groups[name] = group{}
+		require.NoError(t, p.admin.XGroupCreate(ctx, key, name, "0").Err())
+	} else {
+		groups[name] = group{delivered: st.last}
+		require.NoError(t, p.admin.XGroupCreate(ctx, key, name, "$").Err())
+	}
+	st.groups = groups
+	p.model.store.streams[pairChannel] = st
+}
+
+// read has a consumer group take entries, and acknowledge some or all.
+func (p *pair) read(t *rapid.T) {
+	st := p.model.store.streams[pairChannel]
+	name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "group")
+	g, there := st.groups[name]
+	if !there || p.model.has("readonly") || p.model.has("oom") {
+		return
+	}
+	key := relay.StreamKey(pairChannel)
+	streams, err := p.admin.XReadGroup(ctx, &redis.XReadGroupArgs{Group: name, Consumer: "c", Streams: []string{key, ">"}, Block: -1,
+		Count: rapid.Int64Range(1, 100).Draw(t, "entries")}).Result()
+	if errors.Is(err, redis.Nil) {
+		return
+	}
+	require.NoError(t, err)
+	left := rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "not acknowledged")
+	pending := slices.Clone(g.pending)
+	for i, m := range streams[0].Messages {
+		at := slices.IndexFunc(st.entries, func(e streamEntry) bool { return e.id > g.delivered })
+		g.delivered = st.entries[at].id
+		if i < left {
+			pending = append(pending, g.delivered)
+			continue
+		}
+		require.NoError(t, p.admin.XAck(ctx, key, name, m.ID).Err())
+	}
+	g.pending = pending
+	groups := maps.Clone(st.groups)
+	groups[name] = g
+	st.groups = groups
+	p.model.store.streams[pairChannel] = st
 }

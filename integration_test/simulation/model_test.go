@@ -33,6 +33,8 @@ func TestModel_AgreesWithARealServer(t *testing.T) {
 			"republish":  p.republish,
 			"restore":    p.restore,
 			"newest":     p.newest,
+			"group":      p.group,
+			"read":       p.read,
 			"forget":     p.forget,
 			"fault":      p.fault,
 			"subscribe":  p.subscribe,
@@ -80,7 +82,8 @@ func newPair(t *rapid.T, real *redistest.Server, admin *redis.Client) *pair {
 	p.load()
 	p.model.run = p.runID()
 	if rapid.Bool().Draw(t, "streams") {
-		p.stream = &relay.Stream{MaxLen: rapid.SampledFrom([]int{5, 100, 10_000}).Draw(t, "keep"), Source: "test", Topic: "pair"}
+		keep := rapid.SampledFrom([]int{5, 100, 10_000}).Draw(t, "keep")
+		p.stream = &relay.Stream{MaxLen: keep, MaxUnread: keep + rapid.SampledFrom([]int{0, 50, 10_000}).Draw(t, "unread"), Source: "test", Topic: "pair"}
 	}
 	return p
 }
@@ -280,17 +283,21 @@ func (p *pair) compare(t *rapid.T) {
 	require.Equal(t, words(m.unheard), hash["unheard"])
 	require.Equal(t, words(m.redoUnheard), hash["redo_unheard"])
 
-	var entries []outbox.Mark
+	type entry struct {
+		outbox.Mark
+		predecessor string
+	}
+	var entries []entry
 	for _, e := range p.model.store.streams[pairChannel].entries {
-		entries = append(entries, e.event)
+		entries = append(entries, entry{e.event, number(e.predecessor)})
 	}
 	stored, err := p.admin.XRange(ctx, relay.StreamKey(pairChannel), "-", "+").Result()
 	require.NoError(t, err)
-	var real []outbox.Mark
+	var real []entry
 	for _, e := range stored {
 		n, err := strconv.ParseUint(e.Values["sequence"].(string), 10, 64)
 		require.NoError(t, err)
-		real = append(real, outbox.Mark{Sequence: n, MessageID: e.Values["id"].(string)})
+		real = append(real, entry{outbox.Mark{Sequence: n, MessageID: e.Values["id"].(string)}, e.Values["predecessor"].(string)})
 	}
 	require.Equal(t, entries, real)
 	for i := range p.subs {

@@ -118,15 +118,26 @@ func (s *server) publish(b relay.Batch) (relay.Reply, error) {
 	if ahead {
 		upto = m.added.Sequence
 	}
-	known, kept := len(m.unheard), m.unheard
+	keep := 0
+	if b.Stream != nil {
+		keep = s.store.room(b.Channel, b.Stream)
+	}
+	known, kept, found := len(m.unheard), m.unheard, m.published
 	outcome := relay.OK
-	for _, e := range b.Events[from:] {
+	for n, e := range b.Events[from:] {
 		if b.Stream != nil && e.Sequence > upto {
 			if s.has("noxadd") {
 				outcome, reply.Err = relay.Refused, errScriptPerm
 				break
 			}
-			s.added(key, e, b.Stream)
+			predecessor := b.Predecessor.Sequence
+			if i := from + n; i > 0 {
+				predecessor = b.Events[i-1].Sequence
+			}
+			if found.Sequence != 0 {
+				predecessor = max(predecessor, m.added.Sequence)
+			}
+			s.added(key, e, predecessor, b.Stream, keep)
 			m.added = eventMark(e)
 		}
 		if s.has("nopublish") {
@@ -225,6 +236,10 @@ func (s *server) restore(r relay.Repair) (relay.Reply, error) {
 	if err := s.unwritable(); err != nil {
 		return relay.Reply{}, err
 	}
+	keep := 0
+	if len(r.Events) > 0 {
+		keep = s.store.room(r.Channel, r.Stream)
+	}
 	for i, e := range r.Events {
 		if s.has("noxadd") {
 			reply.Outcome, reply.Err = relay.Refused, errScriptPerm
@@ -235,7 +250,7 @@ func (s *server) restore(r relay.Repair) (relay.Reply, error) {
 			s.write(key, m)
 			return reply, nil
 		}
-		s.added(key, e, r.Stream)
+		s.added(key, e, r.Predecessors[i], r.Stream, keep)
 		m.published, m.added = eventMark(e), eventMark(e)
 	}
 	m.published = r.Set.Published

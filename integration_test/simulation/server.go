@@ -206,7 +206,7 @@ func (s *server) write(key markKey, m mark) {
 }
 
 // added adds an event to the stream of a channel.
-func (s *server) added(key markKey, e outbox.Entry, to *relay.Stream) {
+func (s *server) added(key markKey, e outbox.Entry, predecessor uint64, to *relay.Stream, keep int) {
 	for _, old := range s.store.streams[key.channel].entries {
 		again := e.ReplayOf == 0 || old.origin == key.origin // a replay may be appended anew after a rollback
 		if again && old.event == eventMark(e) {
@@ -218,7 +218,7 @@ func (s *server) added(key markKey, e outbox.Entry, to *relay.Stream) {
 	if !known {
 		id = s.store.streams[key.channel].nextID(s.clock())
 	}
-	s.store.add(id, key, e, to)
+	s.store.add(id, key, e, predecessor, to, keep)
 }
 
 func (s *server) subscribed(channel string) (n int) {

@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -15,13 +17,21 @@ type stream struct {
 	nodes   []node
 	last    uint64 // the number of the latest entry that was ever added
 	lastID  streamID
+	groups  map[string]group
+}
+
+// group is a consumer group: the number of the latest entry that it was given, and of those that it has not acknowledged.
+type group struct {
+	delivered uint64
+	pending   []uint64
 }
 
 // streamEntry is an entry of a stream, without its payload.
 type streamEntry struct {
-	id     uint64 // for the model entries are simply numbered
-	origin string
-	event  outbox.Mark
+	id          uint64 // for the model entries are simply numbered
+	origin      string
+	event       outbox.Mark
+	predecessor uint64
 }
 
 // streamID is what Redis names an entry by: milliseconds, and a number among those of the same one.
@@ -41,8 +51,33 @@ const (
 )
 
 func (st stream) clone() stream {
-	st.entries, st.nodes = slices.Clip(st.entries), slices.Clone(st.nodes)
+	st.entries, st.nodes, st.groups = slices.Clip(st.entries), slices.Clone(st.nodes), maps.Clone(st.groups)
 	return st
+}
+
+// room is that of entry.lua: it trims what all groups have read, and returns how many entries adding is to leave.
+func (s store) room(channel string, to *relay.Stream) int {
+	st := s.streams[channel]
+	if len(st.groups) == 0 {
+		return to.MaxLen
+	}
+	needed := uint64(math.MaxUint64)
+	for _, g := range st.groups {
+		needed = min(needed, g.delivered)
+		if len(g.pending) > 0 {
+			needed = min(needed, slices.Min(g.pending))
+		}
+	}
+	limit, removed := len(st.entries)-to.MaxLen, 0
+	for limit > 0 && len(st.nodes) > 0 {
+		n := st.nodes[0].entries
+		if removed+n > limit || st.entries[n-1].id >= needed {
+			break
+		}
+		st.entries, st.nodes, removed = st.entries[n:], st.nodes[1:], removed+n
+	}
+	s.streams[channel] = st
+	return to.MaxUnread
 }
 
 // nextID is that of an entry which is added without one.
@@ -53,12 +88,12 @@ func (st stream) nextID(now time.Time) streamID {
 	return streamID{st.lastID.ms, st.lastID.seq + 1}
 }
 
-// add is XADD with MAXLEN ~, of what entry.lua adds.
-func (s store) add(id streamID, key markKey, e outbox.Entry, to *relay.Stream) {
+// add is XADD with MAXLEN ~ keep, of what entry.lua adds.
+func (s store) add(id streamID, key markKey, e outbox.Entry, predecessor uint64, to *relay.Stream, keep int) {
 	st := s.streams[key.channel]
 	st.last, st.lastID = st.last+1, id
-	st.entries = append(st.entries, streamEntry{st.last, key.origin, eventMark(e)})
-	fields, values := fieldsOf(key, e, to)
+	st.entries = append(st.entries, streamEntry{st.last, key.origin, eventMark(e), predecessor})
+	fields, values := fieldsOf(key, e, predecessor, to)
 	raw := len(e.Payload)
 	for i := range fields {
 		raw += len(fields[i]) + len(values[i])
@@ -71,21 +106,21 @@ func (s store) add(id streamID, key markKey, e outbox.Entry, to *relay.Stream) {
 	last := &st.nodes[n]
 	last.entries++
 	last.bytes += entryBytes(id, last.first, values) + payloadBytes(e.Payload)
-	for len(st.nodes) > 1 && len(st.entries)-st.nodes[0].entries >= to.MaxLen {
+	for len(st.nodes) > 1 && len(st.entries)-st.nodes[0].entries >= keep {
 		st.entries, st.nodes = st.entries[st.nodes[0].entries:], st.nodes[1:]
 	}
 	s.streams[key.channel] = st
 }
 
 // fieldsOf are the names and values of an entry, but for the value of the last one, the payload: see entry.lua.
-func fieldsOf(key markKey, e outbox.Entry, to *relay.Stream) (fields, values []string) {
+func fieldsOf(key markKey, e outbox.Entry, predecessor uint64, to *relay.Stream) (fields, values []string) {
 	fields = []string{"specversion", "id", "source", "type", "time", "subject"}
 	values = []string{"1.0", e.MessageID, to.Source, to.Topic, e.AppendedAt.Format(time.RFC3339Nano), key.channel}
 	if to.Schema != "" {
 		fields, values = append(fields, "dataschema"), append(values, to.Schema)
 	}
-	return append(fields, "sequence", "origin", "data"),
-		append(values, strconv.FormatUint(e.Sequence, 10), key.origin, "")
+	return append(fields, "sequence", "predecessor", "origin", "data"),
+		append(values, strconv.FormatUint(e.Sequence, 10), strconv.FormatUint(predecessor, 10), key.origin, "")
 }
 
 // headBytes is what a node has before its entries: the listpack's header and end, and the master entry, which names the fields.

@@ -251,6 +251,11 @@ func (t target) Newest(_ context.Context, channel, before string) ([]relay.Entry
 	return call(t, channel, callLimit(0), func(s *server) ([]relay.Entry, error) { return s.newest(channel, before) })
 }
 
+// Stream tells nothing: it is not looked at while events are delivered.
+func (t target) Stream(context.Context, string) (relay.StreamHealth, error) {
+	return relay.StreamHealth{}, errListPerm
+}
+
 // Lives says that no other process of a Cluster has the run: the model has no Cluster.
 func (t target) Lives(context.Context, string) bool { return false }
 

@@ -28,6 +28,7 @@ func read(ctx context.Context, log *slog.Logger) error {
 		all.Go(func() {
 			err := relay.Consume(ctx, client, relay.ConsumeOptions{Channel: channel, Timeout: callTimeout,
 				Store:      relay.PositionFile(filepath.Join(os.Getenv(folderEnv), "position-"+topic)),
+				SaveEvery:  1, // of what comes again after a kill, no more than one event is expected
 				RetryDelay: retryDelay, RetryMaxDelay: 20 * retryDelay, Logger: log,
 				Handle: func(_ context.Context, e relay.StreamEvent) error {
 					return appendLine(handledFile(topic), fmt.Sprintf("%d %s", e.Sequence, e.MessageID))
