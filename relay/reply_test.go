@@ -129,7 +129,7 @@ func TestATargetHasATimeLimitEvenIfNoneIsGiven(t *testing.T) {
 func TestOptionsThatAreNotSet(t *testing.T) {
 	want := Options{RejoinWait: DefaultRejoinWait, RetryDelay: DefaultRetryDelay, RetryMaxDelay: DefaultRetryMaxDelay,
 		MaxRetries: DefaultMaxRetries, HealthInterval: DefaultHealthInterval, StreamMaxLen: DefaultStreamMaxLen, StreamMaxUnread: DefaultStreamMaxUnread,
-		Source: "matchrelay",
+		Source:      "matchrelay",
 		WaitTimeout: DefaultWaitTimeout, MaxBuffer: DefaultMaxBuffer, BytesPerSecond: DefaultBytesPerSecond}
 	got := Options{}.withDefaults()
 	require.NotNil(t, got.Logger)
