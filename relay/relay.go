@@ -84,16 +84,16 @@ type Options struct {
 
 // Defaults of Options.
 const (
-	DefaultRejoinWait     = 90 * time.Second
-	DefaultRetryDelay     = time.Second
-	DefaultRetryMaxDelay  = 5 * time.Second
-	DefaultMaxRetries     = 3
-	DefaultHealthInterval = 30 * time.Second
-	DefaultStreamMaxLen   = 1000
-	DefaultMaxUnread      = 10_000
-	DefaultWaitTimeout    = time.Second
-	DefaultMaxBuffer      = 4 << 20
-	DefaultBytesPerSecond = 8 << 20
+	DefaultRejoinWait      = 90 * time.Second
+	DefaultRetryDelay      = time.Second
+	DefaultRetryMaxDelay   = 5 * time.Second
+	DefaultMaxRetries      = 3
+	DefaultHealthInterval  = 30 * time.Second
+	DefaultStreamMaxLen    = 1000
+	DefaultStreamMaxUnread = 10_000
+	DefaultWaitTimeout     = time.Second
+	DefaultMaxBuffer       = 4 << 20
+	DefaultBytesPerSecond  = 8 << 20
 )
 
 const (
@@ -123,7 +123,7 @@ func (o Options) withDefaults() Options {
 	positive(&o.RetryMaxDelay, DefaultRetryMaxDelay)
 	positive(&o.HealthInterval, DefaultHealthInterval)
 	positive(&o.WaitTimeout, DefaultWaitTimeout)
-	for n, fallback := range map[*int]int{&o.MaxRetries: DefaultMaxRetries, &o.StreamMaxLen: DefaultStreamMaxLen, &o.StreamMaxUnread: DefaultMaxUnread, &o.BytesPerSecond: DefaultBytesPerSecond} {
+	for n, fallback := range map[*int]int{&o.MaxRetries: DefaultMaxRetries, &o.StreamMaxLen: DefaultStreamMaxLen, &o.StreamMaxUnread: DefaultStreamMaxUnread, &o.BytesPerSecond: DefaultBytesPerSecond} {
 		if *n <= 0 {
 			*n = fallback
 		}

@@ -128,7 +128,8 @@ func TestATargetHasATimeLimitEvenIfNoneIsGiven(t *testing.T) {
 
 func TestOptionsThatAreNotSet(t *testing.T) {
 	want := Options{RejoinWait: DefaultRejoinWait, RetryDelay: DefaultRetryDelay, RetryMaxDelay: DefaultRetryMaxDelay,
-		MaxRetries: DefaultMaxRetries, HealthInterval: DefaultHealthInterval, StreamMaxLen: DefaultStreamMaxLen, Source: "matchrelay",
+		MaxRetries: DefaultMaxRetries, HealthInterval: DefaultHealthInterval, StreamMaxLen: DefaultStreamMaxLen, StreamMaxUnread: DefaultStreamMaxUnread,
+		Source:      "matchrelay",
 		WaitTimeout: DefaultWaitTimeout, MaxBuffer: DefaultMaxBuffer, BytesPerSecond: DefaultBytesPerSecond}
 	got := Options{}.withDefaults()
 	require.NotNil(t, got.Logger)
