@@ -138,7 +138,7 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 	}
 	if n := l.r.silences.Load(); n != l.silences { // another topic has noticed
 		l.silences, l.ready = n, false
-		l.suspectSilence()
+		l.silence.timedOut, l.tail.doubtful = true, true
 	}
 	if !l.ready {
 		return 0, l.connect(ctx)
@@ -157,11 +157,8 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 		return 0, nil
 	}
 	if l.silence.doubting() { // a subscriber that is new gets first what it may have missed
-		switch err := l.look(ctx); {
-		case isTimeout(err):
-			l.suspectSilence()
-			defer func() { l.ready = false }() // but nothing waits for looks that always fail
-		case !l.ready:
+		_ = l.look(ctx) // where it fails because Redis does, publishing tells
+		if !l.ready {
 			return 0, nil
 		}
 	}
@@ -292,7 +289,7 @@ func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
 	var replies []Reply
 	if err == nil {
 		if replies, err = l.r.target.Publish(ctx, b); err != nil {
-			err = classify(err)
+			err = l.classify(err)
 		}
 	}
 	if err != nil {

@@ -55,7 +55,7 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 		}
 		return carried, l.react(ctx, last)
 	}
-	f := classify(err)
+	f := l.classify(err)
 	if f.suspect {
 		return carried, l.doubt(ctx, f, entries[carried:])
 	}

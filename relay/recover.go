@@ -72,9 +72,6 @@ func (l *lane) doubtClients(ctx context.Context) {
 	if err != nil {
 		v.clients = l.silence.known // those of the latest look
 	}
-	if isTimeout(err) {
-		l.suspectSilence()
-	}
 	if (l.silence.timedOut || l.silence.doubting() && l.outage) && l.r.opts.RejoinWait > 0 {
 		from := l.tail.from()
 		if from == 0 {
@@ -226,7 +223,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		sent()
 		switch {
 		case err != nil:
-			f := classify(err)
+			f := l.classify(err)
 			if f.suspect {
 				l.misfit(ctx, &l.unsaid, b.Events, "publishing", OK)
 			}

@@ -23,9 +23,6 @@ type silence struct {
 	name     string
 }
 
-// suspectSilence takes note that a call has timed out: the network may have gone silent.
-func (l *lane) suspectSilence() { l.silence.timedOut, l.tail.doubtful = true, true }
-
 // begin has everybody in doubt who is there now; events up to sent were published.
 func (s *silence) begin(now time.Time, wait time.Duration, clients map[string]bool, from, sent uint64) {
 	if s.from == 0 {

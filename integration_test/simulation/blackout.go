@@ -132,13 +132,6 @@ func (w *world) blackedOut(i int, at time.Time) bool {
 	})
 }
 
-// everBlackedOut says whether a subscriber was not yet back from a blackout when an event was published before, and no relay has to know.
-func (w *world) everBlackedOut(i int, latest publication) bool {
-	return slices.ContainsFunc(w.server.log, func(p publication) bool {
-		return p.event == latest.event && w.blackedOut(i, p.at) && !w.leftBehind(i, p)
-	})
-}
-
 // quietBetween says whether Redis, the relay and the file had nothing but a blackout between two times.
 func (w *world) quietBetween(from, to time.Time) bool {
 	for _, f := range w.faulty {

@@ -214,8 +214,6 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 	switch {
 	case w.blackedOut(i, p.at):
 		return !w.leftBehind(i, p)
-	case w.everBlackedOut(i, p):
-		return true
 	case w.server.runs == 1:
 		return false
 	case w.wasFaulty("noinfo", w.startBefore(p.run), w.settledAfter(p)): // a death of Redis is not noticed, neither this one nor the one before
@@ -315,9 +313,6 @@ func (w *world) countedBefore(p publication, subscribers int) bool {
 		}
 		counted = counted || t.receivers >= subscribers && t.told.Before(p.at.Add(-time.Minute))
 		last = t
-	}
-	if len(w.blackouts) > 0 && w.blackouts[0].from.Before(p.at) && last.receivers < subscribers { // one that was away was not missed any more
-		return false
 	}
 	return counted
 }
