@@ -19,15 +19,6 @@ func (f failure) Error() string {
 
 func (f failure) Unwrap() error { return f.err }
 
-// classify is classify for an error of a call, which may mean that the network has gone silent.
-func (l *lane) classify(err error) failure {
-	if isTimeout(err) && !l.silence.timedOut {
-		l.silence.timedOut, l.tail.doubtful = true, true
-		l.silences = l.r.silences.Add(1)
-	}
-	return classify(err)
-}
-
 // handle deals with a failure of Redis: it says so, waits, and leaves the lane to get ready again. It costs no event an
 // attempt.
 func (l *lane) handle(ctx context.Context, f failure) {

@@ -119,30 +119,21 @@ func untold(err error) bool {
 	return Forbidden(err) || f.mend == mendCommands || f.mend == mendStrange || f.suspect && !isClosed(err)
 }
 
-// view is what a look at the output buffers shows; nothing where Redis does not tell.
-type view struct {
-	behind  int64           // bytes in the fullest buffer, but for those who were given up
-	all     bool            // that is all that is on its way to subscribers: where there are receivers, there are buffers
-	clients map[string]bool // whose buffers there are
-}
-
-// view looks at the buffers.
-func (f *flow) view(ctx context.Context, receivers int) (view, error) {
+// behind is how many bytes are in the fullest buffer, 0 where Redis does not tell, and whether that is all that is on its way
+// to subscribers: where there are receivers, there are buffers. Those who were given up do not count.
+func (f *flow) behind(ctx context.Context, receivers int) (bytes int64, all bool, err error) {
 	buffers, all, err := f.target.Buffers(ctx)
 	if err != nil && !untold(err) {
-		return view{}, err
+		return 0, false, classify(err)
 	}
-	v := view{clients: map[string]bool{}}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, b := range buffers {
-		v.clients[b.Client] = true
 		if l := f.waiting[b.Client]; l == nil || !l.given {
-			v.behind = max(v.behind, b.Bytes)
+			bytes = max(bytes, b.Bytes)
 		}
 	}
-	v.all = all && err == nil && (len(buffers) > 0 || receivers <= 0)
-	return v, nil
+	return bytes, all && err == nil && (len(buffers) > 0 || receivers <= 0), nil
 }
 
 // slowest returns the fullest buffer, but for those that have not become emptier for a long time: their subscribers read

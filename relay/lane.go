@@ -37,8 +37,6 @@ type lane struct {
 	stream        *Stream         // nil: no stream
 	express       int64           // see flow
 	tail          tail
-	silence       silence
-	silences      int64     // Relay.silences when that was looked at
 	ready         bool      // a guard has succeeded since the last failure
 	outage        bool      // Redis was away since the lane was last ready
 	forgot        bool      // and had forgotten something, which has been reported
@@ -136,10 +134,6 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 			return 0, err
 		}
 	}
-	if n := l.r.silences.Load(); n != l.silences { // another topic has noticed
-		l.silences, l.ready = n, false
-		l.silence.timedOut, l.tail.doubtful = true, true
-	}
 	if !l.ready {
 		return 0, l.connect(ctx)
 	}
@@ -155,12 +149,6 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 		return 0, l.idle(ctx)
 	case l.outdated(ctx):
 		return 0, nil
-	}
-	if l.silence.doubting() { // a subscriber that is new gets first what it may have missed
-		_ = l.look(ctx) // where it fails because Redis does, publishing tells
-		if !l.ready {
-			return 0, nil
-		}
 	}
 	return l.publish(ctx, entries)
 }
@@ -239,7 +227,7 @@ func (l *lane) idle(ctx context.Context) error {
 	after := l.r.opts.HealthInterval
 	if l.r.opts.UntilEmpty && l.tail.lookedAt() {
 		return errDone
-	} else if l.tail.from() != 0 || l.tail.doubtful {
+	} else if l.tail.from() != 0 {
 		after = min(after, l.tail.safe())
 	}
 	timer := time.NewTimer(after)
@@ -254,16 +242,29 @@ func (l *lane) idle(ctx context.Context) error {
 	case <-l.retry:
 	case <-timer.C:
 	}
-	run, receivers := l.progress.Run, l.progress.Receivers
+	run := l.progress.Run
 	reply, err := l.guard(ctx)
 	if err != nil || !l.ready { // what it found comes first: who was there before an outage must not be forgotten
 		return err
 	}
-	l.remember(reply)
-	if l.progress.Receivers == receivers && l.tail.from() == l.progress.TailFrom && l.progress.Run == run {
+	if reply.Receivers == l.progress.Receivers && l.tail.from() == l.progress.TailFrom && l.progress.Run == run {
 		return nil
 	}
+	l.remember(reply)
 	return l.settle(ctx)
+}
+
+// look finds out how far behind the slowest subscriber is, when the tail wants to know.
+func (l *lane) look(ctx context.Context) error {
+	now := time.Now()
+	if !l.tail.due(now) {
+		return nil
+	}
+	behind, all, err := l.r.flow.behind(ctx, l.progress.Receivers)
+	if err == nil {
+		l.tail.see(now, behind, all, time.Since(now))
+	}
+	return err
 }
 
 // guard asks Redis for the mark, its run and the subscribers; anything but agreement is dealt with.
@@ -283,13 +284,13 @@ func (l *lane) call(ctx context.Context, b Batch) (Reply, error) {
 	}
 	b.Stored = l.stored()
 	if l.ready {
-		err = l.lookWhenDue(ctx)
+		err = l.look(ctx)
 	}
 	began := time.Now()
 	var replies []Reply
 	if err == nil {
 		if replies, err = l.r.target.Publish(ctx, b); err != nil {
-			err = l.classify(err)
+			err = classify(err)
 		}
 	}
 	if err != nil {

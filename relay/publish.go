@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -50,12 +49,12 @@ func (l *lane) publish(ctx context.Context, entries []outbox.Entry) (carried int
 		}
 	}
 	if err == nil {
-		if err := l.lookWhenDue(ctx); err != nil {
+		if err := l.look(ctx); err != nil {
 			return carried, err
 		}
 		return carried, l.react(ctx, last)
 	}
-	f := l.classify(err)
+	f := classify(err)
 	if f.suspect {
 		return carried, l.doubt(ctx, f, entries[carried:])
 	}
@@ -177,12 +176,6 @@ func (l *lane) heard(reply Reply, began time.Time) {
 	if l.progress.Run == "" {
 		l.progress.Run = reply.Run // Redis tells it since just now
 	}
-	if before := cmp.Or(l.silence.run, l.progress.Run); reply.Run != "" && reply.Run != l.silence.run {
-		if before != "" && reply.Run != before { // no connection has outlived the process before
-			l.silence, l.tail.doubtful = silence{}, false
-		}
-		l.silence.run = reply.Run
-	}
 	if reply.Run == l.progress.Run {
 		l.tail.alive(began)
 	}
@@ -209,9 +202,9 @@ func (l *lane) accept(events []outbox.Entry, reply Reply) int {
 	return len(events)
 }
 
-// remember notes how many subscribers are to be waited for after an outage. One whose connection was dead will be back.
+// remember notes how many subscribers are to be waited for after an outage.
 func (l *lane) remember(reply Reply) {
-	if reply.Receivers >= 0 && !reply.Partial && !l.silence.doubting() || reply.Receivers > l.progress.Receivers {
+	if reply.Receivers >= 0 && !reply.Partial || reply.Receivers > l.progress.Receivers {
 		l.progress.Receivers = reply.Receivers
 	}
 }

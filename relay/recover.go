@@ -33,8 +33,8 @@ func (l *lane) connect(ctx context.Context) error {
 	if reply.Outcome != OK {
 		return l.judge(ctx, reply) // and begin anew with what it found
 	}
-	if waits && reply.Receivers >= 0 { // those who did not come back in time are not waited for again
-		l.progress.Receivers = reply.Receivers
+	if waits {
+		reply.Partial = false // those who did not come back in time are not waited for again
 	}
 	l.remember(reply)
 	if l.stream != nil && (!l.streamChecked || reply.Run != l.checkedRun) {
@@ -44,7 +44,7 @@ func (l *lane) connect(ctx context.Context) error {
 		}
 		return l.inherit(ctx, reply, p)
 	}
-	if (restarted() || l.silence.due) && l.tail.from() != 0 {
+	if restarted() && l.tail.from() != 0 {
 		if reply, err = l.holdTail(ctx, reply); err != nil || ctx.Err() != nil || l.r.paused() || reply.Outcome != OK {
 			return err // or begin anew
 		}
@@ -54,34 +54,12 @@ func (l *lane) connect(ctx context.Context) error {
 		}
 	}
 	l.r.flow.again()
-	l.silence.due = false
-	if l.doubtClients(ctx); l.silence.due {
-		return nil
-	}
 	if l.outage {
 		l.log.Info("delivering again", "receivers", reply.Receivers)
 	}
 	l.progress.Run = reply.Run
 	l.ready, l.fresh, l.outage, l.forgot, l.rejoining, l.heldSince = true, false, false, false, false, time.Time{}
 	return l.settle(ctx)
-}
-
-// doubtClients has those in doubt who were there when calls timed out, and still when an outage comes between.
-func (l *lane) doubtClients(ctx context.Context) {
-	v, err := l.r.flow.view(ctx, l.progress.Receivers)
-	if err != nil {
-		v.clients = l.silence.known // those of the latest look
-	}
-	if (l.silence.timedOut || l.silence.doubting() && l.outage) && l.r.opts.RejoinWait > 0 {
-		from := l.tail.from()
-		if from == 0 {
-			from = l.sent + 1
-		}
-		l.silence.begin(time.Now(), l.r.opts.RejoinWait, v.clients, from, l.sent)
-	} else {
-		l.silence.see(time.Now(), v.clients, l.sent)
-	}
-	l.tail.doubtful = l.silence.doubting()
 }
 
 // rejoin waits until as many subscribers are there as before the outage, or RejoinWait is over. Only the time in which Redis
@@ -191,9 +169,6 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 	if from == 0 || from > through {
 		return true, nil
 	}
-	if l.silence.due {
-		l.log.Info("Redis did not answer for a while, and a subscriber is new since: publishing again what it may have missed", "from", from, "through", through)
-	}
 	count, bytes := 0, int64(0)
 	l.unsaid.of(run)
 	for after := from - 1; ; {
@@ -206,7 +181,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		}
 		after = entries[len(entries)-1].Sequence
 		b := l.batch()
-		b.Run, b.Round, b.Receivers, b.Events = run, l.silence.round(), l.required(), l.unsaid.sift(entries)
+		b.Run, b.Receivers, b.Events = run, l.required(), l.unsaid.sift(entries)
 		if len(b.Events) == 0 {
 			continue
 		}
@@ -223,7 +198,7 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 		sent()
 		switch {
 		case err != nil:
-			f := l.classify(err)
+			f := classify(err)
 			if f.suspect {
 				l.misfit(ctx, &l.unsaid, b.Events, "publishing", OK)
 			}
@@ -245,10 +220,6 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 	}
 	l.tail, l.unsaid = tail{}, misfits{}
 	l.tail.add(from, bytes, time.Now())
-	what := "Redis has died and is back: published again what its subscribers may have missed"
-	if l.silence.due {
-		what = "published again what a new subscriber may have missed"
-	}
-	l.log.Info(what, "from", from, "through", through, "events", count)
+	l.log.Info("Redis has died and is back: published again what its subscribers may have missed", "from", from, "through", through, "events", count)
 	return true, nil
 }

@@ -251,7 +251,7 @@ func (r *Redis) republish(ctx context.Context, b Batch) (Reply, error) {
 	if err != nil {
 		return Reply{}, r.failed(err)
 	}
-	args := []any{b.Channel, b.Run, b.Round, b.Receivers, receivers, ttlArg()}
+	args := []any{b.Channel, b.Run, b.Receivers, receivers, ttlArg()}
 	for _, e := range b.Events {
 		args = append(args, sequenceArg(e.Sequence), e.Payload)
 	}

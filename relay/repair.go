@@ -108,7 +108,7 @@ func (l *lane) readd(ctx context.Context, reply Reply, held outbox.Mark) (readde
 		answer, err := l.r.target.Restore(ctx, step)
 		switch {
 		case err != nil:
-			f := l.classify(err)
+			f := classify(err)
 			if f.suspect && len(events) > 0 {
 				l.misfit(ctx, &l.unadded, events, "adding", OK, Lost, Gone)
 			}
@@ -144,7 +144,7 @@ func (l *lane) held(ctx context.Context, marked outbox.Mark, p outbox.Position) 
 	for before := ""; ctx.Err() == nil; {
 		entries, err := l.r.target.Newest(ctx, l.channel, before)
 		if err != nil {
-			return m, false, l.classify(err)
+			return m, false, classify(err)
 		}
 		for _, e := range entries {
 			if before = e.ID; e.Mark.Sequence == 0 {

@@ -1,16 +1,16 @@
 -- Publishes events again that a Redis process may have taken to its grave. The high-water mark stays as it is; a mark of
 -- its own in the same hash, bound to the run_id, sees to it that a process publishes nothing twice: neither what was published
--- again already, nor what it has taken itself. In a round with a name only what was published again in that round counts.
+-- again already, nor what it has taken itself.
 -- KEYS[1]  high-water mark of (origin, channel): hash of redo_run, redo_seq (up to where which process has published) and
 --          redo_unheard (what nobody heard of the latest call: its answer may be cut off) among others
--- ARGV     1 channel, 2 run_id to insist on, 3 round, 4 receivers required, 5 receivers known to the caller (-1 = ask this node,
---          -2 = not known), 6 seconds to keep the mark, then sequence and body of each event
+-- ARGV     1 channel, 2 run_id to insist on, 3 receivers required, 4 receivers known to the caller (-1 = ask this node, -2 = not
+--          known), 5 seconds to keep the mark, then sequence and body of each event
 -- Answers  {status, seq, id, run_id, receivers, published, error, '0', '', unheard sequences...}; with RUN and HELD nothing was
 --          changed
-local first, last = 7, #ARGV
+local first, last = 6, #ARGV
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
-local told = tonumber(ARGV[5])
+local told = tonumber(ARGV[4])
 local receivers = math.max(told, -1)
 if told == -1 then
   local numsub = redis.pcall('PUBSUB', 'NUMSUB', ARGV[1])
@@ -29,8 +29,8 @@ end
 if ARGV[2] ~= run then
   return answer('RUN', '')
 end
-local done, round = '0', run .. ARGV[3]
-if mark[3] == round then
+local done = '0'
+if mark[3] == run then
   done = mark[4]
   for n in string.gmatch(mark[5] or '', '%d+') do
     if tonumber(n) >= tonumber(ARGV[first]) then
@@ -41,12 +41,12 @@ end
 local ends = done
 if tonumber(ARGV[last - 1]) > tonumber(done) then
   ends = ARGV[last - 1]
-  if receivers >= 0 and receivers < tonumber(ARGV[4]) then
+  if receivers >= 0 and receivers < tonumber(ARGV[3]) then
     unheard = {}
     return answer('HELD', '')
   end
 end
-redis.call('HSET', KEYS[1], 'redo_run', round, 'redo_seq', ends)
+redis.call('HSET', KEYS[1], 'redo_run', run, 'redo_seq', ends)
 local err
 for i = first, last, 2 do
   if tonumber(ARGV[i]) > tonumber(done) then
@@ -65,5 +65,5 @@ end
 if published > 0 and (#unheard > 0 or mark[5] and mark[5] ~= '') then
   redis.call('HSET', KEYS[1], 'redo_unheard', table.concat(unheard, ' '))
 end
-redis.call('EXPIRE', KEYS[1], ARGV[6]) -- last: an error between HSET and PUBLISH would skip events
+redis.call('EXPIRE', KEYS[1], ARGV[5]) -- last: an error between HSET and PUBLISH would skip events
 return answer(err and 'ERR' or 'OK', err or '')

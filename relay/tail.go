@@ -9,8 +9,6 @@ type tail struct {
 	spans []span
 	sent  int64 // bytes that were ever accepted
 	seen  sight
-
-	doubtful bool // nothing leaves it; see silence
 }
 
 type span struct {
@@ -30,17 +28,12 @@ type sight struct {
 
 func (t *tail) add(from uint64, bytes int64, at time.Time) {
 	t.sent += bytes
-	if last := len(t.spans) - 1; t.doubtful && last >= 0 {
-		t.spans[last].at, t.spans[last].end = at, t.sent
-		return
-	}
 	t.spans = append(t.spans, span{from, at, t.sent})
 }
 
 // due says whether it is time to look at the buffers: something would leave the tail if they are empty.
 func (t *tail) due(now time.Time) bool {
-	old := len(t.spans) > 0 && now.Sub(t.spans[0].at) >= t.window()
-	return (old || t.doubtful) && now.Sub(t.seen.at) >= t.pace()
+	return len(t.spans) > 0 && now.Sub(t.spans[0].at) >= t.window() && now.Sub(t.seen.at) >= t.pace()
 }
 
 // see takes note of how many bytes were in the fullest buffer at a time, whether that is all that is on its way, and how long it
@@ -59,7 +52,7 @@ func (t *tail) window() time.Duration {
 
 // pace is the least time between two looks. Where there are many subscribers a look keeps Redis busy: then they are fewer.
 func (t *tail) pace() time.Duration {
-	if t.seen.blind || t.doubtful {
+	if t.seen.blind {
 		return time.Second
 	}
 	return max(lookEvery, min(20*t.seen.took, time.Second))
@@ -68,7 +61,7 @@ func (t *tail) pace() time.Duration {
 // alive takes note that Redis was alive at a time: the time when a call was sent that it answered. So it is the one whose
 // buffers were looked at before, and whatever was not in them any more has left it.
 func (t *tail) alive(at time.Time) {
-	for len(t.spans) > 0 && !t.doubtful {
+	for len(t.spans) > 0 {
 		s := t.spans[0]
 		if age := at.Sub(s.at); age < t.window() || age < flowPatience && !s.read(t.seen) {
 			return
@@ -88,11 +81,8 @@ func (t *tail) from() uint64 {
 	return t.spans[0].from
 }
 
-// safe is when a look and a sign of life may empty the tail, or end the doubt.
+// safe is when a look and a sign of life may empty the tail.
 func (t *tail) safe() time.Duration {
-	if len(t.spans) == 0 {
-		return t.pace()
-	}
 	return max(t.pace(), time.Until(t.spans[len(t.spans)-1].at.Add(t.window())))
 }
 

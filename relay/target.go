@@ -40,7 +40,6 @@ type Batch struct {
 	Channel     string
 	Origin      string
 	Run         string         // the Redis run_id to insist on; "" accepts any
-	Round       string         // of Republish: what the run has published in another round does not count
 	Predecessor outbox.Mark    // what Redis last accepted before the first event
 	Added       outbox.Mark    // what the stream may have been given beyond that; nothing else is skipped as added before
 	Receivers   int            // at least so many subscribers, or Redis answers TooFew

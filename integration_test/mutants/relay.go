@@ -101,7 +101,7 @@ var ofRelay = []Mutant{
 		Name: "the tail is published again to fewer subscribers than required",
 		File: "relay/recover.go",
 		Old:  "reply.Outcome == OK && l.short(reply)", New: "reply.Outcome != OK",
-		Also: []Change{{"b.Run, b.Round, b.Receivers, b.Events = run, l.silence.round(), l.required(), ", "b.Run, b.Round, b.Receivers, b.Events = run, l.silence.round(), 0, "}},
+		Also: []Change{{"b.Run, b.Receivers, b.Events = run, l.required(), ", "b.Run, b.Receivers, b.Events = run, 0, "}},
 		In:   "relay", Tests: []string{"TestTail_IsHeldForTheSubscribersThatTheTopicRequires"},
 	},
 	{
@@ -115,18 +115,6 @@ var ofRelay = []Mutant{
 		File: "relay/publish.go",
 		Old:  "		return l.someone()\n	}\n	return max(l.r.opts.MinReceivers[l.topic], l.someone())", New: "		return 0\n	}\n	return l.r.opts.MinReceivers[l.topic]",
 		In: "relay", Tests: []string{"TestUnheard_OnADiskThatStaysFullIsNoMoreThanRedisKeeps"},
-	},
-	{
-		Name: "what dead connections were sent is forgotten",
-		File: "relay/silence.go",
-		Old:  "!s.known[client] && s.doubting()", New: "!s.known[client] && !s.doubting()",
-		In: "relay", Tests: []string{"TestSilence_WhatDeadConnectionsWereSentComesAgainWhenASubscriberIsNew"},
-	},
-	{
-		Name: "one topic does not tell the others that calls have timed out",
-		File: "relay/lane.go",
-		Old:  "if n := l.r.silences.Load(); n != l.silences {", New: "if n := l.r.silences.Load(); n < l.silences {",
-		In: "relay", Tests: []string{"TestSilence_IsNoticedByATopicThatWasIdle"},
 	},
 	{
 		Name: "a relay that is told to end leaves its tail behind",
@@ -174,7 +162,7 @@ var ofRelay = []Mutant{
 		Name: "a run that Redis tells late is not stored by an idle topic",
 		File: "relay/lane.go",
 		Old:  " && l.progress.Run == run {", New: " {",
-		Also: []Change{{"\trun, receivers := l.progress.Run, l.progress.Receivers\n", "\treceivers := l.progress.Receivers\n"}},
+		Also: []Change{{"\trun := l.progress.Run\n", ""}},
 		In:   "relay", Tests: []string{"TestRelay_StoresTheRunThatRedisTellsLate"},
 	},
 	{
@@ -192,7 +180,7 @@ var ofRelay = []Mutant{
 	{
 		Name: "the tail is not published again when Redis has died",
 		File: "relay/recover.go",
-		Old:  "\tif (restarted() || l.silence.due) && l.tail.from() != 0 {\n", New: "\tif restarted() && l.outage != restarted() {\n",
+		Old:  "\tif restarted() && l.tail.from() != 0 {\n", New: "\tif restarted() && l.outage != restarted() {\n",
 		In: "relay", Tests: []string{"TestAProcessThatDiesTogetherWithRedisPublishesWhatSubscribersMayHaveMissed"},
 	},
 	{

@@ -13,7 +13,7 @@ var ofScripts = []Mutant{
 	{
 		Name: "the script publishes a tail again to fewer subscribers than required",
 		File: "relay/republish.lua",
-		Old:  "  if receivers >= 0 and receivers < tonumber(ARGV[4]) then\n", New: "  if receivers >= 0 and receivers < 0 then\n",
+		Old:  "  if receivers >= 0 and receivers < tonumber(ARGV[3]) then\n", New: "  if receivers >= 0 and receivers < 0 then\n",
 		In: "integration_test/simulation", Tests: []string{"TestModel_AgreesWithARealServer"},
 	},
 	{
@@ -74,7 +74,7 @@ var ofScripts = []Mutant{
 	{
 		Name: "the tail is published again twice when its answer is cut off",
 		File: "relay/republish.lua",
-		Old:  "if mark[3] == round then", New: "if false then",
+		Old:  "if mark[3] == run then", New: "if false then",
 		In: "relay", Tests: []string{"TestALargeTailWhoseAnswerIsCutOffComesAgainOnce"},
 	},
 	{

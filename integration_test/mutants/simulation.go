@@ -24,16 +24,14 @@ var ofSimulation = []Mutant{
 	simulated("the cursor moves before Redis has answered", "relay/publish.go",
 		Change{"	replies, err := l.r.target.Publish(ctx, batches...)\n", "	l.sent = entries[len(entries)-1].Sequence\n	_ = l.settle(ctx)\n	replies, err := l.r.target.Publish(ctx, batches...)\n"}),
 	simulated("the tail is not published again", "relay/recover.go",
-		Change{"	if (restarted() || l.silence.due) && l.tail.from() != 0 {\n", "	if restarted() && ctx.Err() != nil {\n"}),
+		Change{"	if restarted() && l.tail.from() != 0 {\n", "	if restarted() && ctx.Err() != nil {\n"}),
 	simulated("the tail is published again in no order", "relay/recover.go",
 		Change{sifted, sifted + "		for i, j := 0, len(b.Events)-1; i < j; i, j = i+1, j-1 {\n			b.Events[i], b.Events[j] = b.Events[j], b.Events[i]\n		}\n"}),
 	simulated("the tail is published again to fewer subscribers than required", "relay/recover.go",
 		Change{"reply.Outcome == OK && l.short(reply)", "reply.Outcome != OK"},
-		Change{"b.Run, b.Round, b.Receivers, b.Events = run, l.silence.round(), l.required(), ", "b.Run, b.Round, b.Receivers, b.Events = run, l.silence.round(), 0, "}),
+		Change{"b.Run, b.Receivers, b.Events = run, l.required(), ", "b.Run, b.Receivers, b.Events = run, 0, "}),
 	simulated("what no one heard of the tail is not counted", "relay/recover.go",
 		Change{"if l.unheard = append(l.unheard, reply.Unheard...); len(reply.Unheard) > 0 {", "if len(reply.Unheard) > 0 {"}),
-	simulated("what dead connections were sent is forgotten", "relay/silence.go",
-		Change{"!s.known[client] && s.doubting()", "!s.known[client] && !s.doubting()"}),
 	simulated("the origin is not renewed after a rollback", "relay/judge.go",
 		Change{"	case !known:\n		return l.newOrigin(ctx, found)\n", "	case !known:\n		l.progress.Accepted = found\n"}),
 	simulated("former subscribers are not waited for", "relay/recover.go",
@@ -86,7 +84,7 @@ var ofSimulation = []Mutant{
 // simulation itself.
 const thousands = 2 * time.Hour
 
-const sifted = "		b.Run, b.Round, b.Receivers, b.Events = run, l.silence.round(), l.required(), l.unsaid.sift(entries)\n"
+const sifted = "		b.Run, b.Receivers, b.Events = run, l.required(), l.unsaid.sift(entries)\n"
 
 const model = "integration_test/simulation/scripts.go"
 

@@ -25,9 +25,6 @@ func (d *draw) options(s *Schedule) {
 		s.Settings["poison"] = "block"
 		d.insert(s, 1+d.IntN(3), d.poison)
 	}
-	if d.chance(10) {
-		d.insert(s, 1+d.IntN(3), d.blackout)
-	}
 	if d.chance(15) {
 		s.Settings["retries"] = one(d, "1", "2", "6")
 	}
@@ -43,11 +40,6 @@ func (d *draw) options(s *Schedule) {
 		s.Settings["wait"] = one(d, time.Second, 100*time.Millisecond).String()
 		d.insert(s, 1+d.IntN(6), d.lag)
 	}
-}
-
-// blackout is a network that goes silent.
-func (d *draw) blackout() (string, Args) {
-	return "blackout", args("for", d.away(), "resets", one(d, "yes", "no"))
 }
 
 // lag is that of the replicas.

@@ -60,8 +60,6 @@ type facts struct {
 	lookedThru int
 	tells      []tell
 	looks      []look
-	blackouts  []blackout
-	timeOuts   []timeOut
 	loads      map[load]loaded
 }
 

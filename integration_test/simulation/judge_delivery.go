@@ -18,7 +18,7 @@ func (w *world) judgePublications() {
 	for _, p := range w.server.log {
 		topic := topicOf(p.key.channel)
 		switch least := w.schedule.Settings.number("min." + topic); {
-		case len(p.heard)+p.ghosts >= least:
+		case len(p.heard) >= least:
 			enough[p.key] = p.at
 		case holdMax == 0 && !w.wasFaulty("nonumsub", p.at, p.at) && !enough[p.key].Equal(p.at):
 			w.violate("%s #%d was published to %d subscribers, and %d are required", topic, p.sequence, len(p.heard), least)
@@ -34,19 +34,16 @@ func (w *world) judgePublications() {
 		}
 		name := p.key.channel + " " + p.key.origin + " " + p.event + " " + entryID(p.sequence)
 		before, inRun := byRun[p.run][name]
-		doubted := p.again && w.inDoubt(p.relay, topic, p.at)
-		if inRun && !doubted && !w.lostBetween(p.key, before.at, p.at) && !(p.again && w.unmade(before.at)) {
+		if inRun && !w.lostBetween(p.key, before.at, p.at) && !(p.again && w.unmade(before.at)) {
 			w.violate("once: %s #%d %s was published twice within run %s", topic, p.sequence, p.event, p.run[36:])
 		}
 		byRun[p.run][name] = p
 		if p.again {
-			if last, ok := again[p.key]; ok && !doubted && last.run == p.run && p.sequence <= last.sequence && !w.lostBetween(p.key, last.at, p.at) {
+			if last, ok := again[p.key]; ok && last.run == p.run && p.sequence <= last.sequence && !w.lostBetween(p.key, last.at, p.at) {
 				w.violate("ordered: the tail of %s was published again as #%d, #%d", topic, last.sequence, p.sequence)
 			}
 			again[p.key] = p
-			if !doubted {
-				w.judgeRepeat(p)
-			}
+			w.judgeRepeat(p)
 			continue
 		}
 		if last, ok := latest[p.key]; ok && p.sequence <= last.sequence && !w.lostBetween(p.key, last.at, p.at) {
@@ -123,9 +120,6 @@ func (w *world) judgeRepeat(again publication) {
 		known = before.at
 	}
 	age := last.Sub(known)
-	if w.inDoubt(again.relay, topic, last) {
-		return
-	}
 	if w.wasFaulty("nolist", known.Add(-2*time.Second), last) {
 		tail, idle = 2*time.Second, 2*time.Second
 	}
@@ -192,7 +186,7 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 				continue
 			}
 			got[p.event] = true
-			if p.sequence < newest[p.key] && !(p.again && w.inDoubt(p.relay, topicOf(p.key.channel), p.at)) && !w.poison[p.event] && !w.setBack(w.began, p.at) {
+			if p.sequence < newest[p.key] && !w.poison[p.event] && !w.setBack(w.began, p.at) {
 				w.violate("ordered: %s got %s #%d after #%d", c.name, topicOf(p.key.channel), p.sequence, newest[p.key])
 			}
 			newest[p.key] = max(newest[p.key], p.sequence)
@@ -212,8 +206,6 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 // mayMiss says whether there is a reason why a subscriber never got an event whose latest publication is p.
 func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 	switch {
-	case w.blackedOut(i, p.at):
-		return !w.leftBehind(i, p)
 	case w.server.runs == 1:
 		return false
 	case w.wasFaulty("noinfo", w.startBefore(p.run), w.settledAfter(p)): // a death of Redis is not noticed, neither this one nor the one before

@@ -42,9 +42,9 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		n := published[p.event+" "+entryID(p.sequence)]
 		if !p.again {
 			n.first++
-			n.firstDeaf = len(p.heard)+p.ghosts == 0
+			n.firstDeaf = len(p.heard) == 0
 		}
-		if len(p.heard)+p.ghosts == 0 {
+		if len(p.heard) == 0 {
 			n.deaf++
 		}
 		n.latest = p
@@ -58,7 +58,7 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		}
 		switch {
 		case info.State == outbox.Unheard && n.deaf == 0,
-			info.State == outbox.Delivered && (n.firstDeaf || len(n.latest.heard)+n.latest.ghosts == 0):
+			info.State == outbox.Delivered && (n.firstDeaf || len(n.latest.heard) == 0):
 			w.violate("unheard: %s #%d is %s, %d of its publications were heard by no one, and the latest by %d", info.Topic, info.Sequence,
 				info.State, n.deaf, len(n.latest.heard))
 		}
@@ -134,7 +134,8 @@ func (w *world) judgePredecessor(topic string, before, e streamEntry, first bool
 	if e.predecessor == before.event.Sequence {
 		return
 	}
-	switch state := in[e.predecessor].State; {
+	switch state, last := in[e.predecessor].State, in[before.event.Sequence].State; {
+	case e.predecessor < before.event.Sequence && (last == outbox.Discarded || last == outbox.Replayed): // a reader that had it misses nothing
 	case e.predecessor > before.event.Sequence && (first || state == outbox.Discarded || state == outbox.Replayed):
 	default:
 		w.violate("stream of %s: #%d names #%d as its predecessor, and follows #%d", topic, e.event.Sequence, e.predecessor, before.event.Sequence)

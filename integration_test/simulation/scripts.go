@@ -178,8 +178,7 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 		return reply, nil
 	}
 	var unheard []uint64
-	round := reply.Run + b.Round
-	if m.redoRun == round {
+	if m.redoRun == reply.Run {
 		for _, n := range m.redoUnheard {
 			if n >= b.Events[0].Sequence {
 				unheard = append(unheard, n)
@@ -195,7 +194,7 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 	if err := s.unwritable(); err != nil {
 		return relay.Reply{}, err
 	}
-	m.redoRun = round
+	m.redoRun = reply.Run
 	for _, e := range b.Events {
 		if e.Sequence <= m.redoSeq {
 			continue

@@ -27,7 +27,6 @@ type server struct {
 	ids map[uint64]streamID // of entries, by sequence, as a real server has chosen them
 
 	clients []*subscriber
-	ghosts  []ghost
 	caller  int // the relay whose call is run
 	log     []publication
 	losses  []loss
@@ -140,7 +139,7 @@ func (s *server) kill() (kept store) {
 		c.disconnect(now)
 	}
 	calls := s.queue
-	s.up, s.queue, s.frozen, s.ghosts = false, nil, time.Time{}, nil
+	s.up, s.queue, s.frozen = false, nil, time.Time{}
 	for _, call := range calls {
 		call.drop()
 	}
@@ -228,7 +227,7 @@ func (s *server) subscribed(channel string) (n int) {
 			n++
 		}
 	}
-	return n + len(s.ghostsOf(channel))
+	return n
 }
 
 // deliver is PUBLISH.
@@ -241,14 +240,13 @@ func (s *server) deliver(key markKey, e outbox.Entry, again bool) (heard int) {
 			p.heard = append(p.heard, i)
 		}
 	}
-	p.ghosts = s.haunted(key.channel)
 	s.log = append(s.log, p)
 	for _, i := range p.heard {
 		s.clients[i].drain(now)
 		s.clients[i].enqueue(now, len(s.log)-1, p.size+64)
 	}
-	s.trace("PUBLISH %s #%d heard by %v and %d dead again=%v", key.channel, e.Sequence, p.heard, p.ghosts, again)
-	return len(p.heard) + p.ghosts
+	s.trace("PUBLISH %s #%d heard by %v again=%v", key.channel, e.Sequence, p.heard, again)
+	return len(p.heard)
 }
 
 // buffers is CLIENT LIST.
@@ -261,11 +259,8 @@ func (s *server) buffers() ([]relay.Buffer, error) {
 	for _, c := range s.clients {
 		if c.connected(now) {
 			c.drain(now)
-			list = append(list, relay.Buffer{Client: c.connection(), Bytes: c.waiting(now)})
+			list = append(list, relay.Buffer{Client: c.name, Bytes: c.waiting(now)})
 		}
-	}
-	for _, g := range s.ghostsOf("") {
-		list = append(list, relay.Buffer{Client: g.name})
 	}
 	return list, nil
 }

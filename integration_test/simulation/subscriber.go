@@ -15,7 +15,6 @@ type publication struct {
 	size     int64
 	again    bool  // by the script that publishes a tail again
 	heard    []int // the subscribers that were there
-	ghosts   int   // the dead connections that it was sent to
 }
 
 // subscriber reads channels at a pace of its own. What is published to it waits in an output buffer of Redis until it is read.
