@@ -1,13 +1,10 @@
 package relay
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // lastLook has the tail leave when a relay is told to end: otherwise what it sent in its last moments would come again, perhaps
 // weeks later, if Redis dies before the next relay begins. It takes a third of a second, or two where Redis does not tell what is
-// on its way to subscribers. Whoever takes the outbox over goes on with the tail itself, and is not kept waiting.
+// on its way to subscribers. A process that takes the outbox over goes on with the tail itself, and is not kept waiting.
 func (l *lane) lastLook(ctx context.Context) {
 	if context.Cause(ctx) != context.Canceled || !l.ready {
 		return
@@ -15,7 +12,7 @@ func (l *lane) lastLook(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLooks)
 	defer cancel()
 	for !l.tail.lookedAt() {
-		time.Sleep(l.tail.safe())
+		sleep(ctx, l.tail.safe())
 		if _, err := l.call(ctx, l.batch()); err != nil {
 			return
 		}

@@ -1,21 +1,12 @@
 package relay_test
 
-import (
-	"testing"
-
-	"github.com/PitchConnect/matchrelay/integration_test/redistest"
-)
+import "testing"
 
 func TestStreamHealth_TellsWhoIsBehind(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	r.server.Start()
-	r.start(trimming())
-	r.add("news", 1)
-	r.waitDelivered("news")
-	r.do("XGROUP", "CREATE", newsStream, "slow", 0)
-	r.do("XGROUP", "CREATE", newsStream, "prompt", "$")
+	r := withGroups(t)
 	r.addMany("news", 9)
+	r.waitDelivered("news")
 	r.take("prompt", 9, 0)
 	r.take("slow", 4, 1)
 	eventually(t, "it is told", func() bool {

@@ -19,6 +19,20 @@ func trimming() relay.Options {
 	return opts
 }
 
+// withGroups is a rig whose relay trims, with one event in its stream and two consumer groups: slow has
+// still to read it, prompt has not.
+func withGroups(t *testing.T) *rig {
+	t.Helper()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	r.start(trimming())
+	r.add("news", 1)
+	r.waitDelivered("news")
+	r.do("XGROUP", "CREATE", newsStream, "slow", 0)
+	r.do("XGROUP", "CREATE", newsStream, "prompt", "$")
+	return r
+}
+
 // A relay trims before it adds a batch, of 200 events at most, and Redis whole nodes of 100.
 const trimmingSlack = 300
 
@@ -43,13 +57,7 @@ func (r *rig) take(group string, n, left int) {
 
 func TestTrimming_LeavesWhatAGroupHasStillToRead(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	r.server.Start()
-	r.start(trimming())
-	r.add("news", 1)
-	r.waitDelivered("news")
-	r.do("XGROUP", "CREATE", newsStream, "slow", 0)
-	r.do("XGROUP", "CREATE", newsStream, "prompt", "$")
+	r := withGroups(t)
 	r.addMany("news", 700)
 	require.Equal(t, 701, r.length())
 	r.take("slow", 600, 1)
@@ -74,12 +82,7 @@ func TestTrimming_LeavesWhatAGroupHasStillToRead(t *testing.T) {
 
 func TestTrimming_LeavesNoMoreThanTheCapForAGroupThatWasAbandoned(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, redistest.Options{})
-	r.server.Start()
-	r.start(trimming())
-	r.add("news", 1)
-	r.waitDelivered("news")
-	r.do("XGROUP", "CREATE", newsStream, "gone for good", 0)
+	r := withGroups(t) // and slow never reads
 	r.addMany("news", 3000)
 	require.Less(t, r.length(), 1000+trimmingSlack)
 	require.GreaterOrEqual(t, r.length(), 1000)

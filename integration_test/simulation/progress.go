@@ -75,7 +75,7 @@ func (w *world) checkProgress() {
 			continue
 		}
 		for _, e := range w.events {
-			if e.topic == topic && !w.published[e.id] && !e.poison && now.Sub(e.at) > w.patience(topic) && w.discarded[e.sequence] == "" {
+			if e.topic == topic && !w.published[e.id] && !e.poison && now.Sub(e.at) > w.patience(topic) && w.discarded[e.sequence] == "" && !w.undone(e.id) {
 				w.violate("stalled: %s #%d has waited for %v, and nothing was in its way for %v", topic, e.sequence, now.Sub(e.at), now.Sub(since))
 				return
 			}
