@@ -160,6 +160,30 @@ func TestRelayRejoin_WaitsForFormerSubscribersWhenARelayBegins(t *testing.T) {
 	}
 }
 
+// Redis may have died with what it has forgotten, also where it does not tell which process it is.
+func TestRelayRejoin_WaitsForFormerSubscribersAfterAnAmnesia(t *testing.T) {
+	virtually(t, func(v virtual) {
+		opts := quick()
+		opts.RejoinWait = time.Minute
+		v.redis.change(func() { v.redis.untold = true })
+		v.redis.subscribers(2)
+		v.run(opts)
+		v.add("news", 1)
+		v.after(2 * time.Minute)
+		require.Zero(t, v.pending())
+		v.redis.change(func() { v.redis.receivers = 0; clear(v.redis.marks) })
+		v.add("news", 1)
+		v.after(30 * time.Second)
+		require.Equal(t, relay.Waiting, v.state())
+		require.Equal(t, 1, v.pending())
+		v.redis.subscribers(2)
+		v.after(soon)
+		require.Zero(t, v.pending())
+		require.Zero(t, v.topic("news").Unheard)
+		v.requireGot(nil)
+	})
+}
+
 // A relay that begins after both have died knows by it what to publish again.
 func TestRelay_StoresTheRunThatRedisTellsLate(t *testing.T) {
 	virtually(t, func(v virtual) {

@@ -156,7 +156,7 @@ var ofRelay = []Mutant{
 		Name: "an amnesia is no death",
 		File: "relay/judge.go",
 		Old:  "\t\tl.outage = true\n", New: "",
-		In: "integration_test/simulation", Tests: []string{"TestSchedules_KeepEveryPromise"},
+		In: "relay", Tests: []string{"TestRelayRejoin_WaitsForFormerSubscribersAfterAnAmnesia"},
 	},
 	{
 		Name: "a run that Redis tells late is not stored by an idle topic",
