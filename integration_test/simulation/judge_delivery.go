@@ -152,14 +152,15 @@ func (w *world) knownAndLast(before, again publication) (known, last time.Time) 
 }
 
 // calledReady is how many calls were answered that the relay of a publication had sent between two times, when it was ready
-// for that Redis.
-func (w *world) calledReady(p publication, from, to time.Time) (n int) {
+// for that Redis. The batches of a call count as one.
+func (w *world) calledReady(p publication, from, to time.Time) int {
+	calls := map[time.Time]bool{}
 	for _, t := range w.tells {
 		if t.relay == p.relay && t.channel == p.key.channel && t.insisted && t.asked.After(from) && !t.asked.After(to) {
-			n++
+			calls[t.asked] = true
 		}
 	}
-	return n
+	return len(calls)
 }
 
 // sawUnread says whether a relay saw between two times that something was still to be read.
