@@ -34,7 +34,7 @@ func (w *world) judgePublications() {
 		}
 		name := p.key.channel + " " + p.key.origin + " " + p.event + " " + entryID(p.sequence)
 		before, inRun := byRun[p.run][name]
-		if inRun && !w.lostBetween(p.key, before.at, p.at) && !(p.again && w.unmade(before.at)) {
+		if inRun && !w.lostBetween(p.key, before.at, p.at) && !(p.again && (w.unmade(before.at) || w.untold(before, p))) {
 			w.violate("once: %s #%d %s was published twice within run %s", topic, p.sequence, p.event, p.run[36:])
 		}
 		byRun[p.run][name] = p
@@ -71,6 +71,12 @@ func (w *world) poisonBefore(p publication, topic string) *appended {
 	return nil
 }
 
+// untold says whether the relay that published an event again could not know that the same process of Redis had taken it: that
+// did not tell its run then, and the relay that had been answered died before it stored anything.
+func (w *world) untold(before, again publication) bool {
+	return before.relay != again.relay && w.wasFaulty("noinfo", before.at, before.at)
+}
+
 // lostBetween says whether Redis lost something of a mark between two times.
 func (w *world) lostBetween(key markKey, from, to time.Time) bool {
 	for _, l := range w.server.losses {
@@ -91,8 +97,9 @@ func (w *world) judgeRepeat(again publication) {
 	for _, p := range w.server.log {
 		if p.event == again.event && p.sequence == again.sequence && p.key.channel == again.key.channel && p.at.Before(again.at) {
 			// within one run only when the mark was lost, and with it what says that this very process had published it,
-			// or when the file has a fresh origin, which has another mark, or is a copy that knows of an earlier process only
-			if p.run != again.run || p.key != again.key || w.lostBetween(again.key, p.at, again.at) || w.unmade(p.at) {
+			// or when the file has a fresh origin, which has another mark, or is a copy that knows of an earlier process only,
+			// or when Redis did not tell its run
+			if p.run != again.run || p.key != again.key || w.lostBetween(again.key, p.at, again.at) || w.unmade(p.at) || w.untold(p, again) {
 				before, found = p, true
 			}
 		}
@@ -209,6 +216,8 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 // mayMiss says whether there is a reason why a subscriber never got an event whose latest publication is p.
 func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 	switch {
+	case w.thrownWith(i, p.at): // a frozen Redis left it in a buffer that was over a limit for too long
+		return true
 	case w.server.runs == 1:
 		return false
 	case w.wasFaulty("noinfo", w.startBefore(p.run), w.settledAfter(p)): // a death of Redis is not noticed, neither this one nor the one before
@@ -237,6 +246,15 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 		}
 	}
 	return w.seemedBack(p, steady) || len(p.heard) >= steady || p.at.Sub(w.startOf(p.run)) >= w.schedule.Settings.duration("rejoin") || !w.countedBefore(p, steady)
+}
+
+// thrownWith says whether Redis disconnected a subscriber after it had stood still, and what was published at a time was in its
+// buffer, or it was not back.
+func (w *world) thrownWith(i int, at time.Time) bool {
+	c := w.server.clients[i]
+	return slices.ContainsFunc(c.thrown, func(t throw) bool {
+		return t.stood && !at.Before(t.filling) && !at.After(t.at.Add(c.back))
+	})
 }
 
 // seemedBack says whether the relay was told of so many subscribers, some of whom may have left at once, before a publication.

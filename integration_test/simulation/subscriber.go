@@ -33,7 +33,7 @@ type subscriber struct {
 	over   time.Time
 	thrown []throw
 	empty  time.Time // when the buffer last was
-	stood  bool      // it has read nothing for a while since then
+	stood  bool      // it has read nothing for a while since then, or Redis has written nothing
 }
 
 // throw is when Redis disconnected a subscriber for its buffer, and since when that was filling up.
@@ -134,8 +134,9 @@ func (c *subscriber) gone(now time.Time) int64 {
 	return first.bytes - min(first.bytes, max(0, left))
 }
 
-// stall makes up for a time in which Redis was frozen.
+// stall makes up for a time in which Redis was frozen. It counts that, too, when it measures how long a buffer was over a limit.
 func (c *subscriber) stall(d time.Duration) {
+	c.stood = c.stood || len(c.buffer) > 0
 	for i := range c.buffer {
 		c.buffer[i].leaves = c.buffer[i].leaves.Add(d)
 	}
