@@ -224,7 +224,7 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 		return true
 	case !w.identified(p): // nor the one before is noticed by a topic that was idle since Redis told its run again
 		return true
-	case w.wasFaulty("nonumsub", w.startOf(p.run), w.settledAfter(p)): // subscribers cannot be counted
+	case w.wasFaulty("nonumsub", w.startBefore(p.run), w.settledAfter(p)): // subscribers cannot be counted, or could not to know whom to wait for
 		return true
 	case w.unmade(p.at): // the file does not know that it was sent
 		return true

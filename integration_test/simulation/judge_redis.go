@@ -42,7 +42,7 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		n := published[p.event+" "+entryID(p.sequence)]
 		if !p.again {
 			n.first++
-			n.firstDeaf = len(p.heard) == 0
+			n.firstDeaf = len(p.heard) == 0 && !w.unmade(p.at) // a copy from before then does not know
 		}
 		if len(p.heard) == 0 {
 			n.deaf++
