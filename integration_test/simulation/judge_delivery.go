@@ -194,8 +194,9 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 				continue
 			}
 			got[p.event] = true
-			// What a death of Redis took that went unnoticed, for INFO was denied, may come late, with what the next one took.
-			late := p.again && w.wasFaulty("noinfo", w.began, p.at)
+			// What a death of Redis took that went unnoticed, for INFO was denied, may come late, with what the next one took; so
+			// may what it missed when subscribers could not be counted.
+			late := p.again && (w.wasFaulty("noinfo", w.began, p.at) || w.wasFaulty("nonumsub", w.began, p.at))
 			if p.sequence < newest[p.key] && !late && !w.poison[p.event] && !w.setBack(w.began, p.at) {
 				w.violate("ordered: %s got %s #%d after #%d", c.name, topicOf(p.key.channel), p.sequence, newest[p.key])
 			}
