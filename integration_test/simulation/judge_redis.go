@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"slices"
 	"time"
 
 	"github.com/PitchConnect/matchrelay/outbox"
@@ -65,6 +66,14 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 	}
 }
 
+// lostBetweenCopies says whether Redis died between two older copies that were put in the place of the file after a time. What a
+// stream lost then is not missed by the second copy, for it holds what the first has added under a fresh origin.
+func (w *world) lostBetweenCopies(after time.Time) bool {
+	return slices.ContainsFunc(w.server.starts, func(s start) bool {
+		return w.setBack(after, s.at) && w.setBack(s.at, time.Now())
+	})
+}
+
 // undone says whether an event was discarded, and an older copy put back that does not know that. Where Redis has a later
 // event, the copy cannot know whether it had this one.
 func (w *world) undone(id string) bool { return w.givenUp[id] && len(w.rolledBack) > 0 }
@@ -98,7 +107,7 @@ func (w *world) judgeStreams(in map[uint64]outbox.Info) {
 	}
 	published := map[name]bool{}
 	for _, p := range w.server.log {
-		if !p.again { // what is published again was added under an origin before
+		if !p.again && !w.lostBetweenCopies(p.at) { // what is published again was added under an origin before
 			published[name{p.key.origin, entry{p.event, p.sequence}}] = true
 		}
 	}

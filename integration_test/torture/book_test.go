@@ -39,12 +39,13 @@ type book struct {
 	facts    map[uint64]fact
 	acked    map[uint64]string // what was acknowledged: who was answered
 	refused  map[string]bool   // message IDs that are too large for Redis
+	givenUp  map[string]bool   // message IDs of what was discarded
 	posted   int
 	repeated atomic.Int64 // posts that needed another try
 }
 
 func newBook(r *rig) *book {
-	return &book{r: r, facts: map[uint64]fact{}, acked: map[uint64]string{}, refused: map[string]bool{}}
+	return &book{r: r, facts: map[uint64]fact{}, acked: map[uint64]string{}, refused: map[string]bool{}, givenUp: map[string]bool{}}
 }
 
 // learn takes down an event. All that is known of one must agree.
@@ -62,6 +63,21 @@ func (b *book) learn(sequence uint64, f fact) {
 	if ok && (known.topic != f.topic || known.id != f.id && f.id != "" && known.id != "") {
 		b.r.find("#%d is %s %s to %s, and %s %s to %s", sequence, known.topic, known.id, known.by, f.topic, f.id, f.by)
 	}
+}
+
+func (b *book) discarded(sequence uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.facts[sequence]
+	f.state = outbox.Discarded
+	b.facts[sequence] = f
+	b.givenUp[f.id] = true
+}
+
+func (b *book) isGivenUp(id string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.givenUp[id]
 }
 
 func (b *book) acknowledged(sequence uint64, topic, id, to string) {

@@ -61,8 +61,8 @@ func (r *rig) discard(state outbox.State) {
 		}
 	}
 	r.book.mu.Unlock()
-	if chosen > 0 {
-		r.do("events", "discard", "--seq", fmt.Sprint(chosen), "--yes", "--reason", "torture")
+	if chosen > 0 && r.do("events", "discard", "--seq", fmt.Sprint(chosen), "--yes", "--reason", "torture").code == 0 {
+		r.book.discarded(chosen)
 	}
 }
 
