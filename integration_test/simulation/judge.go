@@ -284,6 +284,7 @@ func (w *world) toldOfLess() (list []tell) {
 	at := map[markKey]time.Time{}
 	origins := map[string]bool{} // of the last relay
 	origin := ""                 // the newest of them
+	final := w.positionOf(topics[0]).Origin
 	for i, t := range w.tells {
 		key := markKey{t.channel, t.origin}
 		again := func(later tell) bool {
@@ -294,7 +295,8 @@ func (w *world) toldOfLess() (list []tell) {
 		}
 		switch {
 		case t.relay != w.relays:
-		case t.origin != origin: // the topic takes the fresh one next, and what Redis has of the former one does not matter any more
+		case t.origin != origin, t.origin != final && t.told.After(w.reportedAt["outbox_rolled_back"]):
+			// the topic takes the fresh one next, and what Redis has of the former one does not matter any more
 		case t.mark < known[key] && t.asked.After(at[key]) && slices.ContainsFunc(w.tells[i+1:], again):
 			list = append(list, t)
 		case t.agreed && t.mark > known[key]:
