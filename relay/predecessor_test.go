@@ -29,10 +29,10 @@ func TestPredecessor_IsTheEventBeforeOfTheSameTopic(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, redistest.Options{})
 	r.server.Start()
-	r.start(streaming())
 	r.add("news", 1)
 	r.add("alerts", 2)
-	r.addMany("news", 2)
+	r.add("news", 2)
+	r.start(streaming()) // one call for all three
 	r.waitDelivered("news")
 	r.add("alerts", 1)
 	r.add("news", 1)

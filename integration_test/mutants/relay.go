@@ -259,7 +259,7 @@ var ofRelay = []Mutant{
 		Name: "a pause counts as waiting for subscribers",
 		File: "relay/pause.go",
 		Old:  "l.turns, l.heldSince = 0, time.Time{}", New: "l.turns = 0",
-		In: "relay", Tests: []string{"TestAPauseDoesNotCountAsWaitingForSubscribers"},
+		In: "relay", Tests: []string{"TestAPauseDoesNotCountAsWaitingForSubscribersOfATail"},
 	},
 	{
 		Name: "events are settled with one replica fewer than wanted",
