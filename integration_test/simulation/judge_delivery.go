@@ -225,7 +225,7 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 		return true
 	case !w.identified(p): // nor the one before is noticed by a topic that was idle since Redis told its run again
 		return true
-	case w.wasFaulty("nonumsub", w.startBefore(p.run), w.settledAfter(p)): // subscribers cannot be counted, or could not to know whom to wait for
+	case w.wasFaulty("nonumsub", w.startOf(p.run), w.settledAfter(p)): // subscribers cannot be counted
 		return true
 	case w.unmade(p.at): // the file does not know that it was sent
 		return true
@@ -246,7 +246,7 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 			steady++
 		}
 	}
-	return w.seemedBack(p, steady) || len(p.heard) >= steady || p.at.Sub(w.startOf(p.run)) >= w.schedule.Settings.duration("rejoin") || !w.countedBefore(p, steady)
+	return w.seemedBack(p, steady) || len(p.heard) >= steady || p.at.Sub(w.startOf(p.run)) >= w.schedule.Settings.duration("rejoin") || !w.countedBefore(p, steady) || w.countedFewer(p, steady)
 }
 
 // thrownWith says whether Redis disconnected a subscriber after it had stood still, and what was published at a time was in its
@@ -256,6 +256,18 @@ func (w *world) thrownWith(i int, at time.Time) bool {
 	return slices.ContainsFunc(c.thrown, func(t throw) bool {
 		return t.stood && !at.Before(t.filling) && !at.After(t.at.Add(c.back))
 	})
+}
+
+// countedFewer says whether fewer subscribers were there when they were counted last before the run of a publication, for a wait
+// before that had ended when they could not be counted.
+func (w *world) countedFewer(p publication, subscribers int) bool {
+	var last tell
+	for _, t := range w.tells {
+		if t.channel == p.key.channel && t.receivers >= 0 && t.told.Before(w.startOf(p.run)) {
+			last = t
+		}
+	}
+	return last.receivers < subscribers && w.wasFaulty("nonumsub", w.began, last.told)
 }
 
 // seemedBack says whether the relay was told of so many subscribers, some of whom may have left at once, before a publication.
