@@ -43,7 +43,8 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		n := published[p.event+" "+entryID(p.sequence)]
 		if !p.again {
 			n.first++
-			n.firstDeaf = len(p.heard) == 0 && !w.unmade(p.at) // a copy from before then does not know
+			// A copy from before then does not know, nor does one that was made while replicas were waited for.
+			n.firstDeaf = len(p.heard) == 0 && !w.unmade(p.at) && !(w.schedule.Settings.number("replicas") > 0 && w.setBack(p.at, time.Now()))
 		}
 		if len(p.heard) == 0 {
 			n.deaf++
@@ -59,7 +60,7 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		}
 		switch {
 		case info.State == outbox.Unheard && n.deaf == 0,
-			info.State == outbox.Delivered && (n.firstDeaf || len(n.latest.heard) == 0):
+			info.State == outbox.Delivered && (n.firstDeaf || n.latest.again && len(n.latest.heard) == 0):
 			w.violate("unheard: %s #%d is %s, %d of its publications were heard by no one, and the latest by %d", info.Topic, info.Sequence,
 				info.State, n.deaf, len(n.latest.heard))
 		}
