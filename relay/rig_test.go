@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,6 +73,15 @@ func quick() relay.Options {
 		RejoinWait: redistest.Patience, HealthInterval: 500 * time.Millisecond}
 }
 
+// bySignal is why the context of a program ends that is told to end: relays end for that here, too.
+var bySignal = func() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGUSR1)
+	defer stop()
+	_ = syscall.Kill(os.Getpid(), syscall.SIGUSR1)
+	<-ctx.Done()
+	return context.Cause(ctx)
+}()
+
 // start runs a relay until halt.
 func (r *rig) start(opts relay.Options) {
 	r.startTarget(opts, relay.NewRedis(r.client, socketTimeout))
@@ -87,11 +99,11 @@ func (r *rig) startBetween(opts relay.Options, source relay.Source, target relay
 		opts.Alert = r.alert
 	}
 	r.relay = relay.New(source, target, opts)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.relay.Run(ctx) }()
 	r.stop = func() error {
-		cancel()
+		cancel(bySignal)
 		select {
 		case err := <-done:
 			return err

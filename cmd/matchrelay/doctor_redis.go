@@ -116,9 +116,9 @@ func checkKeepalive(p *patient, c *check) {
 		case seconds == 0:
 			c.warn(mend, "%stcp-keepalive is 0: Redis never drops a subscriber whose network has gone silent, and what it is sent is lost", who)
 		case seconds > most:
-			c.warn(mend, "%stcp-keepalive is %d s: so long Redis counts a subscriber whose network has gone silent, and what it is sent is lost", who, seconds)
+			c.warn(mend, "%stcp-keepalive is %d s: for twice as long Redis counts a subscriber whose network has gone silent, and what it is sent is lost", who, seconds)
 		default:
-			c.ok("%sRedis drops a subscriber whose network has gone silent after about %d s", who, seconds)
+			c.ok("%sRedis drops a subscriber whose network has gone silent after about %d s", who, 2*seconds)
 		}
 	})
 }

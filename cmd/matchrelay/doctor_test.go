@@ -344,7 +344,7 @@ func TestDoctorFindsWhatIsWrongWithRedis(t *testing.T) {
 	c.redis("CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0")
 	c.expect("limits", checkOK, "fits", "")
 
-	c.expect("keepalive", checkOK, "after about 300 s", "")
+	c.expect("keepalive", checkOK, "after about 600 s", "")
 	c.redis("CONFIG", "SET", "tcp-keepalive", "301")
 	c.expect("keepalive", checkWarn, "tcp-keepalive is 301 s", "CONFIG SET tcp-keepalive 60")
 	c.redis("CONFIG", "SET", "tcp-keepalive", "0")

@@ -119,7 +119,13 @@ var ofRelay = []Mutant{
 	{
 		Name: "a relay that is told to end leaves its tail behind",
 		File: "relay/look.go",
-		Old:  "for !l.tail.lookedAt() {", New: "for l.tail.lookedAt() {",
+		Old:  "ctx.Err() == nil && !l.tail.lookedAt() {", New: "ctx.Err() != nil {",
+		In: "relay", Tests: []string{"TestTail_HasLeftWhenARelayHasEnded"},
+	},
+	{
+		Name: "a relay that a signal ends leaves its tail behind",
+		File: "relay/look.go",
+		Old:  "!errors.Is(context.Cause(ctx), context.Canceled)", New: "!errors.Is(context.Canceled, context.Cause(ctx))",
 		In: "relay", Tests: []string{"TestTail_HasLeftWhenARelayHasEnded"},
 	},
 	{
