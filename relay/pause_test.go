@@ -254,24 +254,17 @@ func TestAPauseDoesNotCountAsWaitingForSubscribersOfATail(t *testing.T) {
 	virtually(t, func(v virtual) {
 		opts := quick()
 		opts.MinReceivers = map[string]int{"news": 1}
-		opts.RejoinWait, opts.HoldMax = time.Second, time.Minute
-		v.run(opts)
-		v.add("news", 1)
-		v.after(0)
-		v.redis.kill()
-		v.redis.subscribers(0)
-		v.after(soon)
-		v.redis.start()
-		v.after(50 * time.Second)
-		require.Equal(t, relay.Held, v.state())
+		opts.HoldMax = 10 * time.Minute
+		diesAndLosesItsSubscriber(v, opts)
+		v.after(opts.HoldMax - 5*time.Minute)
 		v.relay.Pause()
 		v.after(opts.HoldMax)
 		v.relay.Resume()
-		v.after(50 * time.Second)
+		v.after(opts.HoldMax - 5*time.Minute)
 		require.Equal(t, relay.Held, v.state())
 		v.redis.subscribers(1)
 		v.after(soon)
-		require.Len(t, v.redis.got("news"), 2)
+		require.Len(t, v.redis.got("news"), 6, "all three once more")
 		require.Zero(t, v.topic("news").Unheard)
 	})
 }

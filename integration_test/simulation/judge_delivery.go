@@ -194,10 +194,7 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 				continue
 			}
 			got[p.event] = true
-			// What a death of Redis took that went unnoticed, for INFO was denied, may come late, with what the next one took; so
-			// may what it missed when subscribers could not be counted.
-			late := p.again && (w.wasFaulty("noinfo", w.began, p.at) || w.wasFaulty("nonumsub", w.began, p.at))
-			if p.sequence < newest[p.key] && !late && !w.poison[p.event] && !w.setBack(w.began, p.at) {
+			if p.sequence < newest[p.key] && !(p.again && w.mightMissBefore(in, i, n)) && !w.poison[p.event] && !w.setBack(w.began, p.at) {
 				w.violate("ordered: %s got %s #%d after #%d", c.name, topicOf(p.key.channel), p.sequence, newest[p.key])
 			}
 			newest[p.key] = max(newest[p.key], p.sequence)
@@ -212,6 +209,18 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 			}
 		}
 	}
+}
+
+// mightMissBefore says whether there was a reason why a subscriber had not got an event when it was published before the nth
+// publication: then it may come late, when a tail is published again.
+func (w *world) mightMissBefore(in map[uint64]outbox.Info, i, n int) bool {
+	again := w.server.log[n]
+	for n--; n >= 0; n-- {
+		if p := w.server.log[n]; p.event == again.event && p.sequence == again.sequence {
+			return w.mayMiss(in, i, p)
+		}
+	}
+	return false
 }
 
 // mayMiss says whether there is a reason why a subscriber never got an event whose latest publication is p.
@@ -258,16 +267,18 @@ func (w *world) thrownWith(i int, at time.Time) bool {
 	})
 }
 
-// countedFewer says whether fewer subscribers were there when they were counted last before the run of a publication, for a wait
-// before that had ended when they could not be counted.
+// countedFewer says whether fewer subscribers were there when they were counted last before the run of a publication, because a
+// wait for them had ended when they could not be counted.
 func (w *world) countedFewer(p publication, subscribers int) bool {
-	var last tell
+	var last, all tell
 	for _, t := range w.tells {
 		if t.channel == p.key.channel && t.receivers >= 0 && t.told.Before(w.startOf(p.run)) {
-			last = t
+			if last = t; t.receivers >= subscribers {
+				all = t
+			}
 		}
 	}
-	return last.receivers < subscribers && w.wasFaulty("nonumsub", w.began, last.told)
+	return last.receivers < subscribers && w.wasFaulty("nonumsub", all.told, last.told)
 }
 
 // seemedBack says whether the relay was told of so many subscribers, some of whom may have left at once, before a publication.

@@ -32,14 +32,15 @@ type subscriber struct {
 	got    []int     // publications that have left Redis
 	over   time.Time
 	thrown []throw
-	empty  time.Time // when the buffer last was
-	stood  bool      // it has read nothing for a while since then, or Redis has written nothing
+	empty  time.Time     // when the buffer last was
+	stood  bool          // it has read nothing for a while since then
+	frozen time.Duration // how long Redis has written nothing while the buffer was over the soft limit
 }
 
 // throw is when Redis disconnected a subscriber for its buffer, and since when that was filling up.
 type throw struct {
 	at, filling time.Time
-	stood       bool // it was not read at all for a while
+	stood       bool // it was not read at all for a while, or would not have been over the limit but for a frozen Redis
 }
 
 // buffered is a message in an output buffer.
@@ -71,10 +72,11 @@ func (c *subscriber) enqueue(now time.Time, publication int, bytes int64) {
 	if waiting <= softLimit {
 		c.over = time.Time{}
 	} else if c.over.IsZero() {
-		c.over = now
+		c.over, c.frozen = now, 0
 	}
 	if waiting > hardLimit || !c.over.IsZero() && now.Sub(c.over) > softPatience {
-		c.thrown = append(c.thrown, throw{now, c.empty, c.stood})
+		frozen := waiting <= hardLimit && now.Sub(c.over)-c.frozen <= softPatience // Redis counts that time, too
+		c.thrown = append(c.thrown, throw{now, c.empty, c.stood || frozen})
 		c.disconnect(now)
 		c.from = now.Add(c.back)
 	}
@@ -134,9 +136,9 @@ func (c *subscriber) gone(now time.Time) int64 {
 	return first.bytes - min(first.bytes, max(0, left))
 }
 
-// stall makes up for a time in which Redis was frozen. It counts that, too, when it measures how long a buffer was over a limit.
+// stall makes up for a time in which Redis was frozen.
 func (c *subscriber) stall(d time.Duration) {
-	c.stood = c.stood || len(c.buffer) > 0
+	c.frozen += d
 	for i := range c.buffer {
 		c.buffer[i].leaves = c.buffer[i].leaves.Add(d)
 	}
