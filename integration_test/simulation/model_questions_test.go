@@ -71,14 +71,18 @@ func (p *pair) publish(t *rapid.T) {
 	p.call(t, b)
 }
 
-// backlog is so many events that a stream is trimmed, of all sizes. They are sent a few at a time: the IDs of what is trimmed
-// by the very call that adds it would not be known.
+// backlog is so many events that a stream is trimmed, of all sizes. They are sent a few at a time, never more than a stream
+// keeps: the IDs of what is trimmed by the very call that adds it would not be known.
 func (p *pair) backlog(t *rapid.T) {
 	size := rapid.SampledFrom([]int{1, 50, 100, 1000, 3000}).Draw(t, "size")
-	for range rapid.IntRange(3, 15).Draw(t, "calls") {
+	atOnce := 10
+	if p.stream != nil {
+		atOnce = min(atOnce, p.stream.MaxLen)
+	}
+	for range 10 * rapid.IntRange(3, 15).Draw(t, "tens") / atOnce {
 		b := relay.Batch{Channel: pairChannel, Origin: pairOrigin, Stream: p.stream,
 			Predecessor: p.now().published, Added: p.now().added}
-		for i := range uint64(10) {
+		for i := range uint64(atOnce) {
 			at := b.Predecessor.Sequence + i + 1
 			id := fmt.Sprint("m-", at)
 			b.Events = append(b.Events, outbox.Entry{Topic: "pair", Sequence: at, MessageID: id, AppendedAt: time.Unix(1, 0).UTC(),

@@ -2,11 +2,9 @@ package control
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"syscall"
 )
 
 // backup streams a consistent copy of the outbox file. An answer that ends early is cut off, so that it cannot be taken for
@@ -43,7 +41,7 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) (n int64, err error) {
 	}
 	defer body.Close()
 	n, err = io.Copy(w, body)
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+	if hungUp(err) {
 		err = fmt.Errorf("control socket %s: the copy ends early: %w any more", c.path, ErrNotRunning)
 	}
 	return n, err

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -133,6 +134,8 @@ func (c *Client) lines(ctx context.Context, path string, each func(outbox.Info) 
 		switch err := d.Decode(&l); {
 		case err == io.EOF:
 			return err
+		case hungUp(err):
+			return fmt.Errorf("control socket %s: the list ends early: %w any more", c.path, ErrNotRunning)
 		case err != nil:
 			return fmt.Errorf("control socket %s: the list ends early: %w", c.path, err)
 		case l.Error != nil:
@@ -253,6 +256,13 @@ func (c *Client) call(ctx context.Context, method, path string, request, into an
 	return c.Call(ctx, Request{Method: method, Path: path, Body: body}, into)
 }
 
+// hungUp tells whether the other side closed the connection, wherever net/http was when it noticed: for a connection that it
+// was about to use, it has an error of its own that it does not export.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		err != nil && strings.HasSuffix(err.Error(), "http: server closed idle connection")
+}
+
 // Request is one to an endpoint of Options.Routes.
 type Request struct {
 	Method, Path string // the path with its query
@@ -267,7 +277,9 @@ func (c *Client) Call(ctx context.Context, r Request, into any) error {
 		return err
 	}
 	defer body.Close()
-	if err := json.NewDecoder(body).Decode(into); err != nil {
+	if err := json.NewDecoder(body).Decode(into); hungUp(err) {
+		return fmt.Errorf("control socket %s: the answer ends early: %w any more", c.path, ErrNotRunning)
+	} else if err != nil {
 		return fmt.Errorf("control socket %s: read the answer: %w", c.path, err)
 	}
 	return nil
@@ -287,7 +299,7 @@ func (c *Client) Send(ctx context.Context, request Request) (io.ReadCloser, erro
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	if hungUp(err) {
 		err = fmt.Errorf("%w any more: it went away before it answered", ErrNotRunning)
 	}
 	if err != nil {

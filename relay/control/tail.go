@@ -3,11 +3,9 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"syscall"
 
 	"github.com/PitchConnect/matchrelay/outbox"
 )
@@ -64,7 +62,7 @@ func (s *server) tail(w http.ResponseWriter, r *http.Request) error {
 // event. A filter with an end (Limit, Through, Until) is outbox.ErrInvalid.
 func (c *Client) Tail(ctx context.Context, f outbox.Filter, each func(outbox.Info) error) error {
 	err := c.lines(ctx, "/v1/tail?"+query(f).Encode(), each)
-	if ctx.Err() == nil && (err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)) {
+	if ctx.Err() == nil && err == io.EOF { // the process has ended well
 		return fmt.Errorf("control socket %s: %w any more", c.path, ErrNotRunning)
 	}
 	return err
