@@ -40,6 +40,7 @@ var channelFaults = []struct {
 	state  relay.State
 	says   string // in status and log: the mend
 	alert  string // raised
+	late   bool   // it comes after PUBLISH: what the call that meets it has published counts as delivered
 	cause  func(o operator)
 	mend   func(o operator)
 }{
@@ -80,7 +81,7 @@ var channelFaults = []struct {
 		cause: command("ACL", "SETUSER", "default", "resetpass", ">new"), mend: command("ACL", "SETUSER", "default", "nopass")},
 	{name: "NOPERM: no right to publish", state: relay.Blocked, says: "+publish", alert: "redis_refused",
 		cause: command("ACL", "SETUSER", "default", "-publish"), mend: command("ACL", "SETUSER", "default", "+publish")},
-	{name: "NOPERM: no right to let marks expire", state: relay.Blocked, says: "+expire", alert: "redis_refused",
+	{name: "NOPERM: no right to let marks expire", state: relay.Blocked, says: "+expire", alert: "redis_refused", late: true,
 		cause: command("ACL", "SETUSER", "default", "-expire"), mend: command("ACL", "SETUSER", "default", "+expire")},
 	{name: "NOPERM: no right to the channel", state: relay.Blocked, says: "&<channels>", alert: "redis_refused",
 		cause: command("ACL", "SETUSER", "default", "resetchannels"), mend: command("ACL", "SETUSER", "default", "allchannels")},
@@ -131,7 +132,11 @@ func TestFaultsOfTheChannelCostNoEventAnAttempt(t *testing.T) {
 				return h.State == fault.state && strings.Contains(h.LastError, fault.says)
 			})
 			eventually(t, "and in the log", func() bool { return log.count(fault.says) > 0 })
-			require.Equal(t, uint64(5), r.topic("news").Pending)
+			if pending := r.topic("news").Pending; fault.late {
+				require.LessOrEqual(t, pending, uint64(5))
+			} else {
+				require.Equal(t, uint64(5), pending)
+			}
 			r.relay.Pause() // until the subscriber is back, if the fault kept it away as well
 			fault.mend(conn)
 			r.waitSubscribers(conn, 1)
