@@ -176,7 +176,8 @@ func (l *lane) heard(reply Reply, began time.Time) {
 	if l.progress.Run == "" {
 		l.progress.Run = reply.Run // Redis tells it since just now
 	}
-	if reply.Run == l.progress.Run {
+	l.answeredAfter(began)
+	if reply.Run == l.progress.Run && !l.silence.open() {
 		l.tail.alive(began)
 	}
 	l.status.setReceivers(reply.Receivers)
@@ -202,8 +203,11 @@ func (l *lane) accept(events []outbox.Entry, reply Reply) int {
 	return len(events)
 }
 
-// remember notes how many subscribers are to be waited for after an outage.
+// remember notes how many subscribers are to be waited for after an outage. After a silence dead ones count, and some are not back.
 func (l *lane) remember(reply Reply) {
+	if l.silence.open() {
+		return
+	}
 	if reply.Receivers >= 0 && !reply.Partial || reply.Receivers > l.progress.Receivers {
 		l.progress.Receivers = reply.Receivers
 	}

@@ -251,7 +251,11 @@ func (r *Redis) republish(ctx context.Context, b Batch) (Reply, error) {
 	if err != nil {
 		return Reply{}, r.failed(err)
 	}
-	args := []any{b.Channel, b.Run, b.Receivers, receivers, ttlArg()}
+	anew := 0
+	if b.Anew {
+		anew = 1
+	}
+	args := []any{b.Channel, b.Run, b.Receivers, receivers, ttlArg(), anew}
 	for _, e := range b.Events {
 		args = append(args, sequenceArg(e.Sequence), e.Payload)
 	}

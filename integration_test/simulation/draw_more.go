@@ -17,6 +17,9 @@ func drawMore(s *Schedule) {
 		d.insert(s, 2+d.IntN(12), d.relays)
 	}
 	d.options(s)
+	if d = (&draw{rand.New(rand.NewPCG(s.Seed, 3))}); d.chance(12) {
+		d.insert(s, 1+d.IntN(3), d.blackout)
+	}
 }
 
 // options are those of the relay.
@@ -40,6 +43,11 @@ func (d *draw) options(s *Schedule) {
 		s.Settings["wait"] = one(d, time.Second, 100*time.Millisecond).String()
 		d.insert(s, 1+d.IntN(6), d.lag)
 	}
+}
+
+// blackout is a network that goes silent.
+func (d *draw) blackout() (string, Args) {
+	return "blackout", args("for", d.away(), "resets", one(d, "yes", "no"))
 }
 
 // lag is that of the replicas.

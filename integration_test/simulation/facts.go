@@ -61,6 +61,8 @@ type facts struct {
 	tells      []tell
 	looks      []look
 	loads      map[load]loaded
+	blackouts  []blackout
+	timeOuts   []timeOut
 }
 
 // faultTime is how long Redis had a fault.

@@ -144,7 +144,7 @@ func (s *server) publish(b relay.Batch) (relay.Reply, error) {
 			outcome, reply.Err = relay.Refused, errScriptPerm
 			break
 		}
-		if heard := s.deliver(key, e, false); heard == 0 {
+		if heard := s.deliver(key, e, false, false); heard == 0 {
 			m.unheard = append(slices.Clip(m.unheard), e.Sequence)
 		}
 		m.published = eventMark(e)
@@ -178,7 +178,7 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 		return reply, nil
 	}
 	var unheard []uint64
-	if m.redoRun == reply.Run {
+	if m.redoRun == reply.Run && !b.Anew {
 		for _, n := range m.redoUnheard {
 			if n >= b.Events[0].Sequence {
 				unheard = append(unheard, n)
@@ -203,7 +203,7 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 			reply.Outcome, reply.Err = relay.Refused, errScriptPerm
 			break
 		}
-		if heard := s.deliver(key, e, true); heard == 0 {
+		if heard := s.deliver(key, e, true, b.Anew); heard == 0 {
 			unheard = append(unheard, e.Sequence)
 		}
 		m.redoSeq = e.Sequence
@@ -213,7 +213,9 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 		m.redoUnheard = unheard
 	}
 	reply.Unheard = unheard
-	s.write(key, m)
+	if !b.Anew {
+		s.write(key, m)
+	}
 	return reply, nil
 }
 

@@ -28,14 +28,16 @@ type lanes struct {
 	topics map[string]string // guarded by mu: by goroutine
 }
 
-// learn takes note that the calling goroutine carries a topic.
+// learn takes note that the calling goroutine carries a topic: the first one that it asks for.
 func (l *lanes) learn(topic string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.topics == nil {
 		l.topics = map[string]string{}
 	}
-	l.topics[goroutine()] = topic
+	if g := goroutine(); l.topics[g] == "" {
+		l.topics[g] = topic
+	}
 }
 
 // caller names the calling goroutine by its topic, or "" when it is not known yet.
@@ -68,14 +70,18 @@ func (s source) begin(caller string) error {
 }
 
 // delay is how long it takes until a call begins. When a relay starts, all its topics call for Flush at once: it is not known
-// which is which, and does not matter.
+// which is which, and does not matter. A topic may ask how another one stands.
 func (s source) delay(caller string) time.Duration {
-	switch caller {
-	case "flush", "add", "origin":
-		topic := s.d.lanes.caller()
-		if topic == "" {
-			return 3 * time.Microsecond
+	topic := s.d.lanes.caller()
+	switch {
+	case caller == "prune":
+	case caller != "flush" && caller != "add" && caller != "origin":
+		if topic != "" {
+			caller = topic
 		}
+	case topic == "":
+		return 3 * time.Microsecond
+	default:
 		caller += " " + topic
 	}
 	return s.w.noise.between(fmt.Sprint("source ", s.d.number, " ", caller), 5*time.Microsecond, 100*time.Microsecond)
@@ -101,7 +107,7 @@ func (s source) Position(ctx context.Context, topic string) (p outbox.Position, 
 	if err = s.begin(topic); err == nil {
 		p, err = s.box.Position(ctx, topic)
 	}
-	if err == nil {
+	if err == nil && s.d.lanes.caller() == topic {
 		s.w.hasLoaded(s.d, topic, p)
 	}
 	return p, err
