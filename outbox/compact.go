@@ -27,7 +27,7 @@ type CompactResult struct {
 // Compact rewrites the file at path, which nobody may have open, without the pages that are free: bbolt's files never
 // shrink by themselves. The new file is written beside the old one, verified (nil means VerifyFile), and renamed over it;
 // on any error the old one stays as it is, and so it does when the new one would not be smaller. It needs as much room as
-// the new file takes.
+// the new file takes. Who waits for the lock of the old file meanwhile gets one that is unusable: see New.
 //
 // Errors: *LockedError, ErrNotFound, ErrDamaged, ErrForeign, ErrDiskFull, ctx.Err().
 func Compact(ctx context.Context, path string, verify VerifyFunc) (result CompactResult, err error) {
@@ -65,7 +65,11 @@ func (o *Outbox) compact(ctx context.Context, verify VerifyFunc, result *Compact
 	if err := o.checkIdentity(); err != nil {
 		return err
 	}
-	return draft.place(o.path, true)
+	if err := draft.place(o.path, true); err != nil {
+		return err
+	}
+	retire(o.file)
+	return nil
 }
 
 // compactTo makes the draft, which is on the disk when it returns.

@@ -56,6 +56,16 @@ func fileOf(db *bolt.DB) (file *os.File, known bool) {
 	return (*os.File)(field.UnsafePointer()), true
 }
 
+// retire makes a file unusable whose name another one has, durably, before its lock is released: who waits for that with no more
+// than bbolt would write to a file that nobody finds any more. bbolt takes one that is neither empty nor has a meta page for no
+// database. A file that has still a name, such as a hard link to it somewhere, is somebody's and stays as it is; so does one that
+// must not be written to, or whose process is killed before it comes here: New refuses both.
+func retire(file *os.File) {
+	if info, err := file.Stat(); err == nil && info.Sys().(*syscall.Stat_t).Nlink == 0 {
+		_ = file.Truncate(1)
+	}
+}
+
 // unlocked says whether nobody has the file at a path locked: then it is not that of a database which is open. Another process
 // may have it locked, which this does not notice.
 func unlocked(path string) (info os.FileInfo, free bool, err error) {

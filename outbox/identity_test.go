@@ -54,6 +54,8 @@ func TestNew_RefusesADatabaseWhoseFileWasReplacedWhileItWaitedForTheLock(t *test
 	for name, replace := range replacements {
 		t.Run(name, func(t *testing.T) {
 			path := roomyFile(t)
+			mine := filepath.Join(t.TempDir(), "mine") // a file that has another name is not made unusable
+			require.NoError(t, os.Link(path, mine))
 			db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: patience, OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 				f, err := os.OpenFile(name, flag, mode)
 				replace(t, path) // between opening and locking it
@@ -73,6 +75,8 @@ func TestNew_RefusesADatabaseWhoseFileWasReplacedWhileItWaitedForTheLock(t *test
 			add(t, o, event("a", "two"))
 			require.NoError(t, errors.Join(o.Close(), db.Close()))
 			requireSound(t, path)
+			requireSound(t, mine)
+			require.Equal(t, []string{"one"}, ids(t, openAt(t, mine, Options{})))
 		})
 	}
 }

@@ -93,15 +93,15 @@ func open(path string, opts Options) (*Outbox, error) {
 		return nil, err
 	}
 	db, file, identity, err := openFile(path, opts.LockTimeout, opts.ReadOnly)
-	locked := errors.Is(err, berrors.ErrTimeout)
-	if err != nil && !locked {
-		return nil, err
-	}
-	if !isAt(identity, path) {
+	if identity != nil && !isAt(identity, path) { // whatever else is wrong with it
 		if db != nil {
 			_ = db.Close() // nothing was written
 		}
 		return nil, errReplaced
+	}
+	locked := errors.Is(err, berrors.ErrTimeout)
+	if err != nil && !locked {
+		return nil, err
 	}
 	if locked {
 		pid, command := lockHolder(identity)
@@ -132,7 +132,8 @@ func open(path string, opts Options) (*Outbox, error) {
 // is one that is read only, or was opened with NoSync, for what it acknowledges does not outlive a power cut.
 //
 // bbolt.Open that waits for the file while it is compacted or restored gets the one that was there before, which has lost its
-// name: what is written to it is gone. That is ErrFailed: close the database and open it again. control.OpenDB does so by itself.
+// name: that is bbolt's ErrInvalid, for Compact and Restore make it unusable, or, where they could not (it has another name, a hard
+// link; they were killed just then), ErrFailed of New. Open it again; control.OpenDB does so by itself.
 func New(db *bolt.DB, opts Options) (*Outbox, error) {
 	switch {
 	case db == nil:

@@ -90,8 +90,9 @@ type RestoreResult struct {
 }
 
 // Restore puts a copy of the backup in the place of the outbox file at path: it is copied beside it, verified, and
-// renamed. The file that was there before, whatever its state, is kept under the name that the result tells; on any error
-// it stays where it is. The lock of the old file is held meanwhile, so that nobody opens it.
+// renamed. A copy of the file that was there before, whatever its state, is kept under the name that the result tells; where there
+// is no room for one, or the file cannot be read, the file itself is. On any error it stays where it is. Its lock is held meanwhile,
+// so that nobody opens it, and before that is released the file is made unusable, unless it is kept itself: see New.
 //
 // The restored file is as it was, origin included. When Redis is ahead of it, the relay notices, and takes a fresh origin.
 //
@@ -163,29 +164,32 @@ func restore(ctx context.Context, backup string, opts RestoreOptions, result *Re
 		}
 	}
 	err = draft.place(result.Path, old != nil)
-	if err != nil && old != nil {
-		if aside, statErr := old.Stat(); statErr == nil && isAt(aside, result.Path) { // it never moved
-			_ = os.Remove(result.Aside)
-		}
+	if old == nil {
+		return err
+	}
+	if err == nil {
+		retire(old)
+	} else if was, statErr := old.Stat(); statErr == nil && isAt(was, result.Path) { // it never moved
+		_ = os.Remove(result.Aside)
 	}
 	return err
 }
 
-// keepAside gives the file that is to be replaced a second name, or makes a copy of it where the file system has no hard links.
+// keepAside keeps a copy of the file that is to be replaced, so that the file itself can be retired. Where there is no room for
+// one, or the disk cannot read all of it, the file itself is kept, under a second name.
 func keepAside(ctx context.Context, old *os.File, path, aside string) error {
-	err := link(path, aside)
-	if !lacksLinks(err) {
-		return err
-	}
 	draft, err := newDraft(aside, func(f *os.File) error {
 		_, err := io.Copy(contextWriter{ctx, f}, old)
 		return errors.Join(err, keepOwner(f, old))
 	})
-	if err != nil {
+	if err == nil {
+		defer draft.close()
+		return draft.place(aside, false)
+	}
+	if ctx.Err() != nil || link(path, aside) != nil {
 		return err
 	}
-	defer draft.close()
-	return draft.place(aside, false)
+	return nil
 }
 
 // oldFile opens and locks the file that is to be replaced, or returns nil when there is none.

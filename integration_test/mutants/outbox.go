@@ -38,9 +38,21 @@ var ofOutbox = []Mutant{
 		In: "outbox", Tests: []string{"TestNew_RefusesADatabaseWhoseFileWasReplacedWhileItWaitedForTheLock"},
 	},
 	{
+		Name: "a file that was replaced can be written to by who has waited for its lock",
+		File: "outbox/identity.go",
+		Old:  "_ = file.Truncate(1)", New: "_ = info",
+		In: "outbox", Tests: []string{"TestRetire_WhoWaitsForTheLockCannotWriteToTheFileThatWasReplaced"},
+	},
+	{
+		Name: "a file that has another name is made unusable when it is replaced",
+		File: "outbox/identity.go",
+		Old:  "err == nil && info.Sys().(*syscall.Stat_t).Nlink == 0", New: "err == nil && info != nil",
+		In: "outbox", Tests: []string{"TestNew_RefusesADatabaseWhoseFileWasReplacedWhileItWaitedForTheLock"},
+	},
+	{
 		Name: "a file that was replaced while its lock was waited for is opened",
 		File: "outbox/open.go",
-		Old:  "if !isAt(identity, path) {", New: "if identity == nil {",
+		Old:  "if identity != nil && !isAt(identity, path) {", New: "if identity == nil {",
 		In: "outbox", Tests: []string{"TestOpen_ThatWaitedForTheLockOpensTheFileThatHasTheNameNow"},
 	},
 	{

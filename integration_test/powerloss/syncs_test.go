@@ -18,6 +18,7 @@ var notNeeded = []struct{ sync, why string }{
 	{`save a backup \d+: fsync of data/of/mine/outbox.db \(draft\)`, "the file without a name that a copy is read from: it may be lost"},
 	{`(open|settle) ([2-9]|\d\d+): fsync of data/of/mine`, "the name is durable, unless its maker was killed"},
 	{`restore \d+: fsync of data/of`, "the folder is durable, unless its maker was killed"},
+	{`restore \d+: fsync of data/of/mine, number 1`, "the copy of the old file has its name before that file is replaced; nothing is promised until the restore has returned"},
 	{`compact \d+: fsync of data/of/mine, number 1`, "opening the old file: as above"},
 }
 

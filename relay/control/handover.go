@@ -80,17 +80,18 @@ func OpenDB(ctx context.Context, path, socket string, opts *bolt.Options) (*bolt
 	}
 	var db *bolt.DB
 	err := claim(ctx, path, socket, opts.Timeout, func() (err error) {
+		opened = nil
 		db, err = bolt.Open(path, 0o600, &attempt)
 		if errors.Is(err, berrors.ErrTimeout) {
 			return &outbox.LockedError{Path: path}
 		}
-		if err != nil {
-			return err
+		if now, statErr := os.Stat(path); opened != nil && (statErr != nil || !os.SameFile(opened, now)) { // replaced before it was locked
+			if err == nil {
+				err = db.Close()
+			}
+			return errors.Join(&outbox.LockedError{Path: path}, err)
 		}
-		if now, statErr := os.Stat(path); statErr != nil || !os.SameFile(opened, now) { // replaced before it was locked
-			return errors.Join(&outbox.LockedError{Path: path}, db.Close())
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err

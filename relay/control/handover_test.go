@@ -145,21 +145,26 @@ func TestADatabaseOfTheProcessorsOwnIsHandedOverToo(t *testing.T) {
 }
 
 func TestOpenDB_OpensTheFileThatHasTheNameNow(t *testing.T) {
-	path := newFilePath(t)
-	db, err := bolt.Open(path, 0o600, nil)
+	path, backup := newFilePath(t), filepath.Join(t.TempDir(), "backup")
+	box, err := outbox.Open(path, outbox.Options{})
 	require.NoError(t, err)
-	require.NoError(t, db.Close())
+	_, err = box.BackupFile(t.Context(), backup, outbox.BackupOptions{})
+	require.NoError(t, errors.Join(err, box.Close()))
 	opens := 0
-	db, err = OpenDB(t.Context(), path, "", &bolt.Options{Timeout: redistest.Patience, OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+	db, err := OpenDB(t.Context(), path, "", &bolt.Options{Timeout: redistest.Patience, OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		f, err := os.OpenFile(name, flag, mode)
-		if opens++; opens == 1 { // what compact and restore do before they unlock it
+		switch opens++; opens { // before it is locked
+		case 1:
+			_, restoreErr := outbox.Restore(t.Context(), backup, path, outbox.RestoreOptions{})
+			require.NoError(t, restoreErr)
+		case 2:
 			require.NoError(t, os.Remove(path))
 		}
 		return f, err
 	}})
 	require.NoError(t, err)
-	require.Equal(t, 2, opens)
-	box, err := outbox.New(db, outbox.Options{})
+	require.Equal(t, 3, opens)
+	box, err = outbox.New(db, outbox.Options{})
 	require.NoError(t, err)
 	require.NoError(t, errors.Join(box.Close(), db.Close()))
 }
