@@ -21,15 +21,18 @@ const (
 	firstKey  = 16 + 4 + 3
 )
 
-// openDamaged opens an outbox with the events #1 to #200 of topic a, #201 of b, and a bucket of the processor's. Then one byte
-// of the first page of a bucket is not what it was.
+// openDamaged opens an outbox with the events #1 to #200 of topic a, all delivered, #201 and on of b, and a bucket of the
+// processor's. Then one byte of the first page of a bucket is not what it was.
 func openDamaged(t *testing.T, bucket string, offset int64) *Outbox {
 	t.Helper()
 	o := openAt(t, filepath.Join(t.TempDir(), "outbox.db"), Options{})
 	for n := range 200 {
 		add(t, o, event("a", fmt.Sprint(n)))
 	}
-	add(t, o, event("b", "201"))
+	settle(t, o, "a", 200)
+	for n := range 200 {
+		add(t, o, event("b", fmt.Sprint(201+n)))
+	}
 	require.NoError(t, o.Update(ctx, func(tx *bolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists([]byte("own"))
 		for n := range 200 {
@@ -98,8 +101,21 @@ func TestDamage_OfTheLogIsAnErrorOfEveryRead(t *testing.T) {
 			require.NotEmpty(t, report.Problems)
 			_, err = o.Read(ctx, Range{Topic: "b", Events: 1})
 			require.NoError(t, err, "another topic is read")
+			stats, err := o.Stats(ctx)
+			require.NoError(t, err, "no event of a is pending")
+			require.EqualValues(t, 200, stats.Topics[1].Pending)
 		})
 	}
+}
+
+func TestDamage_OfWhatIsSettledWhenTheOutboxIsClosedEndsNothing(t *testing.T) {
+	o := openDamaged(t, logPrefix+"b", firstKey)
+	position, err := o.Position(ctx, "b")
+	require.NoError(t, err)
+	require.NoError(t, o.Settle(ctx, Receipt{Topic: "b", Through: 400, Origin: position.Origin}))
+	require.ErrorIs(t, o.Close(), ErrDamaged)
+	o = openAt(t, o.Path(), Options{LockTimeout: 1})
+	add(t, o, event("a", "another"))
 }
 
 func TestDamage_OfTheProcessorsPagesIsAnErrorOfItsOwnClosures(t *testing.T) {

@@ -321,7 +321,7 @@ func (o *Outbox) close() (err error) {
 	o.mu.Unlock()
 	o.background.Wait()
 	if len(o.receipts) > 0 && o.failure() == nil { // nobody else writes any more
-		err = o.commit(func(*ledger) error { return nil })
+		err = survive(func() error { return o.commit(func(*ledger) error { return nil }) })
 	}
 	if o.owned {
 		return errors.Join(err, o.db.Close())

@@ -47,8 +47,10 @@ func (o *Outbox) Stats(ctx context.Context) (Stats, error) {
 			t := TopicStats{Topic: name, LastSequence: s.last, Cursor: s.cursor, Appended: s.appended, Pending: s.pending(),
 				Delivered: s.delivered, Unheard: s.unheard, Parked: s.parked, Discarded: s.discarded, Replayed: s.replayed,
 				Progress: s.Progress}
-			if r, _, err := decodeHeader(l.record(name, l.firstPending(name, s))); err == nil {
-				t.OldestPending = r.appended
+			if t.Pending > 0 { // else pages are read that may be damaged
+				if r, _, err := decodeHeader(l.record(name, l.firstPending(name, s))); err == nil {
+					t.OldestPending = r.appended
+				}
 			}
 			stats.Events += s.appended - s.pruned
 			stats.Topics = append(stats.Topics, t)
