@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,7 @@ const alertPause = time.Minute
 
 // Alert is something that an operator must know.
 type Alert struct {
-	// Kind: "redis_full", "redis_refused", "redis_amnesia", "outbox_rolled_back", "outbox_contested", "event_parked", "event_blocked".
+	// Kind: "redis_full", "redis_refused", "redis_amnesia", "outbox_rolled_back", "outbox_contested", "outbox_damaged", "event_parked", "event_blocked".
 	Kind     string
 	Critical bool   // else an error that heals, or was healed
 	Message  string // what happened and what to do
@@ -67,4 +68,17 @@ func (a *alerter) raise(ctx context.Context, alert Alert) {
 			a.log.Error("cannot append the alert event", "alert", alert.Kind, "error", err)
 		}
 	}
+}
+
+// damage raises an alert when an error of the source is of damaged pages. topic is the one that they concern, "" when none waits for
+// them.
+func (a *alerter) damage(ctx context.Context, topic string, err error) {
+	if partial(err) != Damaged {
+		return
+	}
+	text := "delivered events are kept for longer than the retention period"
+	if topic != "" {
+		text = "events of " + topic + " wait in the outbox"
+	}
+	a.raise(ctx, Alert{Kind: "outbox_damaged", Critical: true, Topic: topic, Time: time.Now(), Message: fmt.Sprintf("%s: %v", text, err)})
 }

@@ -23,7 +23,7 @@ const (
 	Denied  Class = "refused" // credentials, rights or keys are wrong: retry slowly, alert with the mend
 	Reload  Class = "reload"  // Redis does not know the script: load it and resend at once
 	Poison  Class = "poison"  // the event itself fails, while everything else works
-	Damaged Class = "damaged" // the event's record in the outbox fails its checksum
+	Damaged Class = "damaged" // the event's record in the outbox fails its checksum, or pages of it are damaged
 
 	diskFull Class = "disk full" // of the outbox
 )

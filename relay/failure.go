@@ -67,6 +67,18 @@ func (l *lane) handle(ctx context.Context, f failure) {
 	l.pause(ctx, delay)
 }
 
+// partial is the class of an error of the source when that works but for some of what it holds: its disk is full, or some of its
+// pages are damaged. After any other error it does not work any more.
+func partial(err error) Class {
+	switch {
+	case errors.Is(err, outbox.ErrDiskFull):
+		return diskFull
+	case errors.Is(err, outbox.ErrDamaged) && !errors.Is(err, outbox.ErrFailed):
+		return Damaged
+	}
+	return ""
+}
+
 // suspect is an event that may be at fault itself for a failure.
 type suspect struct {
 	sequence uint64 // the first event of the call that failed

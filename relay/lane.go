@@ -106,15 +106,17 @@ func (l *lane) run(ctx context.Context) (carried int, err error) {
 			l.pause(ctx, l.r.opts.RetryDelay)
 		}
 		var f failure
+		class := partial(err)
 		switch {
 		case err == nil:
 		case errors.Is(err, errDone), ctx.Err() != nil:
 			return carried, nil
 		case errors.As(err, &f):
 			l.handle(ctx, f)
-		case errors.Is(err, outbox.ErrDiskFull):
-			if l.status.set(Blocked, diskFull, err.Error()) {
-				l.log.Warn("the disk of the outbox is full; trying again", "error", err)
+		case class == diskFull, class == Damaged && !l.r.opts.UntilEmpty:
+			if l.status.set(Blocked, class, err.Error()) {
+				l.log.Warn("the outbox cannot do what the topic needs; trying again", "error", err)
+				l.r.alerts.damage(ctx, l.topic, err)
 			}
 			l.pause(ctx, l.r.opts.RetryMaxDelay)
 		default:

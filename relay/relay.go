@@ -170,8 +170,8 @@ func New(source Source, target Target, opts Options) *Relay {
 
 // Run drains the outbox until ctx ends, and then returns nil after settling what Redis has accepted: a call that is under
 // way is waited for, as long as its time limit. Each topic goes its own way: one that waits or is blocked stops no other.
-// An error means that the outbox itself does not work any more (outbox.ErrFailed, outbox.ErrClosed, outbox.ErrDamaged);
-// whatever Redis does is retried for ever. Two topics with the same channel are an error, too. Run may be called once.
+// An error means that the outbox itself does not work any more (outbox.ErrFailed, outbox.ErrClosed; with UntilEmpty also
+// outbox.ErrDamaged); whatever Redis does is retried for ever, and a topic that meets with damaged pages is blocked by itself. Two topics with the same channel are an error, too. Run may be called once.
 func (r *Relay) Run(ctx context.Context) error {
 	topics := map[string]string{}
 	for _, l := range r.lanes {
@@ -233,18 +233,18 @@ func (r *Relay) pass(ctx context.Context) (worked bool, err error) {
 func (r *Relay) prune(ctx context.Context) error {
 	ticker := time.NewTicker(r.opts.HealthInterval)
 	defer ticker.Stop()
-	full := false
+	var class Class
 	for {
 		n, err := r.source.Prune(ctx)
 		if n > 0 {
 			r.opts.Logger.Info("pruned delivered events that are over the retention period", "events", n)
 		}
-		wasFull := full
-		full = errors.Is(err, outbox.ErrDiskFull)
-		switch {
-		case err == nil, ctx.Err() != nil, full && wasFull:
-		case full:
+		before := class
+		switch class = partial(err); {
+		case err == nil, ctx.Err() != nil, class != "" && class == before:
+		case class != "":
 			r.opts.Logger.Warn("cannot prune delivered events; trying again later", "error", err)
+			r.alerts.damage(ctx, "", err)
 		default:
 			return err
 		}

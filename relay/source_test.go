@@ -76,6 +76,15 @@ func TestRunEndsWithTheErrorOfAnOutboxThatHasFailed(t *testing.T) {
 }
 
 func TestAFullDiskOfTheOutboxDelaysAndEndsNothing(t *testing.T) {
+	requireDelay(t, outbox.ErrDiskFull, 2)
+}
+
+func TestDamagedPages_OfTheOutboxDelayAndEndNothing(t *testing.T) {
+	requireDelay(t, outbox.ErrDamaged, 4) // with an alert each
+}
+
+// requireDelay lets each call of a source fail twice.
+func requireDelay(t *testing.T, fault error, lines int) {
 	t.Parallel()
 	for _, call := range calls {
 		t.Run(call.method, func(t *testing.T) {
@@ -89,14 +98,14 @@ func TestAFullDiskOfTheOutboxDelaysAndEndsNothing(t *testing.T) {
 			log := &logged{}
 			opts := streaming()
 			opts.Logger = log.logger()
-			source := failing(r.box, call.method, fmt.Errorf("somewhere: %w", outbox.ErrDiskFull), 2)
+			source := failing(r.box, call.method, fmt.Errorf("somewhere: %w", fault), 2)
 			r.startBetween(opts, source, r.front())
 			r.waitDelivered("news")
 			sub.WaitFor(6)
 			eventually(t, "the fault has come and gone", func() bool { return source.left(call.method) == 0 || call.method == "Add" })
 			eventually(t, "all is well", func() bool { return r.relay.Health().State == relay.Delivering })
 			r.requireComplete(sub, nil)
-			require.LessOrEqual(t, log.count("disk"), 2, "no line for each retry")
+			require.LessOrEqual(t, log.count(fault.Error()), lines, "no line for each retry")
 		})
 	}
 }
