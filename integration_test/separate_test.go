@@ -29,17 +29,21 @@ func separateEnv(path string, server *redistest.Server) []string {
 		"REDIS_RETRY_DELAY=0.02", "REDIS_RETRY_MAX_DELAY=0.2", "RELAY_REJOIN_WAIT=20s"}
 }
 
-// separate is a relay in a process of its own: the real program.
+// separate is a relay in a process of its own, or another command that runs until it is told to end: the real program.
 type separate struct {
 	t      *testing.T
 	env    []string
+	args   []string
 	cmd    *exec.Cmd
 	stderr bytes.Buffer
 }
 
-func startSeparate(t *testing.T, env []string) *separate {
+func startSeparate(t *testing.T, env []string, args ...string) *separate {
 	t.Helper()
-	s := &separate{t: t, env: env}
+	if args == nil {
+		args = []string{"relay"}
+	}
+	s := &separate{t: t, env: env, args: args}
 	s.start()
 	t.Cleanup(func() {
 		s.kill()
@@ -52,7 +56,7 @@ func startSeparate(t *testing.T, env []string) *separate {
 
 func (s *separate) start() {
 	s.t.Helper()
-	s.cmd = program(s.t, s.env, "relay")
+	s.cmd = program(s.t, s.env, s.args...)
 	s.cmd.Stderr = &s.stderr
 	require.NoError(s.t, s.cmd.Start())
 }
