@@ -2,8 +2,11 @@ package integration_test
 
 import (
 	"maps"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
 // bounce kills Redis and starts it again at once. It returns what Redis may have taken with it.
@@ -153,4 +157,81 @@ func TestRejoin_WaitsOnceForASubscriberThatNeverComesBack(t *testing.T) {
 	l.requireWhole(server.Client(), first)
 	require.Empty(t, l.alerted())
 	require.Equal(t, 1, never.Connections())
+}
+
+// TestRejoin_OfARelayThatBeginsInAnOutage kills the process of the relay while Redis is dead: the next one knows from the file how
+// many subscribers were there, and what may have been lost with Redis.
+func TestRejoin_OfARelayThatBeginsInAnOutage(t *testing.T) {
+	t.Parallel()
+	for name, standby := range map[string]bool{"started anew": false, "that stood by": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, redistest.Options{Persistence: redistest.AOF})
+			var away atomic.Bool
+			soon := subscribe(t, server, 0)
+			late := follow(t, func() string {
+				if away.Load() {
+					return ""
+				}
+				return server.Addr()
+			}, 0)
+			late.WaitSubscribed(1)
+			box := openBox(t, filepath.Join(shortFolder(t), "test.db"))
+			defer serve(t, control.Options{Outbox: box, Lease: time.Hour})()
+			env := append(separateEnv(box.Path(), server), "RELAY_REJOIN_WAIT=1h")
+			drains := func(r *separate, state relay.State) {
+				t.Helper()
+				eventually(t, "the relay is "+string(state), func() bool {
+					s, ok := whoever(box.Path())
+					return ok && s.Relay != nil && s.Relay.State == state && strings.HasSuffix(s.DrainedBy, "process "+strconv.Itoa(r.cmd.Process.Pid))
+				})
+			}
+			commit := func(steps int) {
+				for range steps {
+					require.NoError(t, commitStep(box, nil))
+				}
+			}
+			first := startSeparate(t, env)
+			drains(first, relay.Delivering)
+			var next *separate
+			if standby {
+				next = startSeparate(t, env)
+			}
+			commit(20)
+			received := func() {
+				t.Helper()
+				for who, sub := range map[string]*redistest.Subscriber{"soon": soon, "late": late} {
+					eventually(t, who+" has got everything", func() bool { return len(distinct(history(sub))) == len(committed(t, box)) })
+				}
+			}
+			received()
+			eventually(t, "the file knows of both", func() bool {
+				stats, err := box.Stats(t.Context())
+				require.NoError(t, err)
+				return stats.Topics[0].Progress.Receivers == 2 && stats.Topics[1].Progress.Receivers == 2
+			})
+
+			tail, given := tailsOf(t, box), committed(t, box)
+			away.Store(true)
+			server.Kill()
+			drains(first, relay.RedisDown)
+			first.kill()
+			commit(5)
+			if !standby {
+				next = startSeparate(t, env)
+			}
+			drains(next, relay.RedisDown)
+			server.Start()
+			soon.WaitSubscribed(2)
+			drains(next, relay.Waiting)
+			require.Equal(t, len(given), len(history(soon)), "nothing is published before the other one is back")
+			away.Store(false)
+			received()
+			require.NoError(t, next.cmd.Process.Signal(syscall.SIGTERM))
+			require.NoError(t, next.cmd.Wait())
+			for who, sub := range map[string]*redistest.Subscriber{"soon": soon, "late": late} {
+				require.Empty(t, redistest.Check(committed(t, box), history(sub), tail.mayRepeat(t, box, given)), who)
+			}
+		})
+	}
 }
