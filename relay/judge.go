@@ -15,10 +15,6 @@ import (
 // that went on).
 func (l *lane) judge(ctx context.Context, reply Reply) error {
 	l.ready = false
-	// A repair may lower the mark for a while: the file must know by then what was accepted.
-	if err := l.r.source.Flush(ctx); err != nil && !errors.Is(err, outbox.ErrDiskFull) {
-		return err
-	}
 	found, accepted := reply.Mark, l.progress.Accepted
 	p, err := l.r.source.Position(ctx, l.topic)
 	if err != nil {

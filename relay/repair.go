@@ -105,6 +105,11 @@ func (l *lane) readd(ctx context.Context, reply Reply, held outbox.Mark) (readde
 			last := mark(events[n-1])
 			from, before, goal.Added, step.Set = last.Sequence, last.Sequence, last, Marks{last, last}
 		}
+		if step.Set.Published.Sequence < at.Published.Sequence { // until all is added again: the file must know what was published
+			if err := l.r.source.Flush(ctx); err != nil {
+				return readded, false, err
+			}
+		}
 		answer, err := l.r.target.Restore(ctx, step)
 		switch {
 		case err != nil:

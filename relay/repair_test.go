@@ -97,6 +97,53 @@ func TestTheEndOfARelayInTheMiddleOfARepairLosesNothing(t *testing.T) {
 	r.requireStream(r.news())
 }
 
+// fullDisk is an outbox on a disk that is full: what is settled stays in memory, and is forgotten with the process.
+type fullDisk struct{ *outbox.Outbox }
+
+func (fullDisk) Settle(context.Context, outbox.Receipt) error { return nil }
+func (fullDisk) Flush(context.Context) error                  { return outbox.ErrDiskFull }
+
+func TestRepair_LowersNoMarkBeyondWhatTheFileKnows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	sub := r.subscribe(redistest.SubscriberOptions{})
+	front := r.front()
+	begun, killed := make(chan struct{}), make(chan struct{})
+	var steps atomic.Int64
+	front.restore = func(next func() (relay.Reply, error)) (relay.Reply, error) {
+		switch steps.Add(1) {
+		case 1:
+			return next()
+		case 2:
+			close(begun)
+		}
+		<-killed
+		return relay.Reply{}, errors.New("killed")
+	}
+	r.startBetween(streaming(), fullDisk{r.box}, front)
+	r.addMany("news", 600)
+	sub.WaitFor(600)
+	require.Zero(t, r.topic("news").Cursor, "nothing of it is in the file")
+	r.do("DEL", newsStream)
+	eventually(t, "the relay repairs it, or waits for room on the disk", func() bool {
+		select {
+		case <-begun:
+			return true
+		default:
+			h := r.relay.Health().Topics["news"]
+			return h.State == relay.Blocked && strings.Contains(h.LastError, "no space")
+		}
+	})
+	close(killed)
+	r.halt()
+	r.start(streaming()) // and there is room
+	r.add("news", 1)
+	r.waitDelivered("news")
+	r.requireComplete(sub, nil)
+	r.requireStream(r.news())
+}
+
 func TestAnOutboxThatFailsWhileAStreamIsRepaired(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
