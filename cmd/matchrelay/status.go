@@ -175,7 +175,7 @@ func writeStatus(w io.Writer, s status, cfg *config.Config) {
 	render(w, t)
 	for _, row := range s.Topics {
 		if row.Stream != nil && row.Stream.Slowest != "" {
-			fmt.Fprintf(w, "stream of %s: %d entries; %s (about %d are kept for it)\n", row.Topic, row.Stream.Entries, behindText(*row.Stream), row.Stream.MaxUnread)
+			fmt.Fprintf(w, "stream of %s: %d entries; %s (%s)\n", row.Topic, row.Stream.Entries, behindText(*row.Stream), capText(*row.Stream))
 		}
 	}
 	switch pending, parked, unheard := s.totals(); {
@@ -199,6 +199,22 @@ func behindText(h relay.StreamHealth) string {
 	}
 	if h.Lag >= 0 {
 		text += fmt.Sprintf(", with %d to read", h.Lag)
+	}
+	return text
+}
+
+// capText says how much a stream keeps for the slowest reader, and what to do when that is not enough.
+func capText(h relay.StreamHealth) string {
+	unread := h.Lag
+	if unread < 0 && h.Behind != 0 { // Redis does not tell: at most so many
+		unread = h.Entries
+	}
+	text := fmt.Sprintf("about %d are kept for it", h.MaxUnread)
+	switch {
+	case unread >= h.MaxUnread:
+		text += ", by RELAY_STREAM_MAX_UNREAD: what it does not read now is lost to it; start its readers, raise the limit, or remove it with XGROUP DESTROY"
+	case unread >= h.MaxUnread/5*4:
+		text += ", by RELAY_STREAM_MAX_UNREAD: start its readers before it misses something"
 	}
 	return text
 }
