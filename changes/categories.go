@@ -1,6 +1,7 @@
 package changes
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,9 +66,9 @@ var groups = []struct {
 }
 
 // compare notes every change from prev to curr, in the order of the tables
-// above; fields that nobody knows come last, by name.
-func (p *pair) compare() {
-	changed := differing(p.prev, p.curr)
+// above; fields that nobody knows come last, by name. It fails when ctx ends.
+func (p *pair) compare(ctx context.Context) error {
+	changed := differing(ctx, p.prev, p.curr)
 	moved := changed["speldatum"] || changed["avsparkstid"]
 	for _, f := range flags {
 		delete(changed, f.field)
@@ -104,16 +105,17 @@ func (p *pair) compare() {
 	}
 	delete(changed, "tid")
 	if changed["domaruppdraglista"] {
-		p.compareReferees()
+		p.compareReferees(ctx)
 	}
 	delete(changed, "domaruppdraglista")
 	if changed["kontaktpersoner"] {
-		p.compareContacts()
+		p.compareContacts(ctx)
 	}
 	delete(changed, "kontaktpersoner")
 	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		p.field(unknown, name, fmt.Sprintf("%q changed: %s", name, p.title))
 	}
+	return ctx.Err()
 }
 
 // field notes the change of one field with its values.

@@ -39,7 +39,7 @@ type differ struct {
 	location *time.Location
 }
 
-// diff fails when ctx ends.
+// diff fails when ctx ends, also in the middle of a match: one may be as large as a list.
 func (d differ) diff(ctx context.Context, prev, curr []schema.Match) (Summary, error) {
 	gone := make(map[string]schema.Match, len(prev))
 	for _, m := range prev {
@@ -63,7 +63,9 @@ func (d differ) diff(ctx context.Context, prev, curr []schema.Match) (Summary, e
 			continue
 		}
 		p := d.pair(m.ID(), membersOf(before.Raw()), membersOf(m.Raw()))
-		p.compare()
+		if err := p.compare(ctx); err != nil {
+			return Summary{}, err
+		}
 		switch {
 		case p.cancelled:
 			s.Cancelled = append(s.Cancelled, m.ID())

@@ -2,6 +2,7 @@ package changes
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -136,15 +137,22 @@ func normalNumber(s string) string {
 	return s
 }
 
-// differing returns the names of the members that do not mean the same.
-func differing(a, b members) map[string]bool {
+// differing returns the names of the members that do not mean the same; not all
+// of them once ctx has ended.
+func differing(ctx context.Context, a, b members) map[string]bool {
 	names := map[string]bool{}
 	for name := range a {
+		if ctx.Err() != nil {
+			break
+		}
 		if !same(a[name], b[name]) {
 			names[name] = true
 		}
 	}
 	for name := range b {
+		if ctx.Err() != nil {
+			break
+		}
 		if _, compared := a[name]; !compared && !same(nil, b[name]) {
 			names[name] = true
 		}

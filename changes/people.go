@@ -1,6 +1,7 @@
 package changes
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,7 +43,7 @@ func (o official) roleName() string { return o.text("domarrollnamn") }
 // nothing changed, then those who kept their role, then those who have another
 // one, then those who took over a role. Whoever is left was removed or added.
 // The order of the list means nothing, also when it names somebody twice.
-func (p *pair) compareReferees() {
+func (p *pair) compareReferees(ctx context.Context) {
 	const field = "domaruppdraglista"
 	prev, curr := officialsOf(p.prev), officialsOf(p.curr)
 	if len(prev) == 0 && len(curr) > 0 {
@@ -53,7 +54,7 @@ func (p *pair) compareReferees() {
 		p.add(referee, field, before.raw, after.raw, fmt.Sprintf(format, args...)+": "+p.title)
 	}
 	same := func(a, b official) {
-		if names := slices.Sorted(maps.Keys(differing(a.members, b.members))); len(names) > 0 {
+		if names := slices.Sorted(maps.Keys(differing(ctx, a.members, b.members))); len(names) > 0 {
 			note(a, b, "%s of %s %s changed", strings.Join(names, ", "), b.roleName(), b.name())
 		}
 	}
@@ -62,17 +63,17 @@ func (p *pair) compareReferees() {
 		posts[o.post()]++
 	}
 	// What else is known of them matters only for those who are listed twice in the same role.
-	match(&prev, &curr, func(o official) (string, bool) {
+	match(ctx, &prev, &curr, func(o official) (string, bool) {
 		if posts[o.post()] <= 2 {
 			return "", false
 		}
 		return content(o.raw), true
 	}, same)
-	match(&prev, &curr, func(o official) ([2]string, bool) { return o.post(), true }, same)
-	match(&prev, &curr, func(o official) (string, bool) { return o.id(), o.id() != "" }, func(a, b official) {
+	match(ctx, &prev, &curr, func(o official) ([2]string, bool) { return o.post(), true }, same)
+	match(ctx, &prev, &curr, func(o official) (string, bool) { return o.id(), o.id() != "" }, func(a, b official) {
 		note(a, b, "%s is now %s instead of %s", b.name(), b.roleName(), a.roleName())
 	})
-	match(&prev, &curr, func(o official) (string, bool) { return o.role(), true }, func(a, b official) {
+	match(ctx, &prev, &curr, func(o official) (string, bool) { return o.role(), true }, func(a, b official) {
 		note(a, b, "%s replaced by %s as %s", a.name(), b.name(), b.roleName())
 	})
 	for _, o := range prev {
@@ -85,10 +86,14 @@ func (p *pair) compareReferees() {
 
 // match takes pairs with the same key out of a and b, in the order of b, and
 // hands them to found; where several of a have it, the first goes first. What
-// has no key is not paired. It asks for each key once.
-func match[T any, K comparable](a, b *[]T, key func(T) (k K, ok bool), found func(a, b T)) {
+// has no key is not paired. It asks for each key once, and for no more of them
+// once ctx has ended.
+func match[T any, K comparable](ctx context.Context, a, b *[]T, key func(T) (k K, ok bool), found func(a, b T)) {
 	waiting := map[K][]int{} // indexes in a
 	for i, x := range *a {
+		if ctx.Err() != nil {
+			return
+		}
 		if k, ok := key(x); ok {
 			waiting[k] = append(waiting[k], i)
 		}
@@ -96,6 +101,9 @@ func match[T any, K comparable](a, b *[]T, key func(T) (k K, ok bool), found fun
 	paired := make([]bool, len(*a))
 	var left []T
 	for _, y := range *b {
+		if ctx.Err() != nil {
+			return
+		}
 		k, ok := key(y)
 		if !ok || len(waiting[k]) == 0 {
 			left = append(left, y)
@@ -118,11 +126,11 @@ func match[T any, K comparable](a, b *[]T, key func(T) (k K, ok bool), found fun
 
 // compareContacts notes one change when the contacts are not the same persons
 // with the same data, in any order.
-func (p *pair) compareContacts() {
+func (p *pair) compareContacts(ctx context.Context) {
 	const field = "kontaktpersoner"
 	prev, curr := schema.Items(p.prev[field]), schema.Items(p.curr[field])
 	changed := false
-	match(&prev, &curr, func(raw []byte) (string, bool) { return content(raw), true }, func(a, b []byte) {
+	match(ctx, &prev, &curr, func(raw []byte) (string, bool) { return content(raw), true }, func(a, b []byte) {
 		changed = changed || !same(a, b)
 	})
 	if changed || len(prev)+len(curr) > 0 {

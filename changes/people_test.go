@@ -1,6 +1,7 @@
 package changes
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -57,10 +58,10 @@ func comparingAll[T any](a, b *[]T, fit func(a, b T) bool, found func(a, b T)) {
 
 // toldByComparingAll is what the changes of referees tell.
 func toldByComparingAll(prev, curr []official) (told []string) {
-	alike := func(a, b official) bool { return len(differing(a.members, b.members)) == 0 }
+	alike := func(a, b official) bool { return len(differing(context.Background(), a.members, b.members)) == 0 }
 	comparingAll(&prev, &curr, alike, func(_, _ official) {})
 	comparingAll(&prev, &curr, func(a, b official) bool { return a.id() == b.id() && a.role() == b.role() }, func(a, b official) {
-		names := slices.Sorted(maps.Keys(differing(a.members, b.members)))
+		names := slices.Sorted(maps.Keys(differing(context.Background(), a.members, b.members)))
 		told = append(told, fmt.Sprintf("%s of %s %s changed", strings.Join(names, ", "), b.roleName(), b.name()))
 	})
 	comparingAll(&prev, &curr, func(a, b official) bool { return a.id() == b.id() && a.id() != "" }, func(a, b official) {
@@ -83,7 +84,7 @@ func TestReferees_ArePairedAsByComparingAllWithAll(t *testing.T) {
 		before, after := members{"domaruppdraglista": drawnPeople(t, "before")}, members{"domaruppdraglista": drawnPeople(t, "after")}
 		prev, curr := officialsOf(before), officialsOf(after)
 		p := differ{location: time.UTC}.pair("1", before, after)
-		p.compareReferees()
+		p.compareReferees(context.Background())
 		var told []string
 		for _, c := range p.changes {
 			told = append(told, strings.TrimSuffix(c.Description, ": "+p.title))
@@ -100,7 +101,7 @@ func TestContacts_ArePairedAsByComparingAllWithAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		before, after := members{"kontaktpersoner": drawnPeople(t, "before")}, members{"kontaktpersoner": drawnPeople(t, "after")}
 		p := differ{location: time.UTC}.pair("1", before, after)
-		p.compareContacts()
+		p.compareContacts(context.Background())
 		prev, curr := schema.Items(before["kontaktpersoner"]), schema.Items(after["kontaktpersoner"])
 		comparingAll(&prev, &curr, same, func(_, _ []byte) {})
 		require.Equal(t, len(prev)+len(curr) > 0, len(p.changes) == 1)
@@ -160,7 +161,7 @@ func TestMatch_AsksForEachKeyOnce(t *testing.T) {
 		a, b = append(a, i), append(b, n/2+n-i)
 	}
 	asked, pairs := 0, 0
-	match(&a, &b, func(i int) (int, bool) { asked++; return i, true }, func(x, y int) { require.Equal(t, x, y); pairs++ })
+	match(context.Background(), &a, &b, func(i int) (int, bool) { asked++; return i, true }, func(x, y int) { require.Equal(t, x, y); pairs++ })
 	require.Equal(t, 2*n, asked)
 	require.Equal(t, n/2-1, pairs)
 	require.Len(t, a, n-pairs)
@@ -173,7 +174,7 @@ func TestCompare_TakesWorkInProportionToThePeople(t *testing.T) {
 		before, after := manyReferees(n)
 		return testing.AllocsPerRun(1, func() {
 			p := differ{location: time.UTC}.pair("1", before, after)
-			p.compare()
+			require.NoError(t, p.compare(context.Background()))
 			require.Len(t, p.changes, n+1)
 		})
 	}
@@ -188,7 +189,7 @@ func BenchmarkReferees(b *testing.B) {
 			before, after := manyReferees(n)
 			b.ReportAllocs()
 			for b.Loop() {
-				differ{location: time.UTC}.pair("1", before, after).compareReferees()
+				differ{location: time.UTC}.pair("1", before, after).compareReferees(context.Background())
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/referee")
 		})
@@ -200,7 +201,7 @@ func TestCompare_ReadsWhatIsNestedOnce(t *testing.T) {
 		return members{"x": []byte(strings.Repeat(`{"a":[`, 30) + inside + strings.Repeat(`]}`, 30))}
 	}
 	p := differ{location: time.UTC}.pair("1", nested("1"), nested("2"))
-	p.compare() // twice the work at each level would take years
+	require.NoError(t, p.compare(context.Background())) // twice the work at each level would take years
 	require.Len(t, p.changes, 1)
 }
 
@@ -214,7 +215,7 @@ func TestCompare_CutsNamesThatEachChangeRepeats(t *testing.T) {
 		return m
 	}
 	p := differ{location: time.UTC}.pair("1", match(1), match(2))
-	p.compare()
+	require.NoError(t, p.compare(context.Background()))
 	require.Len(t, p.changes, 10)
 	for _, c := range p.changes {
 		require.Equal(t, long[:200], c.MatchNr)

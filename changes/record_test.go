@@ -248,6 +248,40 @@ func TestRecord_EndsInTheMiddleOfAComparisonWithItsContext(t *testing.T) {
 	require.False(t, has)
 }
 
+func TestRecord_EndsInTheMiddleOfOneLargeMatchWithItsContext(t *testing.T) {
+	o, r := open(t, outbox.Options{}, changes.Options{})
+	match := func(version int) []schema.Match {
+		var referees, fields strings.Builder
+		for i := range schema.MaxPeople {
+			fmt.Fprintf(&referees, `,{"domareid":%d,"personnamn":"%d"}`, i, version)
+			fmt.Fprintf(&fields, `,"field-%d":%d`, i, version)
+		}
+		people := "[" + referees.String()[1:] + "]"
+		return parse(t, `[{"matchid":1,"domaruppdraglista":`+people+`,"kontaktpersoner":`+people+fields.String()+`}]`)
+	}
+	_, err := r.Record(ctx, match(1), changes.Metadata{})
+	require.NoError(t, err)
+	const plenty = 1 << 20
+	looks := plenty
+	_, err = r.Preview(ending{ctx, &looks}, match(2), changes.Metadata{})
+	require.NoError(t, err)
+	whole := plenty - looks
+	require.Greater(t, whole, 3*schema.MaxPeople, "a look for each referee, contact and field")
+	for at := 1; at < whole; at += schema.MaxPeople / 3 {
+		looks = at
+		_, err := r.Record(ending{ctx, &looks}, match(2), changes.Metadata{})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Greater(t, looks, -20, "it goes no further")
+		require.Len(t, messages(t, o), 1)
+	}
+	state, err := r.State(ctx)
+	require.NoError(t, err)
+	require.Equal(t, string(match(1)[0].Raw()), string(state[0].Raw()))
+	s, err := r.Record(ctx, match(2), changes.Metadata{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"1"}, s.Updated)
+}
+
 func TestRecordWith_KeepsAllOrNothing(t *testing.T) {
 	o, r := open(t, outbox.Options{}, changes.Options{})
 	mine := []byte("mine")

@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/changes"
+	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/schema"
 )
@@ -145,6 +148,31 @@ func TestARequestThatIsCompleteHasTimeToBeDone(t *testing.T) {
 		require.Equal(t, 20*time.Second, time.Since(began))
 		require.Len(t, g.events(), 1)
 	})
+}
+
+func TestPostEvent_WaitsForNoComparisonOfALargeList(t *testing.T) {
+	for at := range int64(3) { // a list asks for the time when its transaction begins, when it is compared, and when its message is made
+		reached, goOn := make(chan struct{}), make(chan struct{})
+		var asked atomic.Int64
+		g := start(t, outbox.Options{}, changes.Options{Now: func() time.Time {
+			if asked.Add(1) == at+1 {
+				close(reached)
+				<-goOn
+			}
+			return time.Now()
+		}}, Options{})
+		release := sync.OnceFunc(func() { close(goOn) })
+		t.Cleanup(release)
+		g.web.Timeout = redistest.Patience
+		listed := make(chan answer, 1)
+		go func() { listed <- g.post("/v1/matches", two) }()
+		<-reached
+		g.ok(g.post("/v1/events", status, "Idempotency-Key: 1"))
+		require.Len(t, g.events(), 1)
+		release()
+		g.ok(<-listed)
+		require.Len(t, g.events(), 2)
+	}
 }
 
 func TestAFullOutboxIsSaidSo(t *testing.T) {

@@ -14,6 +14,19 @@ var ofChanges = []Mutant{
 		In: "changes", Tests: []string{"TestRecord_TellsOfRemovalsAlone"},
 	},
 	{
+		Name: "lists are compared within the transaction",
+		File: "changes/ahead.go",
+		Old:  "\t\twrite := work(ctx)\n", New: "",
+		Also: []Change{{"err = o.Update(ctx, func(tx *bbolt.Tx) error {\n", "err = o.Update(ctx, func(tx *bbolt.Tx) error {\n\t\t\twrite := work(ctx)\n"}},
+		In:   "changes/api", Tests: []string{"TestPostEvent_WaitsForNoComparisonOfALargeList"},
+	},
+	{
+		Name: "the comparison of one match goes on after its context",
+		File: "changes/diff.go",
+		Old:  "p.compare(ctx)", New: "p.compare(context.WithoutCancel(ctx))",
+		In: "changes", Tests: []string{"TestRecord_EndsInTheMiddleOfOneLargeMatchWithItsContext"},
+	},
+	{
 		Name: "removed matches stay in the state",
 		File: "changes/state.go",
 		Old:  "for _, id := range removed {", New: "for _, id := range removed[:0] {",
