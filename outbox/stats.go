@@ -22,6 +22,7 @@ type TopicStats struct {
 	Topic         string    `json:"topic"`
 	LastSequence  uint64    `json:"last_sequence"`
 	Cursor        uint64    `json:"cursor"`    // highest settled sequence
+	PrunedTo      uint64    `json:"pruned_to"` // highest sequence that retention has removed
 	Appended      uint64    `json:"appended"`  // since the file was made, as are Delivered, Discarded, Replayed
 	Pending       uint64    `json:"pending"`   // now
 	Delivered     uint64    `json:"delivered"` // unheard ones included
@@ -44,7 +45,7 @@ func (o *Outbox) Stats(ctx context.Context) (Stats, error) {
 			Bytes: l.number(keyBytes), FileBytes: l.tx.Size()}
 		for _, name := range l.names() {
 			s := l.topic(name)
-			t := TopicStats{Topic: name, LastSequence: s.last, Cursor: s.cursor, Appended: s.appended, Pending: s.pending(),
+			t := TopicStats{Topic: name, LastSequence: s.last, Cursor: s.cursor, PrunedTo: s.prunedTo, Appended: s.appended, Pending: s.pending(),
 				Delivered: s.delivered, Unheard: s.unheard, Parked: s.parked, Discarded: s.discarded, Replayed: s.replayed,
 				Progress: s.Progress}
 			if t.Pending > 0 { // else pages are read that may be damaged

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -10,7 +11,9 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
 // entryOf is an entry as the relay adds it.
@@ -80,6 +83,83 @@ func ExampleConsume() {
 	// away for too long
 	// match_updates: #4 to #4 are missing
 	// m-5, #5, {}
+}
+
+// What left the stream before it was read is still in the outbox, for OUTBOX_RETENTION: the process that has the file gives it to
+// who may use its control socket.
+func ExampleConsume_missing() {
+	check := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	server, err := miniredis.Run() // your Redis
+	check(err)
+	defer server.Close()
+	folder, err := os.MkdirTemp("", "")
+	check(err)
+	defer os.RemoveAll(folder)
+	client := relay.NewClient(relay.ClientOptions{Addrs: []string{server.Addr()}})
+	defer client.Close()
+	ctx, end := context.WithTimeout(context.Background(), time.Minute)
+	defer end()
+
+	// The processor, or matchrelay run, has an outbox, a relay and a control socket.
+	box, err := outbox.Open(filepath.Join(folder, "outbox.db"), outbox.Options{})
+	check(err)
+	defer box.Close()
+	deliver := func(ids ...string) {
+		for _, id := range ids {
+			_, err := box.Add(ctx, outbox.Event{Topic: "match_updates", MessageID: id, Payload: []byte("list of " + id)})
+			check(err)
+		}
+		check(relay.New(box, relay.NewRedis(client, 5*time.Second), relay.Options{Streams: true, UntilEmpty: true,
+			Channels: map[string]string{"match_updates": "fogis:matches:updates"}}).Run(ctx))
+	}
+	socket, err := net.Listen("unix", box.Path()+".sock")
+	check(err)
+	served := make(chan error, 1)
+	serving, stop := context.WithCancel(ctx)
+	go func() { served <- control.Serve(serving, control.Options{Outbox: box, Listener: socket}) }()
+	defer func() { stop(); check(<-served) }()
+
+	// The reader.
+	processor, err := control.Dial(box.Path() + ".sock")
+	check(err)
+	defer processor.Close()
+	consume := func(last string) {
+		reading, stop := context.WithCancel(ctx)
+		defer stop()
+		check(relay.Consume(reading, client, relay.ConsumeOptions{
+			Channel: "fogis:matches:updates",
+			Store:   relay.PositionFile(filepath.Join(folder, "position.json")),
+			Handle: func(_ context.Context, e relay.StreamEvent) error {
+				fmt.Printf("#%d, %s\n", e.Sequence, e.Payload)
+				if e.MessageID == last {
+					stop()
+				}
+				return nil
+			},
+			OnGap: func(ctx context.Context, g relay.Gap) error {
+				return processor.Missing(ctx, g, func(e outbox.Entry) error {
+					fmt.Printf("#%d, %s, from the outbox\n", e.Sequence, e.Payload)
+					return nil
+				})
+			},
+		}))
+	}
+	deliver("m-1")
+	consume("m-1")
+	fmt.Println("away for too long")
+	deliver("m-2", "m-3", "m-4")
+	check(client.XTrimMaxLen(ctx, relay.StreamKey("fogis:matches:updates"), 1).Err())
+	consume("m-4")
+	// Output:
+	// #1, list of m-1
+	// away for too long
+	// #2, list of m-2, from the outbox
+	// #3, list of m-3, from the outbox
+	// #4, list of m-4
 }
 
 // Several workers share the events of a stream: Redis gives each event to one of them, and remembers who has it until it is

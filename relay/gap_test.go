@@ -3,6 +3,10 @@ package relay_test
 import (
 	"context"
 	"errors"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +15,7 @@ import (
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
 	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
+	"github.com/PitchConnect/matchrelay/relay/control"
 )
 
 func TestGap_EndsConsumeBeforeThePositionMoves(t *testing.T) {
@@ -264,4 +269,73 @@ func TestGap_IsToldWhenTheRelayTrimsWhatWasNotRead(t *testing.T) {
 	first, err := relay.ParseEntry(r.entries()[0])
 	require.NoError(t, err)
 	require.Equal(t, first.Sequence, c.gaps[0].Before)
+}
+
+func TestGap_IsReadFromTheOutboxInOrderWithThePayloads(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, redistest.Options{})
+	r.server.Start()
+	opts := streaming()
+	opts.StreamMaxLen = 100
+	listener, err := net.Listen("unix", filepath.Join(filepath.Dir(r.path), "s"))
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	serving, stop := context.WithCancel(context.Background())
+	go func() { served <- control.Serve(serving, control.Options{Outbox: r.box, Listener: listener}) }()
+	t.Cleanup(func() { stop(); require.NoError(t, <-served) })
+	processor, err := control.Dial(listener.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, processor.Close()) })
+	var mu sync.Mutex
+	var got []string // guarded by mu
+	take := func(payload []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, string(payload))
+		return nil
+	}
+	taken := func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(got)
+	}
+	c := r.consuming()
+	c.opts.Handle = func(_ context.Context, e relay.StreamEvent) error { return take(e.Payload) }
+	c.opts.OnGap = func(ctx context.Context, g relay.Gap) error {
+		return processor.Missing(ctx, g, func(e outbox.Entry) error { return take(e.Payload) })
+	}
+	r.start(opts)
+	c.start()
+	r.add("news", 3)
+	eventually(t, "it has read them", func() bool { return len(taken()) == 3 })
+	c.halt()
+	r.halt()
+	given := r.addMany("news", 2)
+	discarded := r.addMany("news", 1)
+	_, err = r.box.Discard(context.Background(), discarded, outbox.DiscardOptions{Reason: "test"})
+	require.NoError(t, err)
+	r.start(opts)
+	r.add("alerts", 1)
+	r.addMany("news", 700)
+	r.waitDelivered("news")
+	first, err := relay.ParseEntry(r.entries()[0])
+	require.NoError(t, err)
+	require.Greater(t, first.Sequence, given[1], "the stream was trimmed")
+	c.start()
+	r.add("news", 1)
+	var want []string
+	list, err := r.box.List(context.Background(), outbox.Filter{Topic: "news"})
+	require.NoError(t, err)
+	for _, info := range list {
+		if info.State == outbox.Discarded {
+			continue
+		}
+		e, _, err := r.box.Get(context.Background(), info.Sequence)
+		require.NoError(t, err)
+		want = append(want, string(e.Payload))
+	}
+	require.Len(t, want, 3+2+700+1)
+	eventually(t, "it has read all", func() bool { return len(taken()) >= len(want) })
+	c.halt()
+	require.Equal(t, want, taken())
 }

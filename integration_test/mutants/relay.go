@@ -256,6 +256,18 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestNewOrigin_IsTakenByAllTopics"},
 	},
 	{
+		Name: "a gap whose events are pruned is read as if it were whole",
+		File: "relay/control/missing.go",
+		Old:  "t.PrunedTo > g.After", New: "t.PrunedTo > t.LastSequence",
+		In: "relay/control", Tests: []string{"TestMissing_SaysWhatRetentionHasRemoved"},
+	},
+	{
+		Name: "a gap is read with what the stream never had",
+		File: "relay/control/missing.go",
+		Old:  "case outbox.Parked, outbox.Discarded, outbox.Replayed:", New: "case outbox.Replayed:",
+		In: "relay", Tests: []string{"TestGap_IsReadFromTheOutboxInOrderWithThePayloads"},
+	},
+	{
 		Name: "a held topic reads its first event again and again",
 		File: "relay/recover.go",
 		Old:  "if max(p.Cursor, l.sent) >= p.Last {",
