@@ -32,8 +32,8 @@ type ClientOptions struct {
 	DialTimeout time.Duration
 }
 
-// NewClient makes a client for NewRedis. It never retries a command by itself: the relay knows when that is right. No
-// connection is made yet. The caller closes it.
+// NewClient makes a client for NewRedis, Consume, and what reads streams otherwise: a reply with entries may have 128 MiB, any other
+// 16 MiB. It never retries a command by itself: the relay knows when that is right. No connection is made yet. The caller closes it.
 func NewClient(o ClientOptions) redis.UniversalClient {
 	timeout := cmp.Or(o.DialTimeout, defaultTimeout)
 	dial := guarded(o.dialer(timeout), replyBytes)

@@ -135,7 +135,7 @@ func (e *examiner) info(q Question) {
 func infoFields(text string) map[string]string {
 	m := map[string]string{}
 	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && len(m) < infoLines {
 			m[name] = brief(value, shownOfReply)
 		}
 	}

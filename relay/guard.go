@@ -16,7 +16,8 @@ const (
 	replyBulk     = 64 << 20  // bytes of one string: the largest is an event, in a stream
 	replyLine     = 64 << 10  // bytes of one line: the longest is an error
 	replyDepth    = 32        // arrays within arrays: COMMAND has eight
-	replyBytes    = 128 << 20 // bytes of one reply: four events of a stream, 24 MiB each by default
+	replyBytes    = 128 << 20 // bytes of one reply with events: four of a stream, 24 MiB each by default
+	answerBytes   = 16 << 20  // bytes of any other reply: CLIENT LIST with some 40,000 subscribers. The relay reads several at once
 	sentinelBytes = 1 << 20   // the same of a Sentinel's: what it knows of three hundred others
 	replyElement  = 64        // bytes that an element of an array takes here, at least
 )
@@ -87,7 +88,7 @@ func (r *replies) check(piece []byte, asked int32) error {
 	for len(piece) > 0 {
 		if r.bulk > 0 {
 			n := min(r.bulk, len(piece))
-			if asked != anything {
+			if formed(asked) {
 				r.form.text(piece[:n])
 			}
 			if r.bulk, piece = r.bulk-n, piece[n:]; r.bulk > 0 {
@@ -124,7 +125,8 @@ func (r *replies) value(line []byte, asked int32) error {
 	if len(line) < 3 || line[len(line)-2] != '\r' {
 		return strange("a line does not end in CR LF")
 	}
-	if err := r.spend(len(line)); err != nil {
+	most := r.bound(asked)
+	if err := r.spend(len(line), most); err != nil {
 		return err
 	}
 	kind, n := line[0], 0
@@ -146,7 +148,7 @@ func (r *replies) value(line []byte, asked int32) error {
 	default:
 		return strange("a reply of an unknown kind")
 	}
-	if asked != anything {
+	if formed(asked) {
 		r.form.element(kind, n, len(r.open))
 	}
 	switch {
@@ -154,21 +156,29 @@ func (r *replies) value(line []byte, asked int32) error {
 		return strange("a string of %d bytes; expected at most %d", n, replyBulk)
 	case kind == '$' && n >= 0:
 		r.bulk = n + len("\r\n")
-		return r.spend(r.bulk)
+		return r.spend(r.bulk, most)
 	case kind != '*' || n <= 0:
 		return r.next(asked)
 	case len(r.open) == replyDepth:
 		return strange("more than %d arrays within each other", replyDepth)
-	case n > r.most/replyElement:
-		return strange("an array of %d elements; expected at most %d", n, r.most/replyElement)
+	case n > most/replyElement:
+		return strange("an array of %d elements; expected at most %d", n, most/replyElement)
 	}
 	r.open = append(r.open, n)
-	return r.spend(n * replyElement)
+	return r.spend(n*replyElement, most)
 }
 
-func (r *replies) spend(bytes int) error {
-	if r.spent += bytes; r.spent > r.most {
-		return strange("a reply takes more than %d bytes", r.most)
+// bound is how many bytes a reply may have.
+func (r *replies) bound(asked int32) int {
+	if asked == entries || asked == pushes {
+		return r.most
+	}
+	return min(r.most, answerBytes)
+}
+
+func (r *replies) spend(bytes, most int) error {
+	if r.spent += bytes; r.spent > most {
+		return strange("a reply takes more than %d bytes", most)
 	}
 	return nil
 }
@@ -182,7 +192,7 @@ func (r *replies) next(asked int32) error {
 		r.open = r.open[:n-1]
 	}
 	r.spent = 0
-	if asked == anything {
+	if !formed(asked) {
 		return nil
 	}
 	f := r.form

@@ -10,12 +10,17 @@ import (
 // others, in goroutines of its own.
 const (
 	anything int32 = iota // go-redis looks for itself
-	pushes                // of a subscription
+	entries               // of a stream: the same, but they may be large
+	pushes                // of a subscription: large, too
 	address               // of the master, from a Sentinel
 )
 
+// formed says whether they are looked at here.
+func formed(asked int32) bool { return asked >= pushes }
+
 var (
 	subscription = regexp.MustCompile(`^\*\d+\r\n\$\d+\r\n(?i:[ps]?subscribe)\r\n`)
+	streamRead   = regexp.MustCompile(`^(?:\*1\r\n\$6\r\nasking\r\n)?\*\d+\r\n\$\d+\r\n(?i:xread|xreadgroup|xrange|xrevrange|xclaim|xautoclaim|xack)\r\n`)
 	whereMaster  = regexp.MustCompile(`^\*\d+\r\n\$\d+\r\n(?i:sentinel)\r\n\$\d+\r\n(?i:get-master-addr-by-name)\r\n`)
 )
 
@@ -24,6 +29,8 @@ func answersTo(command []byte) int32 {
 	switch command = command[:min(len(command), 64)]; {
 	case subscription.Match(command):
 		return pushes
+	case streamRead.Match(command): // or, with XACK, a pipeline that may go on with it
+		return entries
 	case whereMaster.Match(command):
 		return address
 	}

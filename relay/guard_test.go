@@ -45,34 +45,36 @@ func TestGuard_TakesWhatARedisAnswers(t *testing.T) {
 }
 
 // malformed is what go-redis would end the process for, or take all memory, or what is not RESP at all.
-var malformed = map[string]string{
-	"a length beyond all numbers":            "$99999999999999999999\r\n",
-	"a length beyond all memory":             "$999999999999999999\r\n",
-	"a string that is too long":              fmt.Sprintf("$%d\r\n", replyBulk+1),
-	"a length below zero":                    "$-2\r\n",
-	"a length that is no number":             "*x\r\n",
-	"no length":                              "$\r\n",
-	"an array that is too long":              "*999999999\r\n",
-	"a map that is too long":                 fmt.Sprintf("%%%d\r\n", replyBytes/replyElement),
-	"arrays that are too long together":      "*2\r\n*1500000\r\n" + strings.Repeat(":1\r\n", 1500000) + "*1500000\r\n",
-	"arrays within arrays":                   strings.Repeat("*1\r\n", replyDepth+1),
-	"a line without an end":                  "+" + strings.Repeat("x", replyLine),
-	"a line that ends otherwise":             "+OK\n",
-	"an empty line":                          "\r\n",
-	"an attribute, which may hold another":   "|1\r\n+a\r\n:1\r\n",
-	"HTTP":                                   "HTTP/1.1 400 Bad Request\r\n",
-	"TLS":                                    "\x15\x03\x01\x00\x02\x02\n",
-	"too many strings that are not too long": "*3\r\n" + strings.Repeat(fmt.Sprintf("$%d\r\n%s\r\n", replyBulk, make([]byte, replyBulk)), 2),
+func malformed() map[string]string {
+	return map[string]string{
+		"a length beyond all numbers":            "$99999999999999999999\r\n",
+		"a length beyond all memory":             "$999999999999999999\r\n",
+		"a string that is too long":              fmt.Sprintf("$%d\r\n", replyBulk+1),
+		"a length below zero":                    "$-2\r\n",
+		"a length that is no number":             "*x\r\n",
+		"no length":                              "$\r\n",
+		"an array that is too long":              "*999999999\r\n",
+		"a map that is too long":                 fmt.Sprintf("%%%d\r\n", replyBytes/replyElement),
+		"arrays that are too long together":      "*2\r\n*1500000\r\n" + strings.Repeat(":1\r\n", 1500000) + "*1500000\r\n",
+		"arrays within arrays":                   strings.Repeat("*1\r\n", replyDepth+1),
+		"a line without an end":                  "+" + strings.Repeat("x", replyLine),
+		"a line that ends otherwise":             "+OK\n",
+		"an empty line":                          "\r\n",
+		"an attribute, which may hold another":   "|1\r\n+a\r\n:1\r\n",
+		"HTTP":                                   "HTTP/1.1 400 Bad Request\r\n",
+		"TLS":                                    "\x15\x03\x01\x00\x02\x02\n",
+		"too many strings that are not too long": "*3\r\n" + strings.Repeat(fmt.Sprintf("$%d\r\n%s\r\n", replyBulk, make([]byte, replyBulk)), 2),
+	}
 }
 
 func TestGuard_RefusesWhatNoRedisAnswers(t *testing.T) {
-	for name, stream := range malformed {
+	for name, stream := range malformed() {
 		sizes := []int{7, len(stream)}
 		if len(stream) < 1<<20 {
 			sizes = append(sizes, 1)
 		}
 		for _, size := range sizes {
-			err := follow([]byte("+OK\r\n"+stream), size, anything, nil)
+			err := follow([]byte("+OK\r\n"+stream), size, entries, nil)
 			require.Error(t, err, "%s in pieces of %d", name, size)
 			f := classify(err)
 			require.Equal(t, Outage, f.class, name)
@@ -80,6 +82,42 @@ func TestGuard_RefusesWhatNoRedisAnswers(t *testing.T) {
 			require.False(t, f.suspect, "no event is at fault")
 		}
 	}
+}
+
+// A relay reads several replies at once, none of which has an event in it.
+func TestGuard_TakesLargeRepliesWithEventsOnly(t *testing.T) {
+	ping, xread := "*1\r\n$4\r\nping\r\n", "*4\r\n$5\r\nxread\r\n$7\r\nstreams\r\n$1\r\ns\r\n$1\r\n0\r\n"
+	for command, most := range map[string]int{
+		ping:                                     answerBytes,
+		"*3\r\n$7\r\nevalsha\r\n$5\r\nxread\r\n": answerBytes,
+		"*3\r\n$6\r\nclient\r\n$4\r\nlist\r\n":   answerBytes,
+		"*3\r\n$5\r\nxinfo\r\n$6\r\ngroups\r\n":  answerBytes,
+		ping + xread:                             answerBytes,
+		xread:                                    replyBytes,
+		"*1\r\n$6\r\nasking\r\n" + xread:         replyBytes,
+		"*4\r\n$10\r\nXREADGROUP\r\n":            replyBytes,
+		"*4\r\n$6\r\nxrange\r\n":                 replyBytes,
+		"*2\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n":   replyBytes,
+	} {
+		asked := answersTo([]byte(command))
+		half := most/2 - 100
+		fits, tooLarge := fmt.Sprintf("*2\r\n$%d\r\n", half), fmt.Sprintf("*2\r\n$%d\r\n", min(most, replyBulk)+1)
+		require.NoError(t, follow([]byte(fits), len(fits), asked, nil), "%q", command)
+		require.ErrorContains(t, follow([]byte(tooLarge), 1, asked, nil), "does not behave like Redis", "%q", command)
+		long := fmt.Sprintf("*%d\r\n", most/replyElement+1)
+		require.ErrorContains(t, follow([]byte(long), 1, asked, nil), "does not behave like Redis", "%q", command)
+	}
+	sentinel := replies{most: sentinelBytes}
+	require.Error(t, sentinel.check(fmt.Appendf(nil, "$%d\r\n", sentinelBytes), entries))
+}
+
+// Lines that are almost empty take more memory when they are parsed than they have bytes.
+func TestInfo_HasNoMoreFieldsThanARedisHas(t *testing.T) {
+	var text strings.Builder
+	for i := range 2 * infoLines {
+		fmt.Fprintf(&text, "%d:\r\n", i)
+	}
+	require.Len(t, infoFields(text.String()), infoLines)
 }
 
 func TestGuard_RefusesBeforeAnythingIsAllocated(t *testing.T) {
@@ -143,13 +181,13 @@ func TestGuard_KnowsTheFormsThatGoRedisTakesForGranted(t *testing.T) {
 
 // What a guard makes of a stream does not depend on the pieces in which it comes, and what it keeps of it is bounded.
 func FuzzGuard(f *testing.F) {
-	for _, stream := range malformed {
+	for _, stream := range malformed() {
 		f.Add([]byte(stream[:min(len(stream), 1000)]), uint64(1), uint8(anything))
 	}
 	f.Add([]byte("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n"), uint64(2), uint8(pushes))
 	f.Add([]byte("*2\r\n$1\r\na\r\n$1\r\nb\r\n+OK\r\n"), uint64(3), uint8(address))
 	f.Fuzz(func(t *testing.T, stream []byte, seed uint64, asked uint8) {
-		a := int32(asked % 3)
+		a := int32(asked % 4)
 		whole := follow(bytes.Clone(stream), max(1, len(stream)), a, nil)
 		require.Equal(t, whole, follow(bytes.Clone(stream), 1, a, nil))
 		require.Equal(t, whole, follow(bytes.Clone(stream), 0, a, rand.New(rand.NewPCG(seed, 0))))

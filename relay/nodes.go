@@ -33,6 +33,13 @@ const (
 	clusterNodes = 1000
 )
 
+// subscribersListed is how many lines CLIENT LIST has at most, whose shortest have some 150 bytes, and infoLines what INFO has. What
+// is no Redis could fill a reply with lines that are almost empty, and take much more memory than it has bytes.
+const (
+	subscribersListed = answerBytes / 100
+	infoLines         = 10_000
+)
+
 // fewNodes is a redis.Hook that refuses a Cluster that cannot be one.
 type fewNodes struct{}
 
@@ -243,6 +250,9 @@ func buffers(ctx context.Context, node redis.UniversalClient) (list []Buffer, al
 	text, err := node.Do(ctx, "CLIENT", "LIST", "TYPE", "pubsub").Text()
 	if err != nil {
 		return nil, false, err
+	}
+	if n := strings.Count(text, "\n"); n > subscribersListed {
+		return nil, false, strange("CLIENT LIST has %d lines; expected at most %d", n, subscribersListed)
 	}
 	all = true
 	for line := range strings.Lines(text) {
