@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,8 +23,10 @@ type daemon struct {
 	t   *testing.T
 	db  string
 	env []string
-	cmd *exec.Cmd
-	log *bytes.Buffer
+	// files is how many open files the program is allowed; 0: as many as the test.
+	files int
+	cmd   *exec.Cmd
+	log   *bytes.Buffer
 }
 
 func newDaemon(t *testing.T, env ...string) *daemon {
@@ -43,6 +46,11 @@ func (d *daemon) socket() string { return d.db + ".sock" }
 func (d *daemon) start() {
 	d.t.Helper()
 	d.cmd = program(d.t, d.env, "relay", "--create")
+	if d.files > 0 {
+		shell, err := exec.LookPath("sh")
+		require.NoError(d.t, err)
+		d.cmd.Path, d.cmd.Args = shell, append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, d.files)}, d.cmd.Args...)
+	}
 	d.cmd.Stderr = d.log
 	require.NoError(d.t, d.cmd.Start())
 	eventually(d.t, "the socket answers", func() bool {

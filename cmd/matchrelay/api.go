@@ -46,7 +46,7 @@ func newRoutes(o *outbox.Outbox, cfg *config.Config, log *slog.Logger) ([]contro
 // done without it: the work is cancelled when the API cannot be served any more.
 func withAPI(ctx context.Context, o *outbox.Outbox, cfg *config.Config, log *slog.Logger, work func(ctx context.Context) error) error {
 	if limit, enough := descriptors(); !enough {
-		log.Warn("few open files are allowed: connections may fail; "+raiseDescriptors, "limit", limit, "needed", enoughDescriptors)
+		log.Warn("few open files are allowed: control socket and port serve fewer clients at once, and connections to a large Cluster may fail; "+raiseDescriptors, "limit", limit, "needed", enoughDescriptors)
 	}
 	if !cfg.HTTP.On() {
 		return work(ctx)

@@ -2,8 +2,8 @@ package main
 
 import "syscall"
 
-// enoughDescriptors is how many open files a process may need: those of the clients of control socket and port (192 at most), of
-// Redis, also of a large Cluster, and of the outbox.
+// enoughDescriptors is how many open files a process may need: those of the clients of control socket and port (192 at most, and no
+// more than half of what is allowed), of Redis, also of a large Cluster, and of the outbox.
 const enoughDescriptors = 512
 
 const raiseDescriptors = "raise the limit of open files: ulimit -n 4096, LimitNOFILE=4096 (systemd), --ulimit nofile=4096 (docker)"

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // limitedListener has at most so many connections open at once. When one more comes, the one that has waited longest makes room:
@@ -17,6 +18,16 @@ type limitedListener struct {
 	mu      sync.Mutex
 	open    int            // guarded by mu
 	waiting []*limitedConn // guarded by mu: those without a request under way, the longest waiting first
+}
+
+// inReserve leaves half of the files that the process may have open to Redis and the outbox, whatever connects to the socket and a
+// port.
+func inReserve(lim limits) limits {
+	var files syscall.Rlimit // Go has raised it as far as it may
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && uint64(files.Cur)/4 < uint64(lim.conns) {
+		lim.conns = max(1, int(files.Cur/4))
+	}
+	return lim
 }
 
 // limitedConn is a connection of a limitedListener.

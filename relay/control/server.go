@@ -75,7 +75,7 @@ const grace = 250 * time.Millisecond
 // is gone then. It is to be called, and to return, while the outbox is open. Errors: ErrInUse when another process serves the
 // socket, a path that is too long for a unix socket (107 bytes on Linux) or whose folder cannot be written to, and what
 // the system says when no more connections can be accepted.
-func Serve(ctx context.Context, opts Options) error { return serve(ctx, opts, standard) }
+func Serve(ctx context.Context, opts Options) error { return serve(ctx, opts, inReserve(standard)) }
 
 func serve(ctx context.Context, opts Options, lim limits) (err error) {
 	if opts.Path == "" {

@@ -33,7 +33,9 @@ type TCPOptions struct {
 // every web page that a local browser shows: so each request has to bring the token, and name the loopback address as its
 // host. Of the socket's own endpoints none is served. Errors: outbox.ErrInvalid for another address or a short token, and
 // what the system says when no more connections can be accepted.
-func ServeTCP(ctx context.Context, opts TCPOptions) error { return serveTCP(ctx, opts, standardPort) }
+func ServeTCP(ctx context.Context, opts TCPOptions) error {
+	return serveTCP(ctx, opts, inReserve(standardPort))
+}
 
 // standardPort are the limits of a port. Who connects to it need not have the token.
 var standardPort = func() limits {
