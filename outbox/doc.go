@@ -43,6 +43,10 @@
 //	                                                 the same message IDs
 //	Redis dies after running it and forgets          the high-water mark is found behind and restored; unsettled events are
 //	(no or late persistence, failover)               sent again
+//	the relay, during an outage, and another one     it waits for as many subscribers as were there before the outage, and
+//	begins                                           publishes what may not have reached them again if Redis has died
+//	Redis dies, and not all subscribers come back    waited for, for a while; then the others get what is published again, and
+//	                                                 what no one hears is unheard, and can be replayed
 //	the outbox file is replaced by an older copy     the high-water mark disagrees: fresh origin, alert; pending events go
 //	                                                 out under it (those between the copy and the fork may come twice, with
 //	                                                 the same message IDs, and when Redis has died since, those sent just

@@ -10,9 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// quotes is where an error begins to repeat what was sent or answered: Redis does so with the arguments of a command that it
-// does not know, which may be AUTH with the password or one that carries events, and go-redis with a reply that it cannot read.
-var quotes = regexp.MustCompile(`(, with args| in HELLO option|redis: (?:can't|invalid|expected|unexpected)[^"\n]*?|strconv\.\w+: parsing) ?(?:beginning with:|["']).*`)
+// quotes is where an error of go-redis begins to repeat a reply that it cannot read.
+var quotes = regexp.MustCompile(`(redis: (?:can't|invalid|expected|unexpected)[^"\n]*?|strconv\.\w+: parsing) ?["'].*`)
 
 // What is shown of an error at most: bytes of Redis's own words, and of others', which may come with names out of a certificate;
 // and how many errors that are joined.
@@ -34,8 +33,8 @@ func (e *discreetError) Error() string { return e.text }
 
 func (e *discreetError) Unwrap() error { return e.err }
 
-// discreet makes errors fit to be shown, in logs, the health, alerts and the doctor's findings: one line, not too long, without what
-// they quote, and without the credentials, in whatever words they come. It is a redis.Hook that does so with the errors of all
+// discreet makes errors fit to be shown, in logs, the health, alerts and the doctor's findings: one line, not too long, of Redis's
+// replies only its own words, and without the credentials, in whatever words they come. It is a redis.Hook that does so with the errors of all
 // commands, those from setting up a connection included.
 type discreet struct{ secrets []*regexp.Regexp }
 
@@ -81,7 +80,11 @@ func (d discreet) of(err error) error {
 	if reply := redis.Error(nil); errors.As(err, &reply) {
 		most = shownOfReply
 	}
-	text := quotes.ReplaceAllString(err.Error(), "$1 "+notShown)
+	text := err.Error()
+	for _, said := range replyTexts(err) {
+		text = strings.ReplaceAll(text, said, wordsOf(said))
+	}
+	text = quotes.ReplaceAllString(text, "$1 "+notShown)
 	for _, secret := range d.secrets {
 		for range 2 { // what stands twice in a row shares the space between
 			text = secret.ReplaceAllString(text, "${1}"+notShown+"${2}")
@@ -95,6 +98,24 @@ func (d discreet) of(err error) error {
 		return err
 	}
 	return &discreetError{text: text, err: err}
+}
+
+// replyTexts are those of the error replies within an error, but for what is discreet already, and what go-redis says as if Redis had.
+func replyTexts(err error) (texts []string) {
+	switch e := err.(type) {
+	case *discreetError:
+	case redis.Error:
+		if e != redis.Nil && e != redis.TxFailedErr {
+			texts = append(texts, e.Error())
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			texts = append(texts, replyTexts(inner)...)
+		}
+	case interface{ Unwrap() error }:
+		texts = replyTexts(e.Unwrap())
+	}
+	return texts
 }
 
 // brief is a text of somebody else's as it may be shown: at most so many bytes, of characters that can be printed.

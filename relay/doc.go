@@ -137,9 +137,10 @@
 // failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow subscribers. tail.go: what a death of Redis
 // could take. origins.go: too many fresh origins. stray.go: marks of other topics. target.go: what Redis is to the relay.
 // redis.go, reply.go and *.lua: how that is done. deadline.go: how long a call may take. nodes.go: the nodes of a Cluster.
-// client.go: connections. guard.go, guard_form.go: what a reply may be. discreet.go: errors that repeat secrets. sentinel.go:
-// where the master is. status.go, streamhealth.go, alert.go: what operators get to know. examine.go, examine_node.go: what
-// Redis is and permits. consume.go, consumer.go, consumer_read.go, streamevent.go: reading the stream. pace.go: how much at
-// once. gap.go: what is missing. reader_name.go: what the relay knows of a reader. position.go, positionfile.go: where it
-// stands. misfits.go: events that cannot be given to Redis again. pause.go: Pause. lasting.go: what outlives the end.
+// client.go: connections. guard.go, guard_form.go: what a reply may be. discreet.go: errors that repeat secrets. knownreply.go:
+// what is shown of error replies. sentinel.go: where the master is. status.go, streamhealth.go, alert.go: what operators get to
+// know. examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go, consumer_read.go, streamevent.go:
+// reading the stream. pace.go: how much at once. gap.go: what is missing. reader_name.go: what the relay knows of a reader.
+// position.go, positionfile.go: where it stands. misfits.go: events that cannot be given to Redis again. pause.go: Pause.
+// lasting.go: what outlives the end.
 package relay

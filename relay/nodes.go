@@ -154,7 +154,7 @@ func (r *Redis) Load(ctx context.Context) error {
 }
 
 func load(ctx context.Context, node redis.Scripter) error {
-	for _, s := range []*redis.Script{publishScript, republishScript, restoreScript, newestScript} {
+	for _, s := range ourScripts {
 		if err := s.Load(ctx, node).Err(); err != nil {
 			return fmt.Errorf("load script: %w", err)
 		}

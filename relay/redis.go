@@ -34,6 +34,8 @@ var (
 	republishScript = redis.NewScript(republishSource)
 	restoreScript   = redis.NewScript(entrySource + restoreSource)
 	newestScript    = redis.NewScript(newestSource)
+
+	ourScripts = []*redis.Script{publishScript, republishScript, restoreScript, newestScript}
 )
 
 // Redis is the Target.

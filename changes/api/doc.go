@@ -138,6 +138,6 @@
 //
 // A request has 10 s to arrive, what is sent back may stall for 30 s, a connection idle for 1 minute; headers have up to 16 KiB.
 // On a port a header has 5 s, a connection idle for 15 s, and after 401 and 421 it is closed. A port has 64 connections at once, the
-// socket 128; one more takes the place of the one that has waited longest without a request.
+// socket 128 (fewer where few open files are allowed); one more takes the place of the one that has waited longest without a request.
 // The path /v1 stays: fields and parameters are added, never renamed.
 package api

@@ -56,6 +56,12 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestGuard_RefusesWhatNoRedisAnswers"},
 	},
 	{
+		Name: "a reply without events may be as large as one with them",
+		File: "relay/guard.go",
+		Old:  "return min(r.most, answerBytes)", New: "return r.most",
+		In: "relay", Tests: []string{"TestGuard_TakesLargeRepliesWithEventsOnly"},
+	},
+	{
 		Name: "arrays may be within each other without end",
 		File: "relay/guard.go",
 		Old:  "case len(r.open) == replyDepth:", New: "case len(r.open) == 1<<40*replyDepth:",
@@ -78,6 +84,12 @@ var ofRelay = []Mutant{
 		File: "relay/discreet.go",
 		Old:  "text = secret.ReplaceAllString(text", New: "_ = secret.ReplaceAllString(text",
 		In: "relay", Tests: []string{"TestNoErrorShowsTheCredentials"},
+	},
+	{
+		Name: "an error shows whatever Redis says",
+		File: "relay/discreet.go",
+		Old:  "said, wordsOf(said))", New: "said, said)",
+		In: "relay", Tests: []string{"TestErrorReply_ShowsNothingThatIsNotTheServersOwn"},
 	},
 	{
 		Name: "the mark of another topic is that of another file",

@@ -80,7 +80,8 @@
 // may take, two are worked on at once (503 busy, with Retry-After, answers one more). A replay or discard takes at
 // most MaxSequences at once; the client makes several requests of more.
 //
-// The socket has 128 connections at once, a port 64, on which a header takes at most 5 s, a pause between two requests 15 s, and
+// The socket has 128 connections at once, a port 64, each no more than a quarter of the files that the process may have open. On a
+// port a header takes at most 5 s, a pause between two requests 15 s, and
 // after an answer 401 or 421 the connection is closed. When all are taken, the one that has waited longest without a request
 // makes room for a new one.
 //
