@@ -78,6 +78,12 @@ var ofSimulation = []Mutant{
 			"		b.Predecessor, b.Receivers, b.Events, b.Wait = before, l.required(), entries[:n], Wait{}\n"}),
 	simulated("what a process has taken is published to it again", model,
 		Change{"		m.redoRun, m.redoSeq = s.runID(), m.published.Sequence\n", "		m.redoSeq += 0\n"}),
+	simulated("a stream is trimmed past what consumer groups have still to read", modelStream,
+		Change{"	if len(st.groups) == 0 {\n", "	if len(st.groups) >= 0 {\n"}),
+	simulated("a stream is trimmed past what a consumer group has not acknowledged", modelStream,
+		Change{"		if len(g.pending) > 0 {\n", "		if len(g.pending) < 0 {\n"}),
+	simulated("a stream that has consumer groups is trimmed at any entry", modelStream,
+		Change{"		if removed+n > limit || st.entries[n-1].id >= needed {\n", "		if removed+n > limit || st.entries[0].id >= needed {\n"}),
 }
 
 // thousands is what that many seeds never take, on a slow machine with several mutants at once: a seed that hangs is found by the
@@ -87,6 +93,8 @@ const thousands = 2 * time.Hour
 const sifted = "		b.Run, b.Receivers, b.Events, b.Anew = run, l.required(), l.unsaid.sift(entries), anew\n"
 
 const model = "integration_test/simulation/scripts.go"
+
+const modelStream = "integration_test/simulation/stream.go"
 
 func simulated(name, file string, first Change, also ...Change) Mutant {
 	return Mutant{Name: "simulation: " + name, File: file, Old: first.Old, New: first.New, Also: also,

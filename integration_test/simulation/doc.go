@@ -24,7 +24,7 @@
 //
 // A full disk (disk.go) is that of the system: the real outbox meets its errors, in a database of the processor's.
 //
-// The model of Redis: store.go (marks), stream.go (streams, and how Redis trims them), scripts.go (what the relay's scripts
+// The model of Redis: store.go (marks), stream.go (streams, and how Redis trims them), groups.go (their consumer groups), scripts.go (what the relay's scripts
 // do), subscriber.go (output buffers) and server.go (processes that die, freeze, forget and fail over). It is held against a
 // real redis-server by TestModel_AgreesWithARealServer.
 //

@@ -56,7 +56,7 @@ func (w *world) relayOptions() relay.Options {
 	opts := relay.Options{
 		Channels: map[string]string{}, MinReceivers: map[string]int{},
 		RejoinWait: s.duration("rejoin"), HoldMax: s.duration("holdmax"), HealthInterval: healthInterval,
-		Streams: s.text("streams") == "on", StreamMaxLen: s.number("keep"),
+		Streams: s.text("streams") == "on", StreamMaxLen: s.number("keep"), StreamMaxUnread: s.number("unread"),
 		BlockOnPoison: s.text("poison") == "block", MaxRetries: s.number("retries"), MaxBuffer: s.number("buffer"),
 		BytesPerSecond: s.number("pace"), WaitReplicas: s.number("replicas"), WaitTimeout: s.duration("wait"),
 		Alert:  func(a relay.Alert) (outbox.Event, error) { return w.alert(a), nil },

@@ -43,6 +43,35 @@ func (d *draw) options(s *Schedule) {
 		s.Settings["wait"] = one(d, time.Second, 100*time.Millisecond).String()
 		d.insert(s, 1+d.IntN(6), d.lag)
 	}
+	if s.Settings["streams"] == "on" && d.chance(40) {
+		s.Settings["unread"] = one(d, "1000", "1000", "2000", "10000")
+		if s.Settings["keep"] == "20" {
+			s.Settings["unread"] = one(d, "50", "200", "1000")
+		}
+		d.insert(s, 2, d.newGroup)
+		d.insert(s, 4+d.IntN(12), d.group)
+		d.insert(s, 1+d.IntN(4), d.append)
+	}
+}
+
+// newGroup is a consumer group that begins to read.
+func (d *draw) newGroup() (string, Args) {
+	return "group-create", args("topic", d.topic(), "name", one(d, "a", "b"), "from", one(d, "0", "0", "new"))
+}
+
+// group is what becomes of one.
+func (d *draw) group() (string, Args) {
+	a := args("topic", d.topic(), "name", one(d, "a", "b"))
+	switch n := d.IntN(10); {
+	case n < 3:
+		return d.newGroup()
+	case n < 7:
+		a["n"], a["left"] = one(d, "1", "10", "100", "1000"), one(d, "0", "0", "1", "5")
+		return "group-read", a
+	case n < 9:
+		return "group-ack", a
+	}
+	return "group-remove", a
 }
 
 // blackout is a network that goes silent.

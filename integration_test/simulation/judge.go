@@ -152,6 +152,7 @@ func (w *world) judge() {
 	w.judgeBuffers()
 	w.judgeUnheard(in)
 	w.judgeStreams(in)
+	w.judgeGroups()
 	w.judgeMarks()
 	w.judgeReports()
 }

@@ -3,8 +3,6 @@ package simulation
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -182,57 +180,47 @@ func (p *pair) group(t *rapid.T) {
 		return
 	}
 	name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "group")
-	groups := maps.Clone(st.groups)
-	if groups == nil {
-		groups = map[string]group{}
-	}
 	key := relay.StreamKey(pairChannel)
-	if _, there := groups[name]; there {
+	if _, there := st.groups[name]; there {
 		if rapid.IntRange(0, 3).Draw(t, "remove") > 0 {
 			return
 		}
-		delete(groups, name)
+		p.model.store.removeGroup(pairChannel, name)
 		require.NoError(t, p.admin.XGroupDestroy(ctx, key, name).Err())
-	} else if rapid.Bool().Draw(t, "all") {
-		groups[name] = group{}
-		require.NoError(t, p.admin.XGroupCreate(ctx, key, name, "0").Err())
-	} else {
-		groups[name] = group{delivered: st.last}
-		require.NoError(t, p.admin.XGroupCreate(ctx, key, name, "$").Err())
+		return
 	}
-	st.groups = groups
-	p.model.store.streams[pairChannel] = st
+	from := rapid.SampledFrom([]string{"0", "$"}).Draw(t, "from")
+	require.True(t, p.model.store.createGroup(pairChannel, name, from == "$"))
+	require.NoError(t, p.admin.XGroupCreate(ctx, key, name, from).Err())
 }
 
 // read has a consumer group take entries, and acknowledge some or all.
 func (p *pair) read(t *rapid.T) {
-	st := p.model.store.streams[pairChannel]
 	name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "group")
-	g, there := st.groups[name]
-	if !there || p.model.has("readonly") || p.model.has("oom") {
+	if _, there := p.model.store.streams[pairChannel].groups[name]; !there || p.model.has("readonly") || p.model.has("oom") {
 		return
 	}
 	key := relay.StreamKey(pairChannel)
+	if rapid.IntRange(0, 3).Draw(t, "acknowledge") == 0 {
+		pending, err := p.admin.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: name, Start: "-", End: "+", Count: 10_000}).Result()
+		require.NoError(t, err)
+		for _, m := range pending {
+			require.NoError(t, p.admin.XAck(ctx, key, name, m.ID).Err())
+		}
+		p.model.store.ackGroup(pairChannel, name)
+	}
+	n, left := rapid.IntRange(1, 100).Draw(t, "entries"), rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "not acknowledged")
 	streams, err := p.admin.XReadGroup(ctx, &redis.XReadGroupArgs{Group: name, Consumer: "c", Streams: []string{key, ">"}, Block: -1,
-		Count: rapid.Int64Range(1, 100).Draw(t, "entries")}).Result()
+		Count: int64(n)}).Result()
 	if errors.Is(err, redis.Nil) {
 		return
 	}
 	require.NoError(t, err)
-	left := rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "not acknowledged")
-	pending := slices.Clone(g.pending)
-	for i, m := range streams[0].Messages {
-		at := slices.IndexFunc(st.entries, func(e streamEntry) bool { return e.id > g.delivered })
-		g.delivered = st.entries[at].id
-		if i < left {
-			pending = append(pending, g.delivered)
-			continue
-		}
+	for _, m := range streams[0].Messages[min(left, len(streams[0].Messages)):] {
 		require.NoError(t, p.admin.XAck(ctx, key, name, m.ID).Err())
 	}
-	g.pending = pending
-	groups := maps.Clone(st.groups)
-	groups[name] = g
-	st.groups = groups
-	p.model.store.streams[pairChannel] = st
+	before := p.model.store.streams[pairChannel].groups[name]
+	p.model.store.readGroup(pairChannel, name, n, left)
+	after := p.model.store.streams[pairChannel].groups[name]
+	require.Equal(t, len(before.pending)+min(left, len(streams[0].Messages)), len(after.pending))
 }

@@ -120,6 +120,7 @@ func (s *server) publish(b relay.Batch) (relay.Reply, error) {
 	}
 	keep := 0
 	if b.Stream != nil {
+		defer s.trimmed(b.Channel, s.store.streams[b.Channel], b.Stream.MaxUnread)
 		keep = s.store.room(b.Channel, b.Stream)
 	}
 	known, kept, found := len(m.unheard), m.unheard, m.published
@@ -239,6 +240,7 @@ func (s *server) restore(r relay.Repair) (relay.Reply, error) {
 	}
 	keep := 0
 	if len(r.Events) > 0 {
+		defer s.trimmed(r.Channel, s.store.streams[r.Channel], r.Stream.MaxUnread)
 		keep = s.store.room(r.Channel, r.Stream)
 	}
 	for i, e := range r.Events {

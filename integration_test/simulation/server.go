@@ -32,6 +32,7 @@ type server struct {
 	log     []publication
 	losses  []loss
 	doubles []double // events that a stream was given twice
+	cuts    []cut    // what a stream was trimmed of, and a group had still to read
 	starts  []start
 	trace   func(format string, args ...any)
 }

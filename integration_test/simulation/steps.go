@@ -62,6 +62,13 @@ func init() {
 		"replica-lag":        (*world).delayReplicas,
 		"redis-script-flush": func(w *world, _ Args) { w.server.loaded = false },
 
+		"group-create": onGroups(func(s store, channel, name string, a Args) { s.createGroup(channel, name, a.text("from") == "new") }),
+		"group-read": onGroups(func(s store, channel, name string, a Args) {
+			s.readGroup(channel, name, a.number("n"), a.number("left"))
+		}),
+		"group-ack":    onGroups(func(s store, channel, name string, _ Args) { s.ackGroup(channel, name) }),
+		"group-remove": onGroups(func(s store, channel, name string, _ Args) { s.removeGroup(channel, name) }),
+
 		"net": func(w *world, a Args) {
 			if n := len(w.blackouts); n > 0 && time.Now().Before(w.blackouts[n-1].to.Add(time.Second)) {
 				return
