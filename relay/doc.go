@@ -32,8 +32,8 @@
 // What Redis had accepted and not yet pushed to its subscribers dies with it. Every call insists on the run_id of the
 // Redis that it knows. When another one answers, the relay waits until as many subscribers are there as before (at most
 // Options.RejoinWait, of the time in which Redis answers), and until the topic has those that it requires, publishes the tail
-// again, in order and with the same message IDs, and goes on. Those are the only repeats, but for those after a silence (see
-// Subscribers). What no one hears of the tail then counts as unheard, whoever may have heard it before.
+// again, in order and with the same message IDs, and goes on. Those are the only repeats. What no one hears of the tail then
+// counts as unheard, whoever may have heard it before.
 //
 // The tail is what Redis took in the 0.2 s before it was last heard of, and what it took up to a minute before and was still in
 // an output buffer when the relay last looked (CLIENT LIST: of any subscriber, because Redis does not tell who reads which
@@ -65,12 +65,6 @@
 // replayed; Redis keeps the latest thousand of them beside the mark until the file has stored them, in case the answer is cut
 // off or the relay dies. While the disk is too full for that, no more than these are published to no one. Subscribers are
 // counted with PUBSUB NUMSUB: those by pattern (PSUBSCRIBE) do not count.
-//
-// A network that goes silent resets nothing: Redis counts the subscribers behind it, and sends to them, until its tcp-keepalive
-// or their systems tell it that they have gone. So when calls of the relay have timed out, of whatever topic, nothing leaves the
-// tail for RejoinWait after the first answer, and it is published again when CLIENT LIST shows connections that are new: after
-// 1 s, 2 s more, 4 s more and so on, and at the end. They may be those of other channels; then it is a repeat for nothing. Calls
-// that time out meanwhile make it longer, three times at most. A silence between Redis and a subscriber alone is not seen.
 //
 // A subscriber that reads more slowly than a backlog is sent would be disconnected by Redis once its output buffer is over
 // client-output-buffer-limit pubsub (32 MB, or 8 MB for a minute). So the relay looks at the buffers after every 4 MB, and
@@ -132,7 +126,7 @@
 //
 // # Files
 //
-// relay.go: Relay, Options, Source. lane.go: the life of one topic. look.go: its end. silence.go: after time-outs. publish.go:
+// relay.go: Relay, Options, Source. lane.go: the life of one topic. look.go: its end. publish.go:
 // what it sends. recover.go: after an outage. judge.go: what Redis's mark means. repair.go: what Redis has forgotten.
 // failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow subscribers. tail.go: what a death of Redis
 // could take. origins.go: too many fresh origins. stray.go: marks of other topics. target.go: what Redis is to the relay.

@@ -39,9 +39,6 @@ func (l *lane) handle(ctx context.Context, f failure) {
 	if l.progress.Accepted.Sequence == 0 { // a mark that is lost with an answer looks as one that was never there
 		l.streamChecked = false
 	}
-	if isTimeout(f.err) {
-		l.r.timeouts.Add(1)
-	}
 	state := Blocked
 	delay := min(l.backoff.NextBackOff(), l.r.opts.RetryMaxDelay)
 	switch f.class {
@@ -141,9 +138,6 @@ func (l *lane) testify(ctx context.Context, run string, outcomes ...Outcome) boo
 		b := l.batch()
 		b.Run = run
 		reply, err := l.call(ctx, b)
-		if err != nil && isTimeout(err) {
-			l.r.timeouts.Add(1)
-		}
 		if err != nil || !slices.Contains(outcomes, reply.Outcome) {
 			return false
 		}

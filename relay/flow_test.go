@@ -49,7 +49,7 @@ func TestTheRelayWaitsForTheSlowestSubscriberOnly(t *testing.T) {
 		start := time.Now()
 		// The slow one reads 1 MB a second of the 10 MB that it has; the fast one has read everything.
 		f, log := newTestFlow(func() ([]Buffer, error) {
-			return []Buffer{{Client: "fast", Bytes: 0}, {Client: "slow", Bytes: 10*mb - int64(time.Since(start).Seconds()*mb)}}, nil
+			return []Buffer{{"fast", 0}, {"slow", 10*mb - int64(time.Since(start).Seconds()*mb)}}, nil
 		})
 		var express int64
 		told := ""
@@ -67,7 +67,7 @@ func TestTheRelayWaitsForTheSlowestSubscriberOnly(t *testing.T) {
 func TestASubscriberThatReadsNothingIsGivenUpAndTakenUpAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := int64(6 * mb)
-		f, log := newTestFlow(func() ([]Buffer, error) { return []Buffer{{Client: "stuck", Bytes: stuck}}, nil })
+		f, log := newTestFlow(func() ([]Buffer, error) { return []Buffer{{"stuck", stuck}}, nil })
 		var express int64
 		send := func() time.Duration {
 			began := time.Now()
@@ -119,7 +119,7 @@ func TestAPaceIsKeptWhereRedisDoesNotTell(t *testing.T) {
 func TestTopicsTogetherFillNoBufferOverTwiceTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var buffer atomic.Int64 // what Redis has pushed into it, and nobody reads
-		f, _ := newTestFlow(func() ([]Buffer, error) { return []Buffer{{Client: "slow", Bytes: buffer.Load()}}, nil })
+		f, _ := newTestFlow(func() ([]Buffer, error) { return []Buffer{{"slow", buffer.Load()}}, nil })
 		ctx, cancel := context.WithCancel(t.Context())
 		var topics sync.WaitGroup
 		for range 5 {
@@ -170,7 +170,7 @@ func TestAnOutageEndsTheWaitForASubscriber(t *testing.T) {
 
 func TestATopicWithLittleToSendIsNotKeptWaitingByTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, _ := newTestFlow(func() ([]Buffer, error) { return []Buffer{{Client: "slow", Bytes: 100 * mb}}, nil })
+		f, _ := newTestFlow(func() ([]Buffer, error) { return []Buffer{{"slow", 100 * mb}}, nil })
 		ctx, cancel := context.WithCancel(t.Context())
 		backlog, alert := int64(0), int64(0)
 		waits := make(chan error, 2)

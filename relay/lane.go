@@ -37,7 +37,6 @@ type lane struct {
 	stream        *Stream         // nil: no stream
 	express       int64           // see flow
 	tail          tail
-	silence       silence
 	ready         bool      // a guard has succeeded since the last failure
 	outage        bool      // Redis was away since the lane was last ready
 	forgot        bool      // and had forgotten something, which has been reported
@@ -140,9 +139,6 @@ func (l *lane) step(ctx context.Context) (carried int, err error) {
 	if !l.ready {
 		return 0, l.connect(ctx)
 	}
-	if l.silence.due(time.Now()) {
-		return 0, l.greet(ctx)
-	}
 	entries := l.ahead
 	l.ahead = nil
 	if len(entries) == 0 || l.aheadOf != l.sent {
@@ -231,12 +227,9 @@ func (l *lane) idle(ctx context.Context) error {
 	l.turns = 0
 	l.status.set(Delivering, "", "")
 	after := l.r.opts.HealthInterval
-	switch {
-	case l.silence.open():
-		after = min(after, time.Until(l.silence.next))
-	case l.r.opts.UntilEmpty && l.tail.lookedAt():
+	if l.r.opts.UntilEmpty && l.tail.lookedAt() {
 		return errDone
-	case l.tail.from() != 0:
+	} else if l.tail.from() != 0 {
 		after = min(after, l.tail.safe())
 	}
 	timer := time.NewTimer(after)
@@ -266,7 +259,7 @@ func (l *lane) idle(ctx context.Context) error {
 // look finds out how far behind the slowest subscriber is, when the tail wants to know.
 func (l *lane) look(ctx context.Context) error {
 	now := time.Now()
-	if l.silence.open() || !l.tail.due(now) {
+	if !l.tail.due(now) {
 		return nil
 	}
 	behind, all, err := l.r.flow.behind(ctx, l.progress.Receivers)

@@ -9,7 +9,7 @@ import (
 // weeks later, if Redis dies before the next relay begins. It takes a third of a second, or two where Redis does not tell what is
 // on its way to subscribers. A process that takes the outbox over goes on with the tail itself, and is not kept waiting.
 func (l *lane) lastLook(ctx context.Context) {
-	if !errors.Is(context.Cause(ctx), context.Canceled) || !l.ready || l.silence.open() {
+	if !errors.Is(context.Cause(ctx), context.Canceled) || !l.ready {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLooks)

@@ -256,16 +256,12 @@ func buffers(ctx context.Context, node redis.UniversalClient) (list []Buffer, al
 	}
 	all = true
 	for line := range strings.Lines(text) {
-		b := Buffer{Age: -1}
+		var b Buffer
 		told := false
 		for _, word := range strings.Fields(line) {
 			switch name, value, _ := strings.Cut(word, "="); name {
 			case "addr":
 				b.Client = brief(value, shownOfReply)
-			case "age":
-				if n, err := strconv.ParseInt(value, 10, 32); err == nil && n >= 0 {
-					b.Age = time.Duration(n) * time.Second
-				}
 			case "obl", "omem":
 				n, err := strconv.ParseInt(value, 10, 64)
 				if err != nil || n < 0 || n > maxSequence {

@@ -176,8 +176,7 @@ func (l *lane) heard(reply Reply, began time.Time) {
 	if l.progress.Run == "" {
 		l.progress.Run = reply.Run // Redis tells it since just now
 	}
-	l.answeredAfter(began)
-	if reply.Run == l.progress.Run && !l.silence.open() {
+	if reply.Run == l.progress.Run {
 		l.tail.alive(began)
 	}
 	l.status.setReceivers(reply.Receivers)
@@ -203,11 +202,8 @@ func (l *lane) accept(events []outbox.Entry, reply Reply) int {
 	return len(events)
 }
 
-// remember notes how many subscribers are to be waited for after an outage. After a silence dead ones count, and some are not back.
+// remember notes how many subscribers are to be waited for after an outage.
 func (l *lane) remember(reply Reply) {
-	if l.silence.open() {
-		return
-	}
 	if reply.Receivers >= 0 && !reply.Partial || reply.Receivers > l.progress.Receivers {
 		l.progress.Receivers = reply.Receivers
 	}

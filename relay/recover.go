@@ -49,16 +49,9 @@ func (l *lane) connect(ctx context.Context) error {
 			return err // or begin anew
 		}
 		l.remember(reply)
-		var there []Buffer
-		if l.silence.open() {
-			if there, err = l.subscribers(ctx); err != nil {
-				return err
-			}
-		}
-		if done, err := l.republish(ctx, reply.Run, false); err != nil || !done {
+		if done, err := l.republish(ctx, reply.Run); err != nil || !done {
 			return err
 		}
-		l.silence.meet(there)
 	}
 	l.r.flow.again()
 	if l.outage {
@@ -170,14 +163,11 @@ func (l *lane) holdTail(ctx context.Context, reply Reply) (Reply, error) {
 	return reply, nil
 }
 
-// republish publishes the tail again, after Redis died with it, or anew to someone; done is false when it has to be tried again.
-func (l *lane) republish(ctx context.Context, run string, anew bool) (done bool, err error) {
+// republish publishes the tail again, after Redis died with it; done is false when it has to be tried again.
+func (l *lane) republish(ctx context.Context, run string) (done bool, err error) {
 	from, through := l.tail.from(), l.sent
 	if from == 0 || from > through {
 		return true, nil
-	}
-	if anew {
-		l.log.Info("connections of subscribers are new after calls have timed out: publishing again what they may have missed", "from", from, "through", through)
 	}
 	count, bytes := 0, int64(0)
 	l.unsaid.of(run)
@@ -191,10 +181,7 @@ func (l *lane) republish(ctx context.Context, run string, anew bool) (done bool,
 		}
 		after = entries[len(entries)-1].Sequence
 		b := l.batch()
-		b.Run, b.Receivers, b.Events, b.Anew = run, l.required(), l.unsaid.sift(entries), anew
-		if anew {
-			b.Receivers = max(1, b.Receivers)
-		}
+		b.Run, b.Receivers, b.Events = run, l.required(), l.unsaid.sift(entries)
 		if len(b.Events) == 0 {
 			continue
 		}
@@ -233,8 +220,6 @@ func (l *lane) republish(ctx context.Context, run string, anew bool) (done bool,
 	}
 	l.tail, l.unsaid = tail{}, misfits{}
 	l.tail.add(from, bytes, time.Now())
-	if !anew {
-		l.log.Info("Redis has died and is back: published again what its subscribers may have missed", "from", from, "through", through, "events", count)
-	}
+	l.log.Info("Redis has died and is back: published again what its subscribers may have missed", "from", from, "through", through, "events", count)
 	return true, nil
 }

@@ -253,11 +253,7 @@ func (r *Redis) republish(ctx context.Context, b Batch) (Reply, error) {
 	if err != nil {
 		return Reply{}, r.failed(err)
 	}
-	anew := 0
-	if b.Anew {
-		anew = 1
-	}
-	args := []any{b.Channel, b.Run, b.Receivers, receivers, ttlArg(), anew}
+	args := []any{b.Channel, b.Run, b.Receivers, receivers, ttlArg()}
 	for _, e := range b.Events {
 		args = append(args, sequenceArg(e.Sequence), e.Payload)
 	}

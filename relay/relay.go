@@ -143,17 +143,16 @@ func (o Options) withDefaults() Options {
 
 // Relay drains an outbox to Redis. Make one with New and call Run.
 type Relay struct {
-	source   Source
-	target   Target
-	opts     Options
-	lanes    []*lane
-	origins  atomic.Int64  // how often a lane has given the file a fresh origin: the others must read it again
-	timeouts atomic.Uint64 // how many calls to Redis have timed out
-	renewal  chan struct{} // holds a token while a lane does that
-	renewed  []time.Time   // when a lane has, within the last freshOriginsFor; for who holds the token
-	flow     *flow
-	alerts   alerter
-	valve    valve
+	source  Source
+	target  Target
+	opts    Options
+	lanes   []*lane
+	origins atomic.Int64  // how often a lane has given the file a fresh origin: the others must read it again
+	renewal chan struct{} // holds a token while a lane does that
+	renewed []time.Time   // when a lane has, within the last freshOriginsFor; for who holds the token
+	flow    *flow
+	alerts  alerter
+	valve   valve
 }
 
 // New makes a relay; nothing starts before Run.

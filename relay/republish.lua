@@ -1,14 +1,13 @@
 -- Publishes events again that a Redis process may have taken to its grave. The high-water mark stays as it is; a mark of
 -- its own in the same hash, bound to the run_id, sees to it that a process publishes nothing twice: neither what was published
--- again already, nor what it has taken itself. Who asks for it gets it anew, and moves no mark.
+-- again already, nor what it has taken itself.
 -- KEYS[1]  high-water mark of (origin, channel): hash of redo_run, redo_seq (up to where which process has published) and
 --          redo_unheard (what nobody heard of the latest call: its answer may be cut off) among others
 -- ARGV     1 channel, 2 run_id to insist on, 3 receivers required, 4 receivers known to the caller (-1 = ask this node, -2 = not
---          known), 5 seconds to keep the mark, 6 whether anew (1), then sequence and body of each event
+--          known), 5 seconds to keep the mark, then sequence and body of each event
 -- Answers  {status, seq, id, run_id, receivers, published, error, '0', '', unheard sequences...}; with RUN and HELD nothing was
 --          changed
-local first, last = 7, #ARGV
-local anew = ARGV[6] == '1'
+local first, last = 6, #ARGV
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local told = tonumber(ARGV[4])
@@ -31,7 +30,7 @@ if ARGV[2] ~= run then
   return answer('RUN', '')
 end
 local done = '0'
-if mark[3] == run and not anew then
+if mark[3] == run then
   done = mark[4]
   for n in string.gmatch(mark[5] or '', '%d+') do
     if tonumber(n) >= tonumber(ARGV[first]) then
@@ -47,18 +46,14 @@ if tonumber(ARGV[last - 1]) > tonumber(done) then
     return answer('HELD', '')
   end
 end
-if not anew then
-  redis.call('HSET', KEYS[1], 'redo_run', run, 'redo_seq', ends)
-end
+redis.call('HSET', KEYS[1], 'redo_run', run, 'redo_seq', ends)
 local err
 for i = first, last, 2 do
   if tonumber(ARGV[i]) > tonumber(done) then
     local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[i + 1])
     if type(heard) == 'table' then
       err = heard.err
-      if not anew then
-        redis.call('HSET', KEYS[1], 'redo_seq', done)
-      end
+      redis.call('HSET', KEYS[1], 'redo_seq', done)
       break
     elseif heard == 0 and told <= 0 then -- PUBLISH does not count the subscribers at other nodes of a Cluster
       unheard[#unheard + 1] = ARGV[i]
@@ -67,7 +62,7 @@ for i = first, last, 2 do
     published = published + 1
   end
 end
-if not anew and published > 0 and (#unheard > 0 or mark[5] and mark[5] ~= '') then
+if published > 0 and (#unheard > 0 or mark[5] and mark[5] ~= '') then
   redis.call('HSET', KEYS[1], 'redo_unheard', table.concat(unheard, ' '))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[5]) -- last: an error between HSET and PUBLISH would skip events

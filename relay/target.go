@@ -17,8 +17,8 @@ type Target interface {
 	// writes the mark again and tells run and receivers. The error is a *ReplicasError when Redis did everything but too few
 	// replicas have confirmed it in time.
 	Publish(ctx context.Context, batches ...Batch) ([]Reply, error)
-	// Republish publishes the batch's events once more within a run of Redis, whatever the mark says; with Anew at each call. The
-	// reply's Unheard are those among them that nobody was subscribed to.
+	// Republish publishes the batch's events once more within a run of Redis, whatever the mark says. The reply's Unheard are
+	// those among them that nobody was subscribed to.
 	Republish(ctx context.Context, b Batch) (Reply, error)
 	// Restore replaces a mark that Redis has lost, and adds events to the stream, if it still is what was reported.
 	Restore(ctx context.Context, r Repair) (Reply, error)
@@ -45,7 +45,6 @@ type Batch struct {
 	Receivers   int            // at least so many subscribers, or Redis answers TooFew
 	Stream      *Stream        // nil: no stream
 	Stored      uint64         // without events: the file has stored what no one heard up to here, and Redis may forget that
-	Anew        bool           // publish again, too, what this run has published
 	Wait        Wait           // for replicas; that of the first batch holds for the whole call
 	Events      []outbox.Entry // at most some hundred, and about 1 MB
 }
@@ -88,7 +87,6 @@ type Entry struct {
 type Buffer struct {
 	Client string // its address
 	Bytes  int64
-	Age    time.Duration // of the connection, in seconds; negative where Redis does not tell
 }
 
 // Outcome is what Redis made of a batch.

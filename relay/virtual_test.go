@@ -3,7 +3,6 @@ package relay_test
 import (
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -23,13 +22,11 @@ import (
 // time is virtual. It keeps its marks when it dies.
 type memoryRedis struct {
 	mu        sync.Mutex
-	down      error                  // guarded by mu, like what follows: with which calls fail
+	down      bool                   // guarded by mu, like what follows: calls fail
 	run       int                    // which process it is
 	untold    bool                   // it does not tell which process it is
-	untoldAge bool                   // it does not tell how old connections are
 	blind     bool                   // it does not tell all that is on its way to subscribers
 	receivers int                    // of every channel
-	clients   map[string]time.Time   // the connections that it lists, and since when they are there
 	marks     map[string]outbox.Mark // by channel and origin
 	published []redistest.Event      // repeats too
 	onEvents  func()                 // called before events are published
@@ -42,30 +39,14 @@ func (m *memoryRedis) change(do func()) {
 	do()
 }
 
-func (m *memoryRedis) kill() { m.change(func() { m.down = io.EOF }) }
+func (m *memoryRedis) kill() { m.change(func() { m.down = true }) }
 
 // start is another process.
-func (m *memoryRedis) start() { m.change(func() { m.down, m.run = nil, m.run+1 }) }
+func (m *memoryRedis) start() { m.change(func() { m.down, m.run = false, m.run+1 }) }
 
-// cut breaks the network, silence lets nothing through it any more, and heal ends that.
-func (m *memoryRedis) cut()     { m.change(func() { m.down = io.EOF }) }
-func (m *memoryRedis) silence() { m.change(func() { m.down = os.ErrDeadlineExceeded }) }
-func (m *memoryRedis) heal()    { m.change(func() { m.down = nil }) }
-
-// connections are those of subscribers from now on; the ones that it has are kept.
-func (m *memoryRedis) connections(names ...string) {
-	m.change(func() {
-		before := m.clients
-		m.clients = map[string]time.Time{}
-		for _, name := range names {
-			since, there := before[name]
-			if !there {
-				since = time.Now()
-			}
-			m.clients[name] = since
-		}
-	})
-}
+// cut breaks the network, and heal ends that.
+func (m *memoryRedis) cut()  { m.change(func() { m.down = true }) }
+func (m *memoryRedis) heal() { m.change(func() { m.down = false }) }
 
 func (m *memoryRedis) subscribers(n int) { m.change(func() { m.receivers = n }) }
 
@@ -86,8 +67,8 @@ func (m *memoryRedis) Load(context.Context) error { return nil }
 func (m *memoryRedis) Publish(_ context.Context, batches ...relay.Batch) (replies []relay.Reply, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.down != nil {
-		return nil, m.down
+	if m.down {
+		return nil, io.EOF
 	}
 	for _, b := range batches {
 		reply := m.publish(b)
@@ -139,8 +120,8 @@ func (m *memoryRedis) Republish(_ context.Context, b relay.Batch) (relay.Reply, 
 	defer m.mu.Unlock()
 	reply := relay.Reply{Outcome: relay.OK, Run: strconv.Itoa(m.run), Receivers: m.receivers, Published: len(b.Events)}
 	switch {
-	case m.down != nil:
-		return relay.Reply{}, m.down
+	case m.down:
+		return relay.Reply{}, io.EOF
 	case b.Run != reply.Run:
 		reply.Outcome = relay.OtherRun
 		return reply, nil
@@ -161,8 +142,8 @@ func (m *memoryRedis) Republish(_ context.Context, b relay.Batch) (relay.Reply, 
 func (m *memoryRedis) Restore(_ context.Context, p relay.Repair) (relay.Reply, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.down != nil {
-		return relay.Reply{}, m.down
+	if m.down {
+		return relay.Reply{}, io.EOF
 	}
 	m.marks[relay.MarkKey(p.Channel, p.Origin)] = p.Set.Published
 	return relay.Reply{Outcome: relay.OK}, nil
@@ -181,18 +162,10 @@ func (m *memoryRedis) Lives(context.Context, string) bool { return false }
 func (m *memoryRedis) Buffers(context.Context) (list []relay.Buffer, all bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.down != nil {
-		return nil, false, m.down
+	if m.down {
+		return nil, false, io.EOF
 	}
-	for name, since := range m.clients {
-		age := time.Now().Unix() - since.Unix()
-		b := relay.Buffer{Client: name, Age: time.Duration(age) * time.Second}
-		if m.untoldAge {
-			b.Age = -1
-		}
-		list = append(list, b)
-	}
-	return list, !m.blind, nil
+	return []relay.Buffer{{Client: "one"}}, !m.blind, nil
 }
 
 // virtual is a rig whose Redis is in memory, and whose time passes only while no goroutine has anything to do. The outbox is a real one.
@@ -208,7 +181,6 @@ func virtually(t *testing.T, test func(v virtual)) {
 	path := filepath.Join(t.TempDir(), "outbox.db")
 	synctest.Test(t, func(t *testing.T) {
 		v := virtual{&rig{t: t, path: path}, &memoryRedis{receivers: 1, marks: map[string]outbox.Mark{}}}
-		v.redis.clients = map[string]time.Time{"one": time.Now().Add(-time.Hour)}
 		v.open()
 		t.Cleanup(func() {
 			v.halt()

@@ -113,7 +113,7 @@ var ofRelay = []Mutant{
 		Name: "the tail is published again to fewer subscribers than required",
 		File: "relay/recover.go",
 		Old:  "reply.Outcome == OK && l.short(reply)", New: "reply.Outcome != OK",
-		Also: []Change{{"b.Run, b.Receivers, b.Events, b.Anew = run, l.required(), ", "b.Run, b.Receivers, b.Events, b.Anew = run, 0, "}},
+		Also: []Change{{"b.Run, b.Receivers, b.Events = run, l.required(), ", "b.Run, b.Receivers, b.Events = run, 0, "}},
 		In:   "relay", Tests: []string{"TestTail_IsHeldForTheSubscribersThatTheTopicRequires"},
 	},
 	{
@@ -127,48 +127,6 @@ var ofRelay = []Mutant{
 		File: "relay/publish.go",
 		Old:  "		return l.someone()\n	}\n	return max(l.r.opts.MinReceivers[l.topic], l.someone())", New: "		return 0\n	}\n	return l.r.opts.MinReceivers[l.topic]",
 		In: "relay", Tests: []string{"TestUnheard_OnADiskThatStaysFullIsNoMoreThanRedisKeeps"},
-	},
-	{
-		Name: "what dead connections were sent does not come again",
-		File: "relay/silence.go",
-		Old:  "if s.news(now, list) && ", New: "if !s.news(now, list) && !s.open() && ",
-		In: "relay", Tests: []string{"TestSilence_WhatDeadConnectionsWereSentComesAgainWhenASubscriberIsNew"},
-	},
-	{
-		Name: "what dead connections were sent leaves the tail",
-		File: "relay/publish.go",
-		Old:  "reply.Run == l.progress.Run && !l.silence.open() {", New: "reply.Run == l.progress.Run {",
-		In: "relay", Tests: []string{"TestSilence_WhatWasSentJustBeforeComesAgainToo"},
-	},
-	{
-		Name: "one topic does not tell the others that calls have timed out",
-		File: "relay/silence.go",
-		Old:  "timeouts == s.timeouts || wait <= 0 {", New: "timeouts == s.timeouts || wait <= 0 || !l.outage {",
-		In: "relay", Tests: []string{"TestSilence_IsNoticedByATopicThatWasIdle"},
-	},
-	{
-		Name: "what was sent comes again at each look",
-		File: "relay/silence.go",
-		Old:  "\t\ts.meet(list)\n", New: "",
-		In: "relay", Tests: []string{"TestSilence_WhatDeadConnectionsWereSentComesAgainWhenASubscriberIsNew"},
-	},
-	{
-		Name: "a silence ends without a last look",
-		File: "relay/silence.go",
-		Old:  "return s.open() && !now.Before(s.next)", New: "return s.open() && !now.Before(s.next) && now.Before(s.until)",
-		In: "relay", Tests: []string{"TestSilence_EndsWithALookAlthoughTheConnectionIsOfTheLastMoment"},
-	},
-	{
-		Name: "a silence is made longer for ever",
-		File: "relay/silence.go",
-		Old:  "s.longer > silenceLongest {", New: "s.longer < 0 {",
-		In: "relay", Tests: []string{"TestSilence_OneAfterTheOtherDoesNotKeepTheTailForEver"},
-	},
-	{
-		Name: "after a silence those who are not back yet are not waited for",
-		File: "relay/publish.go",
-		Old:  "\tif l.silence.open() {\n\t\treturn\n\t}\n", New: "",
-		In: "relay", Tests: []string{"TestSilence_WhoIsNotBackYetIsWaitedForWhenRedisDies"},
 	},
 	{
 		Name: "a relay that is told to end leaves its tail behind",

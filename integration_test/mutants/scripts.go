@@ -7,7 +7,7 @@ var ofScripts = []Mutant{
 	{
 		Name: "what no one heard of the tail is not counted when the answer was lost",
 		File: "relay/republish.lua",
-		Old:  "published > 0 and (#unheard > 0 or", New: "published < 0 and (#unheard > 0 or",
+		Old:  "if published > 0 and (#unheard > 0 or", New: "if published < 0 and (#unheard > 0 or",
 		In: "relay", Tests: []string{"TestTail_ThatNoOneHearsIsUnheardEvenWhenTheAnswerWasCutOff"},
 	},
 	{
@@ -74,7 +74,7 @@ var ofScripts = []Mutant{
 	{
 		Name: "the tail is published again twice when its answer is cut off",
 		File: "relay/republish.lua",
-		Old:  "if mark[3] == run and not anew then", New: "if false then",
+		Old:  "if mark[3] == run then", New: "if false then",
 		In: "relay", Tests: []string{"TestALargeTailWhoseAnswerIsCutOffComesAgainOnce"},
 	},
 	{

@@ -29,7 +29,7 @@ var ofSimulation = []Mutant{
 		Change{sifted, sifted + "		for i, j := 0, len(b.Events)-1; i < j; i, j = i+1, j-1 {\n			b.Events[i], b.Events[j] = b.Events[j], b.Events[i]\n		}\n"}),
 	simulated("the tail is published again to fewer subscribers than required", "relay/recover.go",
 		Change{"reply.Outcome == OK && l.short(reply)", "reply.Outcome != OK"},
-		Change{"b.Run, b.Receivers, b.Events, b.Anew = run, l.required(), ", "b.Run, b.Receivers, b.Events, b.Anew = run, 0, "}),
+		Change{"b.Run, b.Receivers, b.Events = run, l.required(), ", "b.Run, b.Receivers, b.Events = run, 0, "}),
 	simulated("what no one heard of the tail is not counted", "relay/recover.go",
 		Change{"if l.unheard = append(l.unheard, reply.Unheard...); len(reply.Unheard) > 0 {", "if len(reply.Unheard) > 0 {"}),
 	simulated("the origin is not renewed after a rollback", "relay/judge.go",
@@ -90,7 +90,7 @@ var ofSimulation = []Mutant{
 // simulation itself.
 const thousands = 2 * time.Hour
 
-const sifted = "		b.Run, b.Receivers, b.Events, b.Anew = run, l.required(), l.unsaid.sift(entries), anew\n"
+const sifted = "		b.Run, b.Receivers, b.Events = run, l.required(), l.unsaid.sift(entries)\n"
 
 const model = "integration_test/simulation/scripts.go"
 

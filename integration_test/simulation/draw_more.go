@@ -17,9 +17,6 @@ func drawMore(s *Schedule) {
 		d.insert(s, 2+d.IntN(12), d.relays)
 	}
 	d.options(s)
-	if d = (&draw{rand.New(rand.NewPCG(s.Seed, 3))}); d.chance(12) {
-		d.insert(s, 1+d.IntN(3), d.blackout)
-	}
 }
 
 // options are those of the relay.
@@ -72,11 +69,6 @@ func (d *draw) group() (string, Args) {
 		return "group-ack", a
 	}
 	return "group-remove", a
-}
-
-// blackout is a network that goes silent.
-func (d *draw) blackout() (string, Args) {
-	return "blackout", args("for", d.away(), "resets", one(d, "yes", "no"))
 }
 
 // lag is that of the replicas.

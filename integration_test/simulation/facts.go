@@ -61,8 +61,6 @@ type facts struct {
 	tells      []tell
 	looks      []look
 	loads      map[load]loaded
-	blackouts  []blackout
-	timeOuts   []timeOut
 }
 
 // faultTime is how long Redis had a fault.

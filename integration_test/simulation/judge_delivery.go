@@ -18,7 +18,7 @@ func (w *world) judgePublications() {
 	for _, p := range w.server.log {
 		topic := topicOf(p.key.channel)
 		switch least := w.schedule.Settings.number("min." + topic); {
-		case len(p.heard)+p.ghosts >= least:
+		case len(p.heard) >= least:
 			enough[p.key] = p.at
 		case holdMax == 0 && !w.wasFaulty("nonumsub", p.at, p.at) && !enough[p.key].Equal(p.at):
 			w.violate("%s #%d was published to %d subscribers, and %d are required", topic, p.sequence, len(p.heard), least)
@@ -34,16 +34,10 @@ func (w *world) judgePublications() {
 		}
 		name := p.key.channel + " " + p.key.origin + " " + p.event + " " + entryID(p.sequence)
 		before, inRun := byRun[p.run][name]
-		if inRun && !p.anew && !w.lostBetween(p.key, before.at, p.at) && !(p.again && (w.unmade(before.at) || w.untold(before, p))) {
+		if inRun && !w.lostBetween(p.key, before.at, p.at) && !(p.again && (w.unmade(before.at) || w.untold(before, p))) {
 			w.violate("once: %s #%d %s was published twice within run %s", topic, p.sequence, p.event, p.run[36:])
 		}
 		byRun[p.run][name] = p
-		if p.anew {
-			if !w.inSilence(p.relay, topic, p.at, 4*w.schedule.Settings.duration("rejoin")) { // which it may have waited before
-				w.violate("once: %s #%d %s was published anew, and no calls had timed out", topic, p.sequence, p.event)
-			}
-			continue
-		}
 		if p.again {
 			if last, ok := again[p.key]; ok && last.run == p.run && p.sequence <= last.sequence && !w.lostBetween(p.key, last.at, p.at) {
 				w.violate("ordered: the tail of %s was published again as #%d, #%d", topic, last.sequence, p.sequence)
@@ -129,9 +123,6 @@ func (w *world) judgeRepeat(again publication) {
 	case known.IsZero():
 		known = l.at
 	}
-	if w.inSilence(again.relay, topic, last, 0) {
-		return
-	}
 	if before.again && before.relay == again.relay && known.Before(before.at) { // a tail that is published again is one anew
 		known = before.at
 	}
@@ -203,7 +194,7 @@ func (w *world) judgeSubscribers(in map[uint64]outbox.Info) {
 				continue
 			}
 			got[p.event] = true
-			if p.sequence < newest[p.key] && !p.anew && !(p.again && w.mightMissBefore(in, i, n)) && !w.poison[p.event] && !w.setBack(w.began, p.at) {
+			if p.sequence < newest[p.key] && !(p.again && w.mightMissBefore(in, i, n)) && !w.poison[p.event] && !w.setBack(w.began, p.at) {
 				w.violate("ordered: %s got %s #%d after #%d", c.name, topicOf(p.key.channel), p.sequence, newest[p.key])
 			}
 			newest[p.key] = max(newest[p.key], p.sequence)
@@ -237,8 +228,6 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 	switch {
 	case w.thrownWith(i, p.at): // a frozen Redis left it in a buffer that was over a limit for too long
 		return true
-	case w.everMissedInABlackout(i, p):
-		return true
 	case w.server.runs == 1:
 		return false
 	case w.wasFaulty("noinfo", w.startBefore(p.run), w.settledAfter(p)): // a death of Redis is not noticed, neither this one nor the one before
@@ -266,7 +255,7 @@ func (w *world) mayMiss(in map[uint64]outbox.Info, i int, p publication) bool {
 			steady++
 		}
 	}
-	return w.seemedBack(p, steady) || len(p.heard)+p.ghosts >= steady || p.at.Sub(w.startOf(p.run)) >= w.schedule.Settings.duration("rejoin") || !w.countedBefore(p, steady) || w.countedFewer(p, steady)
+	return w.seemedBack(p, steady) || len(p.heard) >= steady || p.at.Sub(w.startOf(p.run)) >= w.schedule.Settings.duration("rejoin") || !w.countedBefore(p, steady) || w.countedFewer(p, steady)
 }
 
 // thrownWith says whether Redis disconnected a subscriber after it had stood still, and what was published at a time was in its

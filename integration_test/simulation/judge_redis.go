@@ -44,9 +44,9 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		if !p.again {
 			n.first++
 			// A copy from before then does not know, nor does one that was made while replicas were waited for.
-			n.firstDeaf = len(p.heard)+p.ghosts == 0 && !w.unmade(p.at) && !(w.schedule.Settings.number("replicas") > 0 && w.setBack(p.at, time.Now()))
+			n.firstDeaf = len(p.heard) == 0 && !w.unmade(p.at) && !(w.schedule.Settings.number("replicas") > 0 && w.setBack(p.at, time.Now()))
 		}
-		if len(p.heard)+p.ghosts == 0 {
+		if len(p.heard) == 0 {
 			n.deaf++
 		}
 		n.latest = p
@@ -60,7 +60,7 @@ func (w *world) judgeUnheard(in map[uint64]outbox.Info) {
 		}
 		switch {
 		case info.State == outbox.Unheard && n.deaf == 0,
-			info.State == outbox.Delivered && (n.firstDeaf || n.latest.again && len(n.latest.heard)+n.latest.ghosts == 0):
+			info.State == outbox.Delivered && (n.firstDeaf || n.latest.again && len(n.latest.heard) == 0):
 			w.violate("unheard: %s #%d is %s, %d of its publications were heard by no one, and the latest by %d", info.Topic, info.Sequence,
 				info.State, n.deaf, len(n.latest.heard))
 		}

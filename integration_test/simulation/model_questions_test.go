@@ -120,7 +120,7 @@ func (p *pair) call(t *rapid.T, b relay.Batch) {
 
 func (p *pair) republish(t *rapid.T) {
 	b := p.batch(t)
-	b.Events, b.Anew = p.events(t, 0), rapid.IntRange(0, 2).Draw(t, "anew") == 0
+	b.Events = p.events(t, 0)
 	reply, err := p.target.Republish(ctx, b)
 	want, wantErr := p.model.republish(b)
 	p.agree(t, err, wantErr)

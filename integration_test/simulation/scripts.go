@@ -145,7 +145,7 @@ func (s *server) publish(b relay.Batch) (relay.Reply, error) {
 			outcome, reply.Err = relay.Refused, errScriptPerm
 			break
 		}
-		if heard := s.deliver(key, e, false, false); heard == 0 {
+		if heard := s.deliver(key, e, false); heard == 0 {
 			m.unheard = append(slices.Clip(m.unheard), e.Sequence)
 		}
 		m.published = eventMark(e)
@@ -179,7 +179,7 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 		return reply, nil
 	}
 	var unheard []uint64
-	if m.redoRun == reply.Run && !b.Anew {
+	if m.redoRun == reply.Run {
 		for _, n := range m.redoUnheard {
 			if n >= b.Events[0].Sequence {
 				unheard = append(unheard, n)
@@ -204,7 +204,7 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 			reply.Outcome, reply.Err = relay.Refused, errScriptPerm
 			break
 		}
-		if heard := s.deliver(key, e, true, b.Anew); heard == 0 {
+		if heard := s.deliver(key, e, true); heard == 0 {
 			unheard = append(unheard, e.Sequence)
 		}
 		m.redoSeq = e.Sequence
@@ -214,9 +214,7 @@ func (s *server) republish(b relay.Batch) (relay.Reply, error) {
 		m.redoUnheard = unheard
 	}
 	reply.Unheard = unheard
-	if !b.Anew {
-		s.write(key, m)
-	}
+	s.write(key, m)
 	return reply, nil
 }
 

@@ -27,7 +27,6 @@ type server struct {
 	ids map[uint64]streamID // of entries, by sequence, as a real server has chosen them
 
 	clients []*subscriber
-	ghosts  []ghost
 	caller  int // the relay whose call is run
 	log     []publication
 	losses  []loss
@@ -141,7 +140,7 @@ func (s *server) kill() (kept store) {
 		c.disconnect(now)
 	}
 	calls := s.queue
-	s.up, s.queue, s.frozen, s.ghosts = false, nil, time.Time{}, nil
+	s.up, s.queue, s.frozen = false, nil, time.Time{}
 	for _, call := range calls {
 		call.drop()
 	}
@@ -229,27 +228,26 @@ func (s *server) subscribed(channel string) (n int) {
 			n++
 		}
 	}
-	return n + len(s.ghostsOf(channel))
+	return n
 }
 
 // deliver is PUBLISH.
-func (s *server) deliver(key markKey, e outbox.Entry, again, anew bool) (heard int) {
+func (s *server) deliver(key markKey, e outbox.Entry, again bool) (heard int) {
 	p := publication{at: time.Now(), run: s.run, relay: s.caller, key: key, event: e.MessageID, sequence: e.Sequence,
-		size: int64(len(e.Payload)), again: again, anew: anew}
+		size: int64(len(e.Payload)), again: again}
 	now := s.clock()
 	for i, c := range s.clients {
 		if c.channels[key.channel] && c.connected(now) {
 			p.heard = append(p.heard, i)
 		}
 	}
-	p.ghosts = s.haunted(key.channel)
 	s.log = append(s.log, p)
 	for _, i := range p.heard {
 		s.clients[i].drain(now)
 		s.clients[i].enqueue(now, len(s.log)-1, p.size+64)
 	}
-	s.trace("PUBLISH %s #%d heard by %v and %d dead again=%v anew=%v", key.channel, e.Sequence, p.heard, p.ghosts, again, anew)
-	return len(p.heard) + p.ghosts
+	s.trace("PUBLISH %s #%d heard by %v again=%v", key.channel, e.Sequence, p.heard, again)
+	return len(p.heard)
 }
 
 // buffers is CLIENT LIST.
@@ -262,18 +260,10 @@ func (s *server) buffers() ([]relay.Buffer, error) {
 	for _, c := range s.clients {
 		if c.connected(now) {
 			c.drain(now)
-			list = append(list, relay.Buffer{Client: c.connection(), Bytes: c.waiting(now), Age: age(c.from, now)})
+			list = append(list, relay.Buffer{Client: c.name, Bytes: c.waiting(now)})
 		}
 	}
-	for _, g := range s.ghostsOf("") {
-		list = append(list, relay.Buffer{Client: g.name, Age: age(g.since, now)})
-	}
 	return list, nil
-}
-
-// age is told in seconds, as the difference of two clocks that show no more than that.
-func age(since, now time.Time) time.Duration {
-	return time.Duration(now.Unix()-since.Unix()) * time.Second
 }
 
 func entryID(n uint64) string { return strconv.FormatUint(n, 10) + "-0" }

@@ -28,16 +28,14 @@ type lanes struct {
 	topics map[string]string // guarded by mu: by goroutine
 }
 
-// learn takes note that the calling goroutine carries a topic: the first one that it asks for.
+// learn takes note that the calling goroutine carries a topic.
 func (l *lanes) learn(topic string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.topics == nil {
 		l.topics = map[string]string{}
 	}
-	if g := goroutine(); l.topics[g] == "" {
-		l.topics[g] = topic
-	}
+	l.topics[goroutine()] = topic
 }
 
 // caller names the calling goroutine by its topic, or "" when it is not known yet.
@@ -70,18 +68,14 @@ func (s source) begin(caller string) error {
 }
 
 // delay is how long it takes until a call begins. When a relay starts, all its topics call for Flush at once: it is not known
-// which is which, and does not matter. A topic may ask how another one stands.
+// which is which, and does not matter.
 func (s source) delay(caller string) time.Duration {
-	topic := s.d.lanes.caller()
-	switch {
-	case caller == "prune":
-	case caller != "flush" && caller != "add" && caller != "origin":
-		if topic != "" {
-			caller = topic
+	switch caller {
+	case "flush", "add", "origin":
+		topic := s.d.lanes.caller()
+		if topic == "" {
+			return 3 * time.Microsecond
 		}
-	case topic == "":
-		return 3 * time.Microsecond
-	default:
 		caller += " " + topic
 	}
 	return s.w.noise.between(fmt.Sprint("source ", s.d.number, " ", caller), 5*time.Microsecond, 100*time.Microsecond)
@@ -107,7 +101,7 @@ func (s source) Position(ctx context.Context, topic string) (p outbox.Position, 
 	if err = s.begin(topic); err == nil {
 		p, err = s.box.Position(ctx, topic)
 	}
-	if err == nil && s.d.lanes.caller() == topic {
+	if err == nil {
 		s.w.hasLoaded(s.d, topic, p)
 	}
 	return p, err

@@ -70,13 +70,9 @@ func init() {
 		"group-remove": onGroups(func(s store, channel, name string, _ Args) { s.removeGroup(channel, name) }),
 
 		"net": func(w *world, a Args) {
-			if n := len(w.blackouts); n > 0 && time.Now().Before(w.blackouts[n-1].to.Add(time.Second)) {
-				return
-			}
 			w.net.mode = a.text("mode")
 			w.after(a.duration("for"), func() { w.net.mode = "" })
 		},
-		"blackout": (*world).blackOut,
 		"net-fault": func(w *world, a Args) {
 			for range a.number("skip") {
 				w.net.faults = append(w.net.faults, fault{})

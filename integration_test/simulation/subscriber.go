@@ -14,9 +14,7 @@ type publication struct {
 	sequence uint64
 	size     int64
 	again    bool  // by the script that publishes a tail again
-	anew     bool  // also what this run has published
 	heard    []int // the subscribers that were there
-	ghosts   int   // the dead connections that it was sent to
 }
 
 // subscriber reads channels at a pace of its own. What is published to it waits in an output buffer of Redis until it is read.

@@ -92,7 +92,6 @@ func call[T any](t target, caller string, limit time.Duration, run func(s *serve
 	case a := <-answers:
 		return a.value, a.err
 	case <-timer.C:
-		t.w.timedOut(t.d.number)
 		return none, context.DeadlineExceeded
 	case <-t.d.dead:
 		return none, errGone

@@ -20,7 +20,6 @@ type verdict struct {
 	sequences []uint64          // of appended
 	excused   map[string]string // see redistest.History
 	mayRepeat map[string]bool
-	rounds    map[string]int // by message ID: how often a relay published it again while Redis lived, see checkOnce
 	streams   map[string][]redistest.StreamEntry
 	stats     outbox.Stats
 }
@@ -137,32 +136,15 @@ func (v *verdict) gather(box *outbox.Outbox) bool {
 	}
 	v.readRepeats()
 	v.boundRepeats()
-	for id := range v.rounds {
-		v.mayRepeat[id] = true
-	}
-	v.r.t.Logf("%d events were published again while Redis lived", len(v.rounds))
 	return true
 }
 
-// What a relay logs when it has published events again after a death of Redis, and when it begins to because a subscriber is new
-// after a silence.
-var (
-	republished  = regexp.MustCompile(`published again what its subscribers may have missed" topic=(\S+) from=(\d+) through=(\d+)`)
-	republishing = regexp.MustCompile(`publishing again what they may have missed" topic=(\S+) from=(\d+) through=(\d+)`)
-)
+// republished is what a relay logs when it has published events again.
+var republished = regexp.MustCompile(`published again what its subscribers may have missed" topic=(\S+) from=(\d+) through=(\d+)`)
 
 // readRepeats finds what relays say that they published again. It may come again when it was in the tail, see boundRepeats.
 func (v *verdict) readRepeats() {
-	v.mayRepeat, v.rounds = map[string]bool{}, map[string]int{}
-	told := func(m []string, again func(id string)) {
-		from, _ := strconv.ParseUint(m[2], 10, 64)
-		through, _ := strconv.ParseUint(m[3], 10, 64)
-		for sequence := from; sequence <= through; sequence++ {
-			if f := v.r.book.facts[sequence]; f.topic == m[1] {
-				again(f.id)
-			}
-		}
-	}
+	v.mayRepeat = map[string]bool{}
 	for _, p := range v.r.processes {
 		log, err := os.ReadFile(p.log)
 		if err != nil {
@@ -170,10 +152,13 @@ func (v *verdict) readRepeats() {
 			continue
 		}
 		for _, m := range republished.FindAllStringSubmatch(string(log), -1) {
-			told(m, func(id string) { v.mayRepeat[id] = true })
-		}
-		for _, m := range republishing.FindAllStringSubmatch(string(log), -1) {
-			told(m, func(id string) { v.rounds[id]++ })
+			from, _ := strconv.ParseUint(m[2], 10, 64)
+			through, _ := strconv.ParseUint(m[3], 10, 64)
+			for sequence := from; sequence <= through; sequence++ {
+				if f := v.r.book.facts[sequence]; f.topic == m[1] {
+					v.mayRepeat[f.id] = true
+				}
+			}
 		}
 	}
 }
