@@ -28,14 +28,16 @@ type lanes struct {
 	topics map[string]string // guarded by mu: by goroutine
 }
 
-// learn takes note that the calling goroutine carries a topic.
+// learn takes note that the calling goroutine carries a topic: the first that it asks for, for later it may ask for another's.
 func (l *lanes) learn(topic string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.topics == nil {
 		l.topics = map[string]string{}
 	}
-	l.topics[goroutine()] = topic
+	if g := goroutine(); l.topics[g] == "" {
+		l.topics[g] = topic
+	}
 }
 
 // caller names the calling goroutine by its topic, or "" when it is not known yet.
@@ -67,15 +69,17 @@ func (s source) begin(caller string) error {
 	return nil
 }
 
-// delay is how long it takes until a call begins. When a relay starts, all its topics call for Flush at once: it is not known
-// which is which, and does not matter.
+// delay is how long it takes until a call begins, drawn from a source that no other goroutine has. When a relay starts, all its
+// topics call for Flush at once: it is not known which is which, and does not matter.
 func (s source) delay(caller string) time.Duration {
+	topic := s.d.lanes.caller()
 	switch caller {
 	case "flush", "add", "origin":
-		topic := s.d.lanes.caller()
 		if topic == "" {
 			return 3 * time.Microsecond
 		}
+	}
+	if topic != "" && topic != caller {
 		caller += " " + topic
 	}
 	return s.w.noise.between(fmt.Sprint("source ", s.d.number, " ", caller), 5*time.Microsecond, 100*time.Microsecond)
