@@ -70,15 +70,10 @@ func (a *alerter) raise(ctx context.Context, alert Alert) {
 	}
 }
 
-// damage raises an alert when an error of the source is of damaged pages. topic is the one that they concern, "" when none waits for
-// them.
-func (a *alerter) damage(ctx context.Context, topic string, err error) {
-	if partial(err) != Damaged {
-		return
+// damage raises an alert when an error of the source is of damaged pages, with what follows from that. topic is the one that they
+// concern, "" for all.
+func (a *alerter) damage(ctx context.Context, topic, what string, err error) {
+	if partial(err) == Damaged {
+		a.raise(ctx, Alert{Kind: "outbox_damaged", Critical: true, Topic: topic, Time: time.Now(), Message: fmt.Sprintf("%s: %v", what, err)})
 	}
-	text := "delivered events are kept for longer than the retention period"
-	if topic != "" {
-		text = "events of " + topic + " wait in the outbox"
-	}
-	a.raise(ctx, Alert{Kind: "outbox_damaged", Critical: true, Topic: topic, Time: time.Now(), Message: fmt.Sprintf("%s: %v", text, err)})
 }

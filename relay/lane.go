@@ -115,7 +115,7 @@ func (l *lane) run(ctx context.Context) (carried int, err error) {
 		case class == diskFull, class == Damaged && !l.r.opts.UntilEmpty:
 			if l.status.set(Blocked, class, err.Error()) {
 				l.log.Warn("the outbox cannot do what the topic needs; trying again", "error", err)
-				l.r.alerts.damage(ctx, l.topic, err)
+				l.r.alerts.damage(ctx, l.topic, l.topic+" is not delivered, or what was delivered of it is not stored", err)
 			}
 			l.pause(ctx, l.r.opts.RetryMaxDelay)
 		default:

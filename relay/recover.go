@@ -173,6 +173,10 @@ func (l *lane) republish(ctx context.Context, run string) (done bool, err error)
 	l.unsaid.of(run)
 	for after := from - 1; ; {
 		entries, err := l.r.source.Read(ctx, outbox.Range{Topic: l.topic, After: after, Through: through, Events: batchEvents, Bytes: batchBytes})
+		if partial(err) == Damaged { // what cannot be read cannot come again, and keeps nothing else waiting
+			l.r.alerts.damage(ctx, l.topic, "what subscribers may have missed of "+l.topic+" is not published again", err)
+			break
+		}
 		if err != nil {
 			return false, err
 		}

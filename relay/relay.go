@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -186,7 +185,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	}()
 	for {
 		worked, err := r.pass(ctx)
-		if _, flushErr := r.flush(ctx); err == nil && !errors.Is(flushErr, outbox.ErrDiskFull) {
+		_, flushErr := r.flush(ctx)
+		if class := partial(flushErr); err == nil && (class == "" || class == Damaged && r.opts.UntilEmpty) {
 			err = flushErr
 		}
 		if err != nil || ctx.Err() != nil || !worked {
@@ -243,7 +243,7 @@ func (r *Relay) prune(ctx context.Context) error {
 		case err == nil, ctx.Err() != nil, class != "" && class == before:
 		case class != "":
 			r.opts.Logger.Warn("cannot prune delivered events; trying again later", "error", err)
-			r.alerts.damage(ctx, "", err)
+			r.alerts.damage(ctx, "", "delivered events are kept for longer than the retention period", err)
 		default:
 			return err
 		}

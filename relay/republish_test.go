@@ -1,7 +1,9 @@
 package relay_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/PitchConnect/matchrelay/integration_test/redistest"
+	"github.com/PitchConnect/matchrelay/outbox"
 	"github.com/PitchConnect/matchrelay/relay"
 )
 
@@ -97,4 +100,38 @@ func TestTail_ThatNoOneHearsIsUnheardEvenWhenTheAnswerWasCutOff(t *testing.T) {
 	fail()
 	require.Eventually(t, func() bool { return r.topic("news").Unheard == 3 }, redistest.Patience, time.Millisecond)
 	require.EqualValues(t, 2, calls.Load())
+}
+
+// damagedTail is an outbox that cannot read its first events once they are delivered.
+type damagedTail struct {
+	*outbox.Outbox
+	damaged atomic.Bool
+}
+
+func (d *damagedTail) Read(ctx context.Context, r outbox.Range) ([]outbox.Entry, error) {
+	if d.damaged.Load() && r.After < 3 {
+		return nil, fmt.Errorf("a page of it: %w", outbox.ErrDamaged)
+	}
+	return d.Outbox.Read(ctx, r)
+}
+
+func TestATailThatCannotBeReadKeepsNothingElseWaiting(t *testing.T) {
+	virtually(t, func(v virtual) {
+		log := &logged{}
+		opts := quick()
+		opts.Logger = log.logger()
+		source := &damagedTail{Outbox: v.box}
+		v.startBetween(opts, source, v.redis)
+		v.add("news", 3)
+		v.after(0)
+		v.redis.kill()
+		source.damaged.Store(true)
+		v.redis.start()
+		v.add("news", 2)
+		v.after(opts.RejoinWait)
+		require.Zero(t, v.pending())
+		v.requireGot(nil)
+		require.Equal(t, 1, log.count("what subscribers may have missed of news is not published again"))
+		require.Equal(t, relay.Delivering, v.state())
+	})
 }
