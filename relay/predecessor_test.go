@@ -190,7 +190,9 @@ func TestPredecessor_IsOfTheOriginThatAFileTakesAnew(t *testing.T) {
 	require.NoError(t, r.box.Close())
 	copyFile(t, r.path+".copy", r.path)
 	r.open()
+	before := r.origin()
 	r.start(streaming())
+	eventually(t, "the file has a fresh origin, and #3 is the alert", func() bool { return r.origin() != before })
 	r.addMany("news", 3)
 	r.waitDelivered("news")
 	var fresh []string
@@ -199,7 +201,7 @@ func TestPredecessor_IsOfTheOriginThatAFileTakesAnew(t *testing.T) {
 			fresh = append(fresh, fmt.Sprintf("%s after %s", e.Values["sequence"], e.Values["predecessor"]))
 		}
 	}
-	require.Equal(t, []string{"3 after 0", "4 after 3", "5 after 4"}, fresh)
+	require.Equal(t, []string{"4 after 0", "5 after 4", "6 after 5"}, fresh)
 }
 
 func TestPredecessor_SurvivesAnAnswerThatIsCutOff(t *testing.T) {
