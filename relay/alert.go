@@ -16,7 +16,8 @@ const alertPause = time.Minute
 
 // Alert is something that an operator must know.
 type Alert struct {
-	// Kind: "redis_full", "redis_refused", "redis_amnesia", "outbox_rolled_back", "outbox_contested", "outbox_damaged", "event_parked", "event_blocked".
+	// Kind: "redis_full", "redis_refused", "redis_amnesia", "outbox_rolled_back", "outbox_contested", "outbox_damaged",
+	// "event_parked", "event_blocked".
 	Kind     string
 	Critical bool   // else an error that heals, or was healed
 	Message  string // what happened and what to do

@@ -20,8 +20,8 @@ type ConsumeOptions struct {
 	// that the next Consume begins with this event.
 	Handle func(ctx context.Context, e StreamEvent) error
 	// OnGap is called where events are missing, before the next one is handed over: it may read them elsewhere, from the outbox
-	// for example (control.Client has Missing for that), and returns nil to go on. The position moves over the gap with the event behind it: when the process dies
-	// before that, OnGap is called again. nil ends Consume with ErrGap, as any error of OnGap does.
+	// for example (control.Client has Missing for that), and returns nil to go on. The position moves over the gap with the event
+	// behind it: when the process dies before that, OnGap is called again. nil ends Consume with ErrGap, as any error of OnGap does.
 	OnGap func(ctx context.Context, g Gap) error
 	// SaveEvery and SaveWithin say when the position is saved: after so many events, and at the latest so long after it came to
 	// the first that is not saved yet, but never while Handle is at work; 0 or less means 256 and 100 ms. See Once.

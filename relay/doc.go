@@ -126,15 +126,15 @@
 //
 // # Files
 //
-// relay.go: Relay, Options, Source. lane.go: the life of one topic. look.go: its end. publish.go:
-// what it sends. recover.go: after an outage. judge.go: what Redis's mark means. repair.go: what Redis has forgotten.
-// failure.go: what a failure costs. classify.go: whose fault it is. flow.go: slow subscribers. tail.go: what a death of Redis
-// could take. origins.go: too many fresh origins. stray.go: marks of other topics. target.go: what Redis is to the relay.
-// redis.go, reply.go and *.lua: how that is done. deadline.go: how long a call may take. nodes.go: the nodes of a Cluster.
-// client.go: connections. guard.go, guard_form.go: what a reply may be. discreet.go: errors that repeat secrets. knownreply.go:
-// what is shown of error replies. sentinel.go: where the master is. status.go, streamhealth.go, alert.go: what operators get to
-// know. examine.go, examine_node.go: what Redis is and permits. consume.go, consumer.go, consumer_read.go, streamevent.go:
-// reading the stream. pace.go: how much at once. gap.go: what is missing. reader_name.go: what the relay knows of a reader.
-// position.go, positionfile.go: where it stands. misfits.go: events that cannot be given to Redis again. pause.go: Pause.
-// lasting.go: what outlives the end.
+// relay.go: Relay, Options, Source. lane.go: the life of one topic. look.go: its end. publish.go: what it sends. recover.go:
+// after an outage. judge.go: what Redis's mark means. repair.go: what Redis has forgotten. failure.go: what a failure costs.
+// classify.go: whose fault it is. flow.go: slow subscribers. tail.go: what a death of Redis could take. origins.go: too many
+// fresh origins. stray.go: marks of other topics. target.go: what Redis is to the relay. redis.go, reply.go and *.lua: how that
+// is done. deadline.go: how long a call may take. nodes.go: the nodes of a Cluster. client.go: connections. guard.go,
+// guard_form.go: what a reply may be. discreet.go: errors that repeat secrets. knownreply.go: what is shown of error replies.
+// sentinel.go: where the master is. status.go, streamhealth.go, alert.go: what operators get to know. examine.go,
+// examine_node.go: what Redis is and permits. consume.go, consumer.go, consumer_read.go, streamevent.go: reading the stream.
+// pace.go: how much at once. gap.go: what is missing. reader_name.go: what the relay knows of a reader. position.go,
+// positionfile.go: where it stands. misfits.go: events that cannot be given to Redis again. pause.go: Pause. lasting.go: what
+// outlives the end.
 package relay

@@ -167,7 +167,7 @@ func (l *lane) load(ctx context.Context) error {
 	switch err := l.r.source.Flush(ctx); {
 	case err == nil:
 		l.unflushed = 0
-	case errors.Is(err, outbox.ErrDiskFull):
+	case partial(err) != "":
 		l.unflushed = max(1, l.unflushed) // the relay before may have left something
 	default:
 		return err
@@ -206,7 +206,7 @@ func (l *lane) settle(ctx context.Context) error {
 }
 
 // flushUnheard has the file store what no one heard. Redis keeps that for the next relay, should this one die: but only so many,
-// and until a guard says that it is stored (Batch.Stored), which it is not on a full disk.
+// and until a guard says that it is stored (Batch.Stored), which it is not on a full disk or damaged pages.
 func (l *lane) flushUnheard(ctx context.Context) error {
 	if l.unflushed == 0 {
 		return nil
@@ -215,7 +215,7 @@ func (l *lane) flushUnheard(ctx context.Context) error {
 	if stored {
 		l.unflushed = 0
 	}
-	if errors.Is(err, outbox.ErrDiskFull) {
+	if partial(err) != "" {
 		return nil
 	}
 	return err

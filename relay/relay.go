@@ -169,7 +169,8 @@ func New(source Source, target Target, opts Options) *Relay {
 // Run drains the outbox until ctx ends, and then returns nil after settling what Redis has accepted: a call that is under
 // way is waited for, as long as its time limit. Each topic goes its own way: one that waits or is blocked stops no other.
 // An error means that the outbox itself does not work any more (outbox.ErrFailed, outbox.ErrClosed; with UntilEmpty also
-// outbox.ErrDamaged); whatever Redis does is retried for ever, and a topic that meets with damaged pages is blocked by itself. Two topics with the same channel are an error, too. Run may be called once.
+// outbox.ErrDamaged); whatever Redis does is retried for ever, and a topic that meets with damaged pages is blocked by itself.
+// Two topics with the same channel are an error, too. Run may be called once.
 func (r *Relay) Run(ctx context.Context) error {
 	topics := map[string]string{}
 	for _, l := range r.lanes {

@@ -289,3 +289,22 @@ func TestAnotherTopicWasFirstToTakeAFreshOrigin(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, uint64(2), stats.Epoch)
 }
+
+// neverStored is an outbox that can store no receipt, because pages that they concern are damaged.
+type neverStored struct{ *outbox.Outbox }
+
+func (neverStored) Flush(context.Context) error {
+	return fmt.Errorf("a page of it: %w", outbox.ErrDamaged)
+}
+
+func TestDamagedPages_ThatReceiptsConcernKeepNoEventWaiting(t *testing.T) {
+	virtually(t, func(v virtual) {
+		v.redis.subscribers(0) // what no one hears is to be stored at once
+		v.startBetween(quick(), neverStored{v.box}, v.redis)
+		v.add("news", 3)
+		v.after(soon)
+		require.Zero(t, v.pending())
+		require.Equal(t, relay.Delivering, v.state())
+		v.requireGot(nil)
+	})
+}

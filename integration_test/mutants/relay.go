@@ -129,6 +129,25 @@ var ofRelay = []Mutant{
 		In: "relay", Tests: []string{"TestUnheard_OnADiskThatStaysFullIsNoMoreThanRedisKeeps"},
 	},
 	{
+		Name: "a connection that is closed when it is used again is no process that has gone",
+		File: "relay/control/client.go",
+		Old:  "err != nil && strings.HasSuffix(", New: "err == nil && strings.HasSuffix(",
+		Also: []Change{{"err.Error(), \"http: server closed idle connection\")", "\"\", \"http\")"}},
+		In:   "relay/control", Tests: []string{"TestHangUp_IsAProcessThatHasGoneWheneverItHappens"},
+	},
+	{
+		Name: "a tail on damaged pages keeps its topic waiting",
+		File: "relay/recover.go",
+		Old:  "if partial(err) == Damaged { // what cannot", New: "if partial(err) == diskFull { // what cannot",
+		In: "relay", Tests: []string{"TestATailThatCannotBeReadKeepsNothingElseWaiting"},
+	},
+	{
+		Name: "receipts that cannot be stored on damaged pages keep their topic waiting",
+		File: "relay/lane.go",
+		Old:  "case partial(err) != \"\":\n\t\tl.unflushed", New: "case partial(err) == diskFull:\n\t\tl.unflushed",
+		In: "relay", Tests: []string{"TestDamagedPages_ThatReceiptsConcernKeepNoEventWaiting"},
+	},
+	{
 		Name: "a relay that is told to end leaves its tail behind",
 		File: "relay/look.go",
 		Old:  "ctx.Err() == nil && !l.tail.lookedAt() {", New: "ctx.Err() != nil {",
