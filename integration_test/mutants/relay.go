@@ -133,7 +133,7 @@ var ofRelay = []Mutant{
 		File: "relay/control/client.go",
 		Old:  "err != nil && strings.HasSuffix(", New: "err == nil && strings.HasSuffix(",
 		Also: []Change{{"err.Error(), \"http: server closed idle connection\")", "\"\", \"http\")"}},
-		In:   "relay/control", Tests: []string{"TestHangUp_IsAProcessThatHasGoneWheneverItHappens"},
+		In:   "relay/control", Tests: []string{"TestHangUp_OfAConnectionThatIsJustUsedAgainIsAProcessThatHasGone"},
 	},
 	{
 		Name: "a tail on damaged pages keeps its topic waiting",
